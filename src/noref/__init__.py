@@ -1,0 +1,1 @@
+"""noref: no-reference image quality assessment."""

@@ -1,0 +1,155 @@
+"""What a model file says of itself: scale, direction, preprocessing, training set, checksum. No torch.
+
+A model `NAME.onnx` or `NAME.safetensors` lies beside its card `NAME.card.json`. A model without a card,
+or with a card that describes other bytes, is not loaded: a score without a scale is a bug.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from noref.errors import ModelError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The range of a score and its direction; the only place where scores are converted.
+
+    Args:
+        low: the smallest raw score of the scale.
+        high: the largest; > low.
+        higher_is_better: false for DMOS-like scores.
+
+    Raises:
+        ValueError: `high` is not above `low`.
+
+    Example:
+        >>> dmos = Scale(0, 100, higher_is_better=False)
+        >>> dmos.quality(25.0), dmos.raw(0.75)
+        (0.75, 25.0)
+    """
+
+    low: float
+    high: float
+    higher_is_better: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.high > self.low:
+            raise ValueError(f"a scale needs high > low, got {self.low}..{self.high}")
+
+    def quality(self, raw: float) -> float:
+        """Raw score -> quality in [0, 1] where 1 is best (outside of [0, 1] only if raw leaves the scale)."""
+        share = (raw - self.low) / (self.high - self.low)
+        return share if self.higher_is_better else 1.0 - share
+
+    def raw(self, quality: float) -> float:
+        """Quality in [0, 1], 1 is best -> raw score on this scale."""
+        share = quality if self.higher_is_better else 1.0 - quality
+        return self.low + share * (self.high - self.low)
+
+    def __str__(self) -> str:
+        return f"{self.low:g}-{self.high:g}, {'higher' if self.higher_is_better else 'lower'} is better"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the network's input; the same in training, evaluation and scoring.
+
+    Args:
+        max_pixels: an image with more pixels is shrunk to about this many, aspect kept; None: never.
+        min_side: an image whose short side is smaller is enlarged until it has this many pixels.
+        crop: None: the network sees the whole image at once. A number: it sees square crops of that
+            side on a grid that reaches every border, and the scores are averaged.
+        resample: Pillow's filter for shrinking and enlarging: "bicubic" or "lanczos".
+    """
+
+    max_pixels: int | None = 250_000
+    min_side: int = 224
+    crop: int | None = None
+    resample: str = "bicubic"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model's card.
+
+    Args:
+        name: the model's name, as reports print it.
+        method: recipe and network in a few words.
+        scale: of the scores that users see; the network itself puts out quality in about [0, 1].
+        preprocessing: see there.
+        sha256: of the model file, hex; set by `write`.
+        training: what the weights were initialised from and trained on, with licences and citations.
+        results: measured figures, each a mapping with data, protocol, metric and value.
+        limits: known failures, one sentence each.
+    """
+
+    name: str
+    method: str
+    scale: Scale
+    preprocessing: Preprocessing
+    sha256: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    results: list[dict[str, Any]] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+
+    def write(self, model: Path) -> Card:
+        """Write this card beside `model` (atomically) with the checksum of its bytes; return it as written."""
+        card = dataclasses.replace(self, sha256=digest(model))
+        target = card_path(model)
+        partial = target.with_suffix(".part")
+        partial.write_text(json.dumps({"format": FORMAT, **dataclasses.asdict(card)}, indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, target)
+        return card
+
+
+def card_path(model: Path) -> Path:
+    """The card's place beside a model file: `x.onnx` -> `x.card.json`."""
+    return model.with_name(model.stem + ".card.json")
+
+
+def digest(model: Path) -> str:
+    """SHA-256 of a file, hex.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    try:
+        with model.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{model}: {error.strerror or error}") from error
+
+
+def read_card(model: Path) -> Card:
+    """The card of a model file, checked against the file's bytes.
+
+    Raises:
+        ModelError: no card, a card that is no card, an unknown format, or a checksum of other bytes.
+    """
+    path = card_path(model)
+    found = digest(model)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values.pop("format") != FORMAT:
+            raise ModelError(f"{path}: a card of another format than {FORMAT}; upgrade noref")
+        values["scale"] = Scale(**values["scale"])
+        values["preprocessing"] = Preprocessing(**values["preprocessing"])
+        card = Card(**values)
+    except OSError as error:
+        raise ModelError(f"{path}: the model's card cannot be read: {error.strerror or error}") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{path}: not a model card: {error}") from error
+    if card.sha256 != found:
+        raise ModelError(f"{model}: sha256 {found[:12]}... is not the card's {card.sha256[:12]}...: file or card was changed")
+    return card

@@ -1,0 +1,1 @@
+"""Numbers from predictions; knows no model."""

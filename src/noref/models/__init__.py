@@ -1,0 +1,1 @@
+"""Networks that take finished parts; sizes only in keyword-only builders."""

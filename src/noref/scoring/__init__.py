@@ -1,0 +1,1 @@
+"""Scores without torch: ONNX Runtime, and the export to it."""

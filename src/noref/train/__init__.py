@@ -1,0 +1,1 @@
+"""The visible training loop and its state; knows no paper."""
