@@ -1,0 +1,147 @@
+"""Blur and noise: the first and the fourth group of the degradation model.
+
+Every distortion of this package has one shape: `f(image, value, rng) -> image`. `image` is (H, W, 3) float32 RGB
+in [0, 1], never written to; the result is a new array that may leave [0, 1]: the caller clips it once.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+Image = NDArray[np.float32]
+
+# RGB change per unit of (Y, Cb, Cr): the inverse of the JFIF / BT.601 full-range matrix.
+_YCBCR_TO_RGB = np.array([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 0.0]], dtype=np.float32)
+
+
+def gaussian_blur(image: Image, sigma: float, _rng: Generator) -> Image:
+    """Blur by a Gaussian of standard deviation `sigma` pixels, the border replicated.
+
+    Source:
+        The kernel is 2 * ceil(2 * sigma) + 1 taps wide, as in MATLAB's fspecial.
+    """
+    taps = gaussian_taps(sigma)
+    return _array(cv2.sepFilter2D(image, -1, taps, taps, borderType=cv2.BORDER_REPLICATE))
+
+
+def lens_blur(image: Image, radius: float, _rng: Generator) -> Image:
+    """Blur by a disk of `radius` pixels, an out-of-focus lens, the border replicated."""
+    return _array(cv2.filter2D(image, -1, disk_kernel(radius), borderType=cv2.BORDER_REPLICATE))
+
+
+def motion_blur(image: Image, length: float, rng: Generator) -> Image:
+    """Blur along a line of `length` pixels at a random whole angle in [0, 180) degrees, the border replicated."""
+    kernel = motion_kernel(length, int(rng.integers(180)))
+    return _array(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE))
+
+
+def white_noise(image: Image, variance: float, rng: Generator) -> Image:
+    """Add Gaussian noise of `variance` (image in [0, 1]), independent per pixel and channel."""
+    noise = normal(image.shape, math.sqrt(variance), rng)
+    return np.add(image, noise, out=noise)
+
+
+def white_noise_color(image: Image, variance: float, rng: Generator) -> Image:
+    """Add Gaussian noise of `variance` to Y, Cb and Cr.
+
+    The way back to RGB is linear, so only the noise is turned, never the image.
+    """
+    noise = cv2.transform(normal(image.shape, math.sqrt(variance), rng), _YCBCR_TO_RGB)
+    return _array(cv2.add(image, noise))
+
+
+def impulse_noise(image: Image, fraction: float, rng: Generator) -> Image:
+    """Set a `fraction` of the samples (not of the pixels) to 1 or 0, half and half."""
+    result = image.copy()
+    count = round(fraction * image.size)
+    places = rng.choice(image.size, count, replace=False, shuffle=False)
+    values = np.zeros(count, dtype=np.float32)
+    values[: count // 2] = 1.0
+    result.reshape(-1)[places] = rng.permutation(values)
+    return result
+
+
+def multiplicative_noise(image: Image, variance: float, rng: Generator) -> Image:
+    """Add x times Gaussian noise of `variance` to every sample x: speckle, absent in the dark."""
+    noise = normal(image.shape, math.sqrt(variance), rng)
+    noise += 1.0
+    return np.multiply(image, noise, out=noise)
+
+
+@cache
+def gaussian_taps(sigma: float, radius: int | None = None) -> Image:
+    """One axis of a Gaussian kernel: (2 * radius + 1,) weights that sum to 1; radius ceil(2 * sigma) if not given."""
+    radius = math.ceil(2 * sigma) if radius is None else radius
+    offsets = np.arange(-radius, radius + 1)
+    weights = np.exp(-(offsets**2) / (2 * sigma**2))
+    return _frozen(weights / weights.sum())
+
+
+@cache
+def disk_kernel(radius: float) -> Image:
+    """A disk of `radius` pixels: each weight is the area of the pixel inside the circle; they sum to 1.
+
+    The area is integrated column by column: 256 lines a pixel, exact in the other direction.
+    """
+    reach = math.ceil(radius - 0.5)
+    side, fine = 2 * reach + 1, 256
+    across = (np.arange(side * fine) + 0.5) / fine - side / 2
+    half_height = np.sqrt(np.maximum(radius**2 - across**2, 0.0))
+    rows = np.arange(side)[:, None] - reach
+    covered = np.minimum(rows + 0.5, half_height) - np.maximum(rows - 0.5, -half_height)
+    area = np.maximum(covered, 0.0).reshape(side, side, fine).mean(axis=2)
+    return _frozen(area / area.sum())
+
+
+@cache
+def motion_kernel(length: float, angle: int) -> Image:
+    """A line of `length` pixels at `angle` degrees from the x axis, counter-clockwise; the weights sum to 1.
+
+    A weight is 1 minus the pixel's distance to the line, never below 0; beyond the ends the distance is the one
+    to the end. Length 1 is the identity.
+
+    Source:
+        MATLAB's fspecial('motion').
+    """
+    half = (max(1.0, length) - 1) / 2
+    reach = math.ceil(half)
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    y, x = np.mgrid[reach : -reach - 1 : -1, -reach : reach + 1]
+    aside, along = np.abs(y * cosine - x * sine), np.abs(x * cosine + y * sine)
+    distance = np.where(np.hypot(x, y) >= half, np.hypot(aside, half - along), aside)
+    weights = np.maximum(1.0 - distance, 0.0)
+    return _frozen(weights / weights.sum())
+
+
+def normal(shape: tuple[int, ...], deviation: float, rng: Generator) -> Image:
+    """Gaussian noise of mean 0 and standard `deviation`, float32, by the inverse of the distribution.
+
+    Each sample is one of 65536 equally likely values (the quantile in the middle of each slice, rescaled to the exact
+    variance; the largest is 4.3 deviations). Five to ten times faster than `rng.standard_normal`, and nothing that
+    a picture can show.
+    """
+    draws = rng.integers(0, 65536, size=shape, dtype=np.uint16)
+    return np.take(_quantiles(deviation), draws, mode="clip")
+
+
+@cache
+def _quantiles(deviation: float) -> Image:
+    values = ndtri((np.arange(65536) + 0.5) / 65536)
+    return _frozen(values * (deviation / values.std()))
+
+
+def _frozen(values: NDArray[np.float64]) -> Image:
+    result = np.ascontiguousarray(values, dtype=np.float32)
+    result.flags.writeable = False
+    return result
+
+
+def _array(result: object) -> Image:
+    return np.asarray(result, dtype=np.float32)
