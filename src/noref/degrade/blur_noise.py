@@ -7,7 +7,7 @@ in [0, 1], never written to; the result is a new array that may leave [0, 1]: th
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
@@ -123,15 +123,16 @@ def motion_kernel(length: float, angle: int) -> Image:
 def normal(shape: tuple[int, ...], deviation: float, rng: Generator) -> Image:
     """Gaussian noise of mean 0 and standard `deviation`, float32, by the inverse of the distribution.
 
-    Each sample is one of 65536 equally likely values (the quantile in the middle of each slice, rescaled to the exact
-    variance; the largest is 4.3 deviations). Five to ten times faster than `rng.standard_normal`, and nothing that
-    a picture can show.
+    Each sample is one of 65536 equally likely values: the quantile in the middle of each slice, rescaled to the exact
+    variance; the largest is 4.3 deviations. Several times faster than `rng.standard_normal`, and no different to the
+    eye, nor after rounding to 8 bits.
     """
-    draws = rng.integers(0, 65536, size=shape, dtype=np.uint16)
-    return np.take(_quantiles(deviation), draws, mode="clip")
+    size = math.prod(shape)
+    words = rng.integers(0, np.iinfo(np.uint64).max, size=-(-size // 4), dtype=np.uint64, endpoint=True)
+    return np.take(_quantiles(deviation), words.view(np.uint16)[:size].reshape(shape), mode="clip")
 
 
-@cache
+@lru_cache(maxsize=32)
 def _quantiles(deviation: float) -> Image:
     values = ndtri((np.arange(65536) + 0.5) / 65536)
     return _frozen(values * (deviation / values.std()))
@@ -144,4 +145,4 @@ def _frozen(values: NDArray[np.float64]) -> Image:
 
 
 def _array(result: object) -> Image:
-    return np.asarray(result, dtype=np.float32)
+    return np.asarray(result, dtype=np.float32)  # a view: OpenCV's type hints do not know the type

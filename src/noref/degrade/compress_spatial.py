@@ -11,6 +11,7 @@ import io
 import cv2
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from noref.degrade.blur_noise import Image, normal
@@ -37,7 +38,7 @@ def jpeg(image: Image, quality: float, _rng: Generator) -> Image:
     """Through baseline JPEG at `quality` (1 to 100), colour at half resolution."""
     blue_first = cv2.cvtColor(_bytes(image), cv2.COLOR_RGB2BGR)
     _, stream = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    decoded = cv2.imdecode(stream, cv2.IMREAD_COLOR)
+    decoded = np.asarray(cv2.imdecode(stream, cv2.IMREAD_COLOR), dtype=np.uint8)
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)) * np.float32(1 / 255)
 
 
@@ -46,13 +47,11 @@ def jitter(image: Image, scale: float, rng: Generator) -> Image:
     height, width = image.shape[:2]
     x = np.arange(width, dtype=np.float32)[None, :]
     y = np.arange(height, dtype=np.float32)[:, None]
+    moved = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)  # OpenCV moves four channels in half the time of three
     for _ in range(5):
         step = normal((2, height, width), scale, rng)
-        image = np.asarray(
-            cv2.remap(image, x + step[0], y + step[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
-            dtype=np.float32,
-        )
-    return image
+        moved = cv2.remap(moved, x + step[0], y + step[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB), dtype=np.float32)
 
 
 def non_eccentricity_patch(image: Image, patches: float, rng: Generator) -> Image:
@@ -73,13 +72,16 @@ def pixelate(image: Image, strength: float, _rng: Generator) -> Image:
     """Down to 0.95 - strength ** 0.6 of the size and back up, both by nearest neighbour."""
     scale = 0.95 - strength**0.6
     rows, columns = (_there_and_back(size, max(1, int(size * scale))) for size in image.shape[:2])
-    return image[rows][:, columns]
+    return np.take(np.take(image, rows, axis=0), columns, axis=1)
 
 
 def quantization(image: Image, levels: float, _rng: Generator) -> Image:
     """Keep `levels` steps: ceil(x * levels) / levels."""
     n = np.float32(levels)
-    return np.ceil(image * n - np.float32(1e-5)) / n
+    steps = image * n
+    steps -= np.float32(1e-5)  # a sample on a step stays there, although float32 puts some a little above it
+    result: Image = np.ceil(steps) / n
+    return result
 
 
 def color_block(image: Image, blocks: float, rng: Generator) -> Image:
@@ -93,11 +95,11 @@ def color_block(image: Image, blocks: float, rng: Generator) -> Image:
     return result
 
 
-def _there_and_back(size: int, small: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _there_and_back(size: int, small: int) -> NDArray[np.intp]:
     """For each of `size` places the place it shows after nearest neighbour down to `small` and up again."""
     down = np.arange(small) * size // small
     return down[np.arange(size) * small // size]
 
 
-def _bytes(image: Image) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _bytes(image: Image) -> NDArray[np.uint8]:
     return np.asarray(cv2.convertScaleAbs(image, alpha=255.0), dtype=np.uint8)

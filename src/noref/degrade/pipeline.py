@@ -206,10 +206,10 @@ def _to_unit(image: NDArray[Any]) -> Image:
         shape = getattr(image, "shape", type(image).__name__)
         raise OptionError(f"image must be an (H, W, 3) array of at least 8 x 8 pixels, got {shape}")
     if image.dtype == np.uint8:
-        return np.multiply(image, np.float32(1 / 255), dtype=np.float32, order="C")
+        return np.asarray(np.multiply(image, np.float32(1 / 255), dtype=np.float32, order="C"))
     if not np.issubdtype(image.dtype, np.floating):
         raise OptionError(f"image must be uint8, or floating point in [0, 1], got {image.dtype}")
-    unit = np.ascontiguousarray(image, dtype=np.float32)
+    unit: Image = np.ascontiguousarray(image, dtype=np.float32)
     if not cv2.checkRange(unit.reshape(len(unit), -1), True, 0.0, np.nextafter(np.float32(1), np.float32(2))):
         raise OptionError("a floating-point image must lie in [0, 1], without NaN")
     return unit
