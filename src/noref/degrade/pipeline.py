@@ -15,9 +15,38 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from noref.degrade import blur_noise, color_tone, compress_spatial
-from noref.degrade.blur_noise import Image
-from noref.errors import OptionError, unknown
+from noref.degrade.blur_noise import (
+    Image,
+    gaussian_blur,
+    impulse_noise,
+    lens_blur,
+    motion_blur,
+    multiplicative_noise,
+    white_noise,
+    white_noise_color,
+)
+from noref.degrade.color_tone import (
+    brighten,
+    color_diffusion,
+    color_saturation_hsv,
+    color_saturation_lab,
+    color_shift,
+    contrast_linear_curve,
+    contrast_nonlinear,
+    darken,
+    high_sharpen,
+    mean_shift,
+)
+from noref.degrade.compress_spatial import (
+    color_block,
+    jitter,
+    jpeg,
+    jpeg2000,
+    non_eccentricity_patch,
+    pixelate,
+    quantization,
+)
+from noref.errors import ImageError, OptionError, unknown
 
 LEVELS = 5
 Composition = list[tuple[str, int]]
@@ -28,7 +57,7 @@ class Distortion:
     """One row of the table.
 
     Attributes:
-        name: the key in `DISTORTIONS`, also the function's name.
+        name: the key in `DISTORTIONS` and the function's name.
         group: one of seven; a composition takes at most one distortion of a group.
         function: `f(image, value, rng)`, (H, W, 3) float32 in [0, 1] in, a new array out that may leave [0, 1].
         levels: the five values that the function takes, level 1 first.
@@ -41,41 +70,41 @@ class Distortion:
     function: Callable[[Image, float, Generator], Image]
     levels: tuple[float, float, float, float, float]
     quantity: str
-    source: str = "ARNIQA, https://arxiv.org/abs/2310.14918; levels of its released code"
+    source: str = "ARNIQA, https://arxiv.org/abs/2310.14918 (levels: its released code), after KADID-10k"
 
 
-# fmt: off
-_ROWS = [
-    Distortion("gaussian_blur", "blur", blur_noise.gaussian_blur, (0.1, 0.5, 1, 2, 5), "sigma in pixels"),
-    Distortion("lens_blur", "blur", blur_noise.lens_blur, (1, 2, 4, 6, 8), "radius in pixels"),
-    Distortion("motion_blur", "blur", blur_noise.motion_blur, (1, 2, 4, 6, 10), "length in pixels"),
-    Distortion("color_diffusion", "color", color_tone.color_diffusion, (1, 3, 6, 8, 12), "factor on a and b"),
-    Distortion("color_shift", "color", color_tone.color_shift, (1, 3, 6, 8, 12), "percent of the image size"),
-    Distortion("color_saturation_hsv", "color", color_tone.color_saturation_hsv, (0.4, 0.2, 0.1, 0, -0.4), "factor on S"),
-    Distortion("color_saturation_lab", "color", color_tone.color_saturation_lab, (1, 2, 3, 6, 9), "factor on a and b"),
-    Distortion("jpeg2000", "compression", compress_spatial.jpeg2000, (16, 32, 45, 120, 170), "compression ratio"),
-    Distortion("jpeg", "compression", compress_spatial.jpeg, (43, 36, 24, 7, 4), "quality"),
-    Distortion("white_noise", "noise", blur_noise.white_noise, (0.001, 0.002, 0.003, 0.005, 0.01), "variance"),
-    Distortion("white_noise_color", "noise", blur_noise.white_noise_color, (0.0001, 0.0005, 0.001, 0.002, 0.003), "variance"),
-    Distortion("impulse_noise", "noise", blur_noise.impulse_noise, (0.001, 0.005, 0.01, 0.02, 0.03), "share of samples"),
-    Distortion("multiplicative_noise", "noise", blur_noise.multiplicative_noise, (0.001, 0.005, 0.01, 0.02, 0.05), "variance"),
-    Distortion("brighten", "brightness", color_tone.brighten, (0.1, 0.2, 0.4, 0.7, 1.1), "amount"),
-    Distortion("darken", "brightness", color_tone.darken, (0.05, 0.1, 0.2, 0.4, 0.8), "amount"),
-    Distortion("mean_shift", "brightness", color_tone.mean_shift, (0, 0.08, -0.08, 0.15, -0.15), "offset"),
-    Distortion("jitter", "spatial", compress_spatial.jitter, (0.05, 0.1, 0.2, 0.5, 1), "step in pixels"),
-    Distortion("non_eccentricity_patch", "spatial", compress_spatial.non_eccentricity_patch, (20, 40, 60, 80, 100), "patches"),
-    Distortion("pixelate", "spatial", compress_spatial.pixelate, (0.01, 0.05, 0.1, 0.2, 0.5), "strength"),
-    Distortion("quantization", "spatial", compress_spatial.quantization, (20, 16, 13, 10, 7), "levels"),
-    Distortion("color_block", "spatial", compress_spatial.color_block, (2, 4, 6, 8, 10), "blocks"),
-    Distortion("high_sharpen", "sharpness_contrast", color_tone.high_sharpen, (1, 2, 3, 6, 12), "amount"),
-    Distortion("contrast_linear_curve", "sharpness_contrast", color_tone.contrast_linear_curve, (0, 0.15, -0.4, 0.3, -0.6), "amount"),
-    Distortion("contrast_nonlinear", "sharpness_contrast", color_tone.contrast_nonlinear, (0.4, 0.3, 0.2, 0.1, 0.05), "amount"),
-]  # noqa: E501
-# fmt: on
+_TABLE = [
+    Distortion("gaussian_blur", "blur", gaussian_blur, (0.1, 0.5, 1, 2, 5), "sigma in px"),
+    Distortion("lens_blur", "blur", lens_blur, (1, 2, 4, 6, 8), "radius in px"),
+    Distortion("motion_blur", "blur", motion_blur, (1, 2, 4, 6, 10), "length in px"),
+    Distortion("color_diffusion", "color", color_diffusion, (1, 3, 6, 8, 12), "factor on a and b"),
+    Distortion("color_shift", "color", color_shift, (1, 3, 6, 8, 12), "% of the image size"),
+    Distortion("color_saturation_hsv", "color", color_saturation_hsv, (0.4, 0.2, 0.1, 0, -0.4), "factor on S"),
+    Distortion("color_saturation_lab", "color", color_saturation_lab, (1, 2, 3, 6, 9), "factor on a and b"),
+    Distortion("jpeg2000", "compression", jpeg2000, (16, 32, 45, 120, 170), "compression ratio"),
+    Distortion("jpeg", "compression", jpeg, (43, 36, 24, 7, 4), "quality"),
+    Distortion("white_noise", "noise", white_noise, (0.001, 0.002, 0.003, 0.005, 0.01), "variance"),
+    Distortion("white_noise_color", "noise", white_noise_color, (0.0001, 0.0005, 0.001, 0.002, 0.003), "variance"),
+    Distortion("impulse_noise", "noise", impulse_noise, (0.001, 0.005, 0.01, 0.02, 0.03), "share of samples"),
+    Distortion("multiplicative_noise", "noise", multiplicative_noise, (0.001, 0.005, 0.01, 0.02, 0.05), "variance"),
+    Distortion("brighten", "brightness", brighten, (0.1, 0.2, 0.4, 0.7, 1.1), "amount"),
+    Distortion("darken", "brightness", darken, (0.05, 0.1, 0.2, 0.4, 0.8), "amount"),
+    Distortion("mean_shift", "brightness", mean_shift, (0, 0.08, -0.08, 0.15, -0.15), "offset"),
+    Distortion("jitter", "spatial", jitter, (0.05, 0.1, 0.2, 0.5, 1), "step in px"),
+    Distortion("non_eccentricity_patch", "spatial", non_eccentricity_patch, (20, 40, 60, 80, 100), "patches"),
+    Distortion("pixelate", "spatial", pixelate, (0.01, 0.05, 0.1, 0.2, 0.5), "strength"),
+    Distortion("quantization", "spatial", quantization, (20, 16, 13, 10, 7), "steps"),
+    Distortion("color_block", "spatial", color_block, (2, 4, 6, 8, 10), "blocks"),
+    Distortion("high_sharpen", "sharpness_contrast", high_sharpen, (1, 2, 3, 6, 12), "amount"),
+    Distortion(
+        "contrast_linear_curve", "sharpness_contrast", contrast_linear_curve, (0, 0.15, -0.4, 0.3, -0.6), "amount"
+    ),
+    Distortion("contrast_nonlinear", "sharpness_contrast", contrast_nonlinear, (0.4, 0.3, 0.2, 0.1, 0.05), "amount"),
+]
 
-DISTORTIONS: Mapping[str, Distortion] = MappingProxyType({row.name: row for row in _ROWS})
+DISTORTIONS: Mapping[str, Distortion] = MappingProxyType({row.name: row for row in _TABLE})
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {group: tuple(row.name for row in _ROWS if row.group == group) for group in dict.fromkeys(r.group for r in _ROWS)}
+    {group: tuple(r.name for r in _TABLE if r.group == group) for group in dict.fromkeys(r.group for r in _TABLE)}
 )
 
 
@@ -92,7 +121,8 @@ def apply(image: NDArray[Any], name: str, level: int, rng: Generator) -> NDArray
         (H, W, 3) of the type that came in, clipped to its range; uint8 is rounded.
 
     Raises:
-        OptionError: unknown name (the nearest ones are offered), a level outside 1-5, or an image of another kind.
+        OptionError: unknown name (the nearest ones are offered), or a level outside 1-5.
+        ImageError: an array of another shape, size, type or range. Both are also a ValueError.
 
     Example:
         >>> grey = np.full((8, 8, 3), 100, dtype=np.uint8)
@@ -204,12 +234,12 @@ def check_level(level: int) -> int:
 def _to_unit(image: NDArray[Any]) -> Image:
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < 8:
         shape = getattr(image, "shape", type(image).__name__)
-        raise OptionError(f"image must be an (H, W, 3) array of at least 8 x 8 pixels, got {shape}")
+        raise ImageError(f"image must be an (H, W, 3) array of at least 8 x 8 pixels, got {shape}")
     if image.dtype == np.uint8:
         return np.asarray(np.multiply(image, np.float32(1 / 255), dtype=np.float32, order="C"))
     if not np.issubdtype(image.dtype, np.floating):
-        raise OptionError(f"image must be uint8, or floating point in [0, 1], got {image.dtype}")
+        raise ImageError(f"image must be uint8, or floating point in [0, 1], got {image.dtype}")
     unit: Image = np.ascontiguousarray(image, dtype=np.float32)
-    if not cv2.checkRange(unit.reshape(len(unit), -1), True, 0.0, np.nextafter(np.float32(1), np.float32(2))):
-        raise OptionError("a floating-point image must lie in [0, 1], without NaN")
+    if not (unit.min() >= 0 and unit.max() <= 1):  # false for NaN too
+        raise ImageError("a floating-point image must lie in [0, 1], without NaN")
     return unit
