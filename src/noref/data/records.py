@@ -1,0 +1,63 @@
+"""One rated image, and the scale of its score."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from noref.card import Scale as Scale
+
+__all__ = ["Record", "Scale", "names"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image of a data set with the score that people gave it.
+
+    Args:
+        path: the image file.
+        raw_score: the score as the data set prints it, in units of `scale`.
+        scale: range and direction of `raw_score`; the only thing that converts it.
+        reference: the pristine image that this one was made from, as the data set names it; None for a photo.
+        distortion: kind of distortion, as the data set names it; None where it is not known.
+        level: strength of the distortion, 1 is the weakest; None where it is not known.
+        split: the part of the official split, `training`, `validation` or `test`; None where there is none.
+
+    Example:
+        >>> Record(Path("a.png"), 20.0, Scale(0, 100, higher_is_better=False)).quality
+        0.8
+    """
+
+    path: Path
+    raw_score: float
+    scale: Scale
+    reference: str | None = None
+    distortion: str | None = None
+    level: int | None = None
+    split: str | None = None
+
+    @property
+    def quality(self) -> float:
+        """The score as quality in [0, 1], 1 is best, whatever the direction of the raw score."""
+        return self.scale.quality(self.raw_score)
+
+
+def names(records: Sequence[Record]) -> list[str]:
+    """Each record's path below the deepest folder that holds all of them, with forward slashes.
+
+    These names are the same wherever the data set lies, so splits and reports use them.
+
+    Raises:
+        ValueError: the paths have no folder in common, such as relative beside absolute ones.
+
+    Example:
+        >>> scale = Scale(0, 1)
+        >>> names([Record(Path("/set/a/1.png"), 0.1, scale), Record(Path("/set/b/1.png"), 0.2, scale)])
+        ['a/1.png', 'b/1.png']
+    """
+    if not records:
+        return []
+    root = os.path.commonpath([record.path.parent for record in records])
+    return [record.path.relative_to(root).as_posix() for record in records]

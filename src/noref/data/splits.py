@@ -1,0 +1,254 @@
+"""Training, validation and test parts: by reference, twins together, seeded, and saved so that others can use them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noref.data.records import Record, names
+from noref.errors import DataError, OptionError
+
+FORMAT = 1
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which records train, which choose, which test: indices into one list of records, each part in rising order.
+
+    Args:
+        train: indices of the training part.
+        validation: indices of the part that may choose settings and epochs; may be empty.
+        test: indices of the part that only judges.
+        seed: what the parts were drawn with; None for an official split.
+        description: how they were drawn, in words that a report can print.
+    """
+
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+    seed: int | None = None
+    description: str = ""
+
+
+def groups(records: Sequence[Record]) -> list[tuple[int, ...]]:
+    """Sets of records that must not be torn apart: same reference, or files with the same bytes.
+
+    Reads those files that have the same size as another one.
+
+    Returns:
+        Indices, in an order that depends on the images' names alone: neither on the order of `records` nor on
+        the folder that they lie in.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    keys = names(records)
+    parent = list(range(len(records)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first: dict[tuple[str, str], int] = {}
+    for index, (record, twin) in enumerate(zip(records, _twin_keys(records), strict=True)):
+        for key in (("reference", record.reference), ("bytes", twin)):
+            if key[1] is not None:
+                parent[root(index)] = root(first.setdefault((key[0], key[1]), index))
+    together: dict[int, list[int]] = {}
+    for index in sorted(range(len(records)), key=lambda i: (keys[i].casefold(), keys[i])):
+        together.setdefault(root(index), []).append(index)
+    return [tuple(sorted(members)) for members in together.values()]
+
+
+def twins(records: Sequence[Record]) -> list[tuple[int, ...]]:
+    """Sets of two and more records whose files have the same bytes, as indices.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    same: dict[str, list[int]] = {}
+    for index, key in enumerate(_twin_keys(records)):
+        if key is not None:
+            same.setdefault(key, []).append(index)
+    return [tuple(members) for members in same.values() if len(members) > 1]
+
+
+def _twin_keys(records: Sequence[Record]) -> list[str | None]:
+    """SHA-256 of each file that shares its size with another record's file; None for the others."""
+    try:
+        sizes = [record.path.stat().st_size for record in records]
+        count = Counter(sizes)
+        return [_sha256(record.path) if count[size] > 1 else None for size, record in zip(sizes, records, strict=True)]
+    except OSError as error:
+        raise DataError(f"{error.filename}: {error.strerror or error}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def random_split(
+    records: Sequence[Record],
+    *,
+    test: float = 0.2,
+    validation: float = 0.0,
+    fraction: float = 1.0,
+    seed: int,
+    together: Sequence[tuple[int, ...]] | None = None,
+) -> Split:
+    """Draw a split by groups: all images of a reference, and byte-identical twins, fall on the same side.
+
+    The same seed gives the same test part whatever `validation` and `fraction` are, and a smaller `fraction`
+    gives a subset of a larger one's training part.
+
+    Args:
+        records: all records of a data set.
+        test: share of the groups that test, in (0, 1).
+        validation: share of the groups that validate, in [0, 1); taken from what is left for training.
+        fraction: share of the training groups that are used, in (0, 1]; for data-efficiency runs.
+        seed: >= 0.
+        together: `groups(records)`, where they are known already; finding them reads files.
+
+    Raises:
+        OptionError: a share outside of its range.
+        DataError: too few groups to fill a part that was asked for.
+    """
+    if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1 and 0 < fraction <= 1):
+        raise OptionError(f"no split of test {test:g}, validation {validation:g}, fraction {fraction:g} of training")
+    order = _shuffled(groups(records) if together is None else together, seed)
+    n_test, n_validation = round(test * len(order)), round(validation * len(order))
+    rest = order[n_test + n_validation :]
+    parts = [rest[: round(fraction * len(rest))], order[n_test : n_test + n_validation], order[:n_test]]
+    what = "by reference" if any(record.reference is not None for record in records) else "by image"
+    left = 1 - test - validation
+    shares = "/".join(f"{100 * share:g}" for share in ((left, validation, test) if validation else (left, test)))
+    used = f", {100 * fraction:g} % of the training part" if fraction < 1 else ""
+    return _split(parts, validation > 0, seed, f"random {shares} {what}{used}")
+
+
+def folds(
+    records: Sequence[Record], k: int, seed: int, *, together: Sequence[tuple[int, ...]] | None = None
+) -> list[Split]:
+    """k splits in which every record tests exactly once; groups as in `random_split`, fold sizes differ by one group.
+
+    Raises:
+        OptionError: k below 2.
+        DataError: fewer groups than folds.
+    """
+    if k < 2:
+        raise OptionError(f"at least 2 folds, got {k}")
+    order = _shuffled(groups(records) if together is None else together, seed)
+    if len(order) < k:
+        raise DataError(f"{len(order)} groups of records do not fill {k} folds")
+    return [
+        _split(
+            [[g for i, g in enumerate(order) if i % k != fold], [], order[fold::k]],
+            False,
+            seed,
+            f"fold {fold + 1} of {k}",
+        )
+        for fold in range(k)
+    ]
+
+
+def official_split(records: Sequence[Record]) -> Split:
+    """The split that the release brings, where each record names its part.
+
+    Raises:
+        DataError: a record has no part, or the training or the test part is empty.
+    """
+    for record in records:
+        if record.split is None:
+            raise DataError(f"{record.path}: in no part of an official split")
+    parts = [[(i,) for i, r in enumerate(records) if r.split == part] for part in ("training", "validation", "test")]
+    return _split(parts, False, None, "official")
+
+
+def _shuffled(together: Sequence[tuple[int, ...]], seed: int) -> list[tuple[int, ...]]:
+    if seed < 0:
+        raise OptionError(f"a seed is not negative, got {seed}")
+    return [together[i] for i in np.random.default_rng(seed).permutation(len(together))]
+
+
+def _split(parts: Sequence[Sequence[tuple[int, ...]]], validated: bool, seed: int | None, description: str) -> Split:
+    train, validation, test = (tuple(sorted(index for group in part for index in group)) for part in parts)
+    for part, indices in (("training", train), ("test", test), *([("validation", validation)] if validated else [])):
+        if not indices:
+            raise DataError(f"too few images for a split ({description}): the {part} part is empty")
+    return Split(train, validation, test, seed, description)
+
+
+def checksum(records: Sequence[Record]) -> str:
+    """SHA-256, hex, of the images' names and raw scores; the order of the records does not matter."""
+    lines = sorted(f"{name}\t{record.raw_score!r}\n" for name, record in zip(names(records), records, strict=True))
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def save_split(split: Split, records: Sequence[Record], path: Path) -> None:
+    """Write a split as JSON: names of the images per part, and the checksum of the records that it belongs to."""
+    keys = names(records)
+    content = {
+        "format": FORMAT,
+        "description": split.description,
+        "seed": split.seed,
+        "records": len(records),
+        "checksum": checksum(records),
+        **{part: [keys[index] for index in getattr(split, part)] for part in PARTS},
+    }
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def load_split(path: Path, records: Sequence[Record]) -> Split:
+    """Read a split and check that it was made for these records.
+
+    Raises:
+        DataError: no such file, no split file, other images, other scores, or an image in two parts.
+    """
+    content = _read_split(path)
+    keys = {name: index for index, name in enumerate(names(records))}
+    listed = [name for part in PARTS for name in content[part]]
+    strangers = [name for name in listed if name not in keys]
+    if strangers:
+        share = f"{len(strangers)} of its {len(listed)} images"
+        raise DataError(f"{path}: {share} are not among the {len(keys)} records, such as {strangers[0]}")
+    if len(set(listed)) != len(listed):
+        twice = next(name for name in listed if listed.count(name) > 1)
+        raise DataError(f"{path}: {twice} is in it twice")
+    if content["checksum"] != checksum(records):
+        other = f"it was made for {content['records']} records, here are {len(records)}"
+        why = other if content["records"] != len(records) else "the scores or images differ"
+        raise DataError(f"{path}: not a split of these records: {why}")
+    train, validation, test = (tuple(sorted(keys[name] for name in content[part])) for part in PARTS)
+    return Split(train, validation, test, content["seed"], content["description"])
+
+
+def _read_split(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not a split file: {error}") from error
+    wanted = {"description": str, "seed": int | None, "records": int, "checksum": str, **dict.fromkeys(PARTS, list)}
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{path}: not a split file of format {FORMAT}")
+    for key, kind in wanted.items():
+        if not isinstance(content.get(key), kind):
+            raise DataError(f"{path}: not a split file: {key} is missing or of another kind")
+    if not all(isinstance(name, str) for part in PARTS for name in content[part]):
+        raise DataError(f"{path}: not a split file: an image is named by something that is no text")
+    return content

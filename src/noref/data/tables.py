@@ -1,0 +1,146 @@
+"""Reading score tables line by line, and finding the images that they name. Knows no data set."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from noref.errors import DataError, MissingExtraError
+
+
+def read_text(path: Path) -> str:
+    """The text of a table, without a byte order mark.
+
+    Raises:
+        DataError: the file cannot be read or is no UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}, line {line}: not UTF-8 text") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a comma-separated file as (line number, column -> text), cells stripped; empty lines are left out.
+
+    Args:
+        path: the file; its first line names the columns.
+        columns: the columns that must be there; others may be.
+
+    Raises:
+        DataError: no such file, no header, a column that is missing or there twice, a row of another length.
+    """
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        header = [cell.strip() for cell in next(reader, [])]
+        _check_header(path, header, columns)
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise DataError(f"{path}, line {reader.line_num}: {len(row)} cells, the header names {len(header)}")
+            yield reader.line_num, dict(zip(header, (cell.strip() for cell in row), strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def _check_header(path: Path, header: list[str], columns: Sequence[str]) -> None:
+    missing = [column for column in columns if column not in header]
+    if missing:
+        found = ", ".join(header) or "nothing"
+        raise DataError(f"{path}, line 1: column {' and '.join(missing)} missing; the file has {found}")
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise DataError(f"{path}, line 1: column {' and '.join(twice)} is there twice")
+
+
+def number(text: str, path: Path, line: int, what: str = "score") -> float:
+    """A cell as a finite number.
+
+    Raises:
+        DataError: it is none; names file, line and cell.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{path}, line {line}: {what} {text!r} is no number")
+    return value
+
+
+def whole_number(text: str, path: Path, line: int, what: str) -> int:
+    """A cell as a whole number; errors as `number`."""
+    value = number(text, path, line, what)
+    if value != int(value):
+        raise DataError(f"{path}, line {line}: {what} {text!r} is no whole number")
+    return int(value)
+
+
+def read_matlab(path: Path, name: str) -> list[Any]:
+    """A variable of a MATLAB file as a flat list: of numbers, or of strings where it is a cell array.
+
+    Raises:
+        DataError: the file cannot be read, is no MATLAB file, or has no such variable.
+        MissingExtraError: scipy is not installed.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise MissingExtraError("train", f"reading {path.name}") from error
+    try:
+        content = loadmat(path, variable_names=[name])
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    except Exception as error:  # scipy raises whatever its parser stumbles over
+        raise DataError(f"{path}: not a MATLAB file: {error}") from error
+    if name not in content:
+        raise DataError(f"{path}: no variable {name}")
+    array = content[name]
+    if array.dtype != object:
+        return list(array.ravel().tolist())
+    return [str(cell.item()) if cell.size == 1 else str(cell) for cell in array.ravel()]
+
+
+class Files:
+    """Finds files below a folder by name; in another letter case too, where that is not ambiguous.
+
+    Releases are not always true to the letter: a table says `I01_01_1.bmp`, the archive holds `i01_01_1.bmp`.
+
+    Args:
+        folder: the root; each folder below it is listed once, when its first file is asked for.
+
+    Example:
+        >>> Files(Path("/no/such/folder")).path("a.png").as_posix()
+        '/no/such/folder/a.png'
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._listed: dict[Path, tuple[set[str], dict[str, str | None]]] = {}
+
+    def path(self, name: str) -> Path:
+        """The file of that name, else the only one that differs in letter case alone, else where it should be."""
+        wanted = self.folder / name
+        if wanted.parent not in self._listed:
+            self._listed[wanted.parent] = _list(wanted.parent)
+        exact, folded = self._listed[wanted.parent]
+        if wanted.name in exact:
+            return wanted
+        return wanted.with_name(folded.get(wanted.name.casefold()) or wanted.name)
+
+
+def _list(folder: Path) -> tuple[set[str], dict[str, str | None]]:
+    """Names in a folder, and folded name -> name, or None where several names fold alike."""
+    found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    folded: dict[str, str | None] = {}
+    for name in found:
+        folded[name.casefold()] = None if name.casefold() in folded else name
+    return found, folded
