@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from scipy.optimize import curve_fit
+from scipy.optimize import least_squares
 from scipy.special import expit
 
 from noref.errors import DataError, OptionError
@@ -72,7 +72,7 @@ def plcc(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = N
         In [-1, 1]; 1 is a rising line.
 
     Raises:
-        DataError: (a ValueError) what this module refuses, or a logistic that does not fit.
+        DataError: (a ValueError) what this module refuses; with a mapping, fewer than 4 values.
         OptionError: (a ValueError) unknown mapping.
 
     Example:
@@ -118,17 +118,18 @@ class Logistic4:
 
     def __call__(self, x: ArrayLike) -> Array:
         """The curve at each x, same shape."""
-        return _curve(np.asarray(x, dtype=np.float64), self.top, self.bottom, self.centre, self.width)
+        share = expit((np.asarray(x, dtype=np.float64) - self.centre) / self.width)
+        return np.asarray(self.bottom + (self.top - self.bottom) * share)
 
 
 def fit_logistic4(predicted: ArrayLike, actual: ArrayLike) -> Logistic4:
     """The least-squares `Logistic4` from predictions to human scores.
 
-    The search starts from the best of a grid of centres and widths (top and bottom of each follow in closed form);
-    the widest is a straight line to 0.1 %, so a fit is hardly ever worse than a line.
+    For each centre and width the best top and bottom are a linear regression, so the search has two dimensions
+    only; it starts from the best of a grid. The widest start is a straight line to 0.1 %.
 
     Raises:
-        DataError: (a ValueError) what this module refuses, fewer than 4 values, or no fit is found.
+        DataError: (a ValueError) what this module refuses, or fewer than 4 values.
 
     Example:
         >>> curve = fit_logistic4([1, 2, 3, 4, 5], [1.2, 2.7, 5.0, 7.3, 8.8])
@@ -138,35 +139,32 @@ def fit_logistic4(predicted: ArrayLike, actual: ArrayLike) -> Logistic4:
     x, y = as_pair(predicted, actual)
     if len(x) < 4:
         raise DataError(f"a curve of four parameters needs 4 values or more, got {len(x)}")
-    x_mean, x_unit, y_mean, y_unit = x.mean(), x.std(), y.mean(), y.std()
-    z, v = (x - x_mean) / x_unit, (y - y_mean) / y_unit
-    try:
-        found = curve_fit(
-            _curve, z, v, _start(z, v), bounds=([-np.inf, -np.inf, -20, 1e-3], [np.inf, np.inf, 20, 100]), max_nfev=2000
-        )[0]
-    except RuntimeError as error:
-        raise DataError(f"the logistic does not fit: {error}") from error
-    top, bottom, centre, width = (float(value) for value in found)
-    return Logistic4(top * y_unit + y_mean, bottom * y_unit + y_mean, centre * x_unit + x_mean, width * x_unit)
+    z = (x - x.mean()) / x.std()
+    starts = [
+        (float(c), w) for c in np.quantile(z, [0.05, 0.25, 0.5, 0.75, 0.95]) for w in np.log([0.1, 0.5, 2.0, 30.0])
+    ]
+    start = min(starts, key=lambda at: float(np.sum(_residual(at, z, y) ** 2)))
+    reach = float(np.abs(z).max()) + 1
+    bounds = ([-reach, np.log(1e-3)], [reach, np.log(100.0)])
+    found = least_squares(_residual, start, bounds=bounds, x_scale=(1.0, 1.0), args=(z, y)).x
+    bottom, rise = _regress(expit((z - found[0]) / np.exp(found[1])), y)
+    centre, width = found[0] * x.std() + x.mean(), np.exp(found[1]) * x.std()
+    return Logistic4(bottom + rise, bottom, float(centre), float(width))
 
 
-def _curve(x: Array, top: float, bottom: float, centre: float, width: float) -> Array:
-    return np.asarray(bottom + (top - bottom) * expit((x - centre) / width), dtype=np.float64)
+def _residual(at: Array | tuple[float, float], z: Array, y: Array, /) -> Array:
+    """Distance of each score from the best curve with this centre and log width, in deviations of `y`."""
+    step = expit((z - at[0]) / np.exp(at[1]))
+    bottom, rise = _regress(step, y)
+    return np.asarray((bottom + rise * step - y) / y.std())
 
 
-def _start(z: Array, v: Array) -> tuple[float, float, float, float]:
-    """Top, bottom, centre, width of the best curve on a grid; z and v have mean 0 and deviation 1."""
-    best: tuple[float, tuple[float, float, float, float]] = (np.inf, (1.0, -1.0, 0.0, 1.0))
-    for centre in np.quantile(z, [0.05, 0.25, 0.5, 0.75, 0.95]):
-        for width in (0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0):
-            step = expit((z - centre) / width)
-            if np.ptp(step) < 1e-9:
-                continue
-            slope = float(np.cov(step, v, bias=True)[0, 1] / step.var())
-            bottom = -slope * float(step.mean())
-            error = float(((bottom + slope * step - v) ** 2).sum())
-            best = min(best, (error, (bottom + slope, bottom, float(centre), width)))
-    return best[1]
+def _regress(step: Array, y: Array) -> tuple[float, float]:
+    """Offset and slope of the least-squares line from step to y; a flat line where the step does not rise."""
+    spread = step - step.mean()
+    power = float(spread @ spread)
+    rise = float(spread @ (y - y.mean())) / power if power > 1e-20 else 0.0
+    return float(y.mean()) - rise * float(step.mean()), rise
 
 
 def as_pair(predicted: ArrayLike, actual: ArrayLike) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -60,16 +61,18 @@ def bootstrap_interval(
         DataError: (a ValueError) what `srcc` refuses, or too few different values to draw from.
     """
     x, y = as_pair(predicted, actual)
-    result = stats.bootstrap(
-        (x, y),
-        statistic,
-        paired=True,
-        vectorized=False,
-        n_resamples=repeats,
-        confidence_level=level,
-        method="BCa",
-        rng=np.random.default_rng(seed),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scipy warns where the interval is NaN; that is an error below
+        result = stats.bootstrap(
+            (x, y),
+            statistic,
+            paired=True,
+            vectorized=False,
+            n_resamples=repeats,
+            confidence_level=level,
+            method="BCa",
+            rng=np.random.default_rng(seed),
+        )
     low, high = float(result.confidence_interval.low), float(result.confidence_interval.high)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise DataError(f"no bootstrap interval: the statistic does not vary over draws from {len(x)} values")
