@@ -96,9 +96,11 @@ def read_matlab(path: Path, name: str) -> list[Any]:
     except ImportError as error:
         raise MissingExtraError("train", f"reading {path.name}") from error
     try:
-        content = loadmat(path, variable_names=[name])
+        path.open("rb").close()  # the system's reason, before scipy gives its own
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
+    try:
+        content = loadmat(path, variable_names=[name])
     except Exception as error:  # scipy raises whatever its parser stumbles over
         raise DataError(f"{path}: not a MATLAB file: {error}") from error
     if name not in content:
