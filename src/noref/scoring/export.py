@@ -190,7 +190,7 @@ def _compare(network: nn.Module, file: Path, trials: list[NDArray[np.uint8]], to
     session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     for images in trials:
         with torch.no_grad():
-            expected = network(torch.from_numpy(images)).numpy()
+            expected = network(torch.tensor(images)).numpy()
         if expected.shape != (len(images),) or expected.dtype != np.float32:
             given = f"{expected.shape} {expected.dtype} for {len(images)} images"
             raise ModelError(f"{out}: the network gives {given}, not (N,) float32")

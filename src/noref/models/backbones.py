@@ -1,0 +1,139 @@
+"""Any timm backbone by name, with its weights from timm's pages or from a file; batch norms that stay as they are."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import timm
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from noref.errors import ModelError, OptionError, unknown
+from noref.models import weights as files
+from noref.models.features import Features
+from noref.models.vit import Vit
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class Cnn(nn.Module):
+    """A network of stages as a backbone: the positions of its last feature map are the tokens.
+
+    Args:
+        net: any timm network whose `forward_features` gives a map or a token sequence, without a classifier.
+    """
+
+    normalised = False
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+        self.width: int = net.num_features
+        self._stage16 = _stage_at(net, 16)
+
+    def forward(self, images: Tensor) -> Features:
+        """Normalised images (B, 3, H, W) -> features, D the channels of the last stage, pooled by the mean."""
+        stride16 = None
+        if self._stage16 is None:
+            last = self.net.forward_features(images)
+        else:
+            last, (stride16,) = self.net.forward_intermediates(images, indices=[self._stage16])
+        if last.ndim == 4 and getattr(self.net, "output_fmt", "NCHW") == "NHWC":
+            last = last.permute(0, 3, 1, 2)
+        if last.ndim != 4 or last.shape[1] != self.width:
+            raise ModelError(
+                f"{type(self.net).__name__}: its features {tuple(last.shape)} are no map of {self.width} channels"
+            )
+        tokens = last.flatten(2).transpose(1, 2)
+        return Features(tokens.mean(dim=1), tokens, (last.shape[2], last.shape[3]), stride16)
+
+
+def _stage_at(net: Any, stride: int) -> int | None:
+    """The place of the last stage with this stride among those that `forward_intermediates` counts."""
+    info = getattr(net, "feature_info", None)
+    if info is None or not hasattr(net, "forward_intermediates"):
+        return None
+    stages = list(getattr(info, "info", info))
+    places = [place for place, stage in enumerate(stages) if stage["reduction"] == stride]
+    return places[-1] if places else None
+
+
+def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "") -> Cnn | Vit:
+    """A timm network by name, with weights, as a module that gives `Features`.
+
+    Args:
+        name: a timm name such as "mobilenetv2_100" or "deit3_small_patch16_224.fb_in1k".
+        weights: "timm": the safetensors file of timm's model page, downloaded once. "none": random.
+            Anything else: a local safetensors file with timm's tensor names; its classifier is left out.
+        pad_type: "same" for TensorFlow's padding, as weights that come from there need; "": the network's own.
+
+    Raises:
+        OptionError: no such network, or one that takes no `pad_type`.
+        ModelError: weights that cannot be had, or that do not fit; the first wrong tensor is named.
+
+    Example:
+        >>> load_backbone("test_resnet", weights="none").width
+        96
+    """
+    net = _create(name, pad_type)
+    if weights != "none":
+        path = _download(name, net) if weights == "timm" else Path(weights)
+        heads = net.pretrained_cfg.get("classifier") or ()
+        skip = (heads,) if isinstance(heads, str) else tuple(heads)
+        files.fill(net, files.read(path)[0], source=path, skip=tuple(f"{head}." for head in skip))
+    return Vit(net) if isinstance(net, VisionTransformer) else Cnn(net)
+
+
+def _create(name: str, pad_type: str) -> Any:
+    base = name.partition(".")[0]
+    if not timm.is_model(base):
+        raise unknown("backbone", name, timm.list_models())
+    options: dict[str, Any] = {"pad_type": pad_type} if pad_type else {}
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=0, **options)
+    except (TypeError, RuntimeError, KeyError, NotImplementedError) as error:
+        raise OptionError(f"backbone {name!r} with {options or 'its defaults'}: {error}") from error
+
+
+def _download(name: str, net: Any) -> Path:
+    repository = net.pretrained_cfg.get("hf_hub_id")
+    if not repository:
+        raise ModelError(f"timm has no weights for {name!r}: give a safetensors file, or none")
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, "model.safetensors"))
+    except Exception as error:  # no network, no such file, a full disk: many kinds, one answer
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ModelError(
+            f"{repository}: its weights cannot be downloaded ({reason}); give a safetensors file"
+        ) from error
+
+
+def normalisation(backbone: Cnn | Vit) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of the pixels that timm's weights of this network expect, for values in [0, 1]."""
+    config = backbone.net.pretrained_cfg
+    return tuple(config.get("mean") or IMAGENET[0]), tuple(config.get("std") or IMAGENET[1])
+
+
+def freeze_batch_norm(module: nn.Module) -> int:
+    """Keep every batch norm in `module` in evaluation mode for good, whatever `train()` is called on.
+
+    The running statistics then never move and never depend on the batch; weight and bias still learn. Weights
+    whose batch norms were folded into the convolutions have statistics of 0 and 1 that are no statistics at
+    all: one step in training mode would normalise with the batch's own and destroy the network.
+
+    Returns:
+        How many batch norms there are.
+    """
+    norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    for norm in norms:
+        norm.eval()
+        norm.train = types.MethodType(_stay, norm)  # type: ignore[method-assign]
+    return len(norms)
+
+
+def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
+    return module

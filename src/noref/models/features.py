@@ -1,0 +1,61 @@
+"""What goes into a backbone and what comes out of it, whatever the backbone is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from noref.errors import OptionError
+
+
+class Features(NamedTuple):
+    """A backbone's view of B images.
+
+    Attributes:
+        pooled: (B, D) the class token after the last norm, or the mean of the tokens where there is none.
+        tokens: (B, T, D) spatial tokens of the last stage, row-major over `grid`.
+        grid: rows and columns of the tokens; T is their product.
+        stride16: (B, D16, h, w) the last feature map at a sixteenth of the image's side, for saliency on a
+            14 x 14 grid at 224 px; None where the network has no such stage.
+    """
+
+    pooled: Tensor
+    tokens: Tensor
+    grid: tuple[int, int]
+    stride16: Tensor | None = None
+
+
+class Normalize(nn.Module):
+    """Pixels -> what a backbone was trained on; the first module of a network, so every exported graph has it.
+
+    Args:
+        mean: of red, green, blue, for values in [0, 1]; 0.5 with deviation 0.5 gives [-1, 1].
+        std: deviations likewise, > 0.
+
+    Raises:
+        OptionError: not three numbers each, or a deviation that is not positive.
+
+    Example:
+        >>> white = torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
+        >>> Normalize([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])(white).flatten()
+        tensor([1., 1., 1.])
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise OptionError(f"normalisation needs three means and three deviations > 0, got {mean} and {std}")
+        deviation = torch.tensor(std, dtype=torch.float64).view(3, 1, 1)
+        offset = torch.tensor(mean, dtype=torch.float64).view(3, 1, 1)
+        self.register_buffer("scale", (1 / (255 * deviation)).float(), persistent=False)
+        self.register_buffer("shift", (-offset / deviation).float(), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB, 0-255, uint8 or float -> (B, 3, H, W) float, zero mean and unit deviation or so."""
+        return images.float() * self.scale + self.shift

@@ -1,0 +1,156 @@
+"""Pixels to quality: normalisation, backbone and head as one network, built from a few numbers that a file can hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from noref.card import Card
+from noref.errors import ModelError, OptionError
+from noref.models import weights as files
+from noref.models.backbones import Cnn, freeze_batch_norm, load_backbone, normalisation
+from noref.models.features import Features, Normalize
+from noref.models.heads import PanelHead, PooledHead
+from noref.models.vit import Vit
+
+SMALL_WIDTH = 192
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a network is built from, apart from its weights.
+
+    Args:
+        backbone: timm's name.
+        head: "panel", or "pooled" for one line on the pooled feature.
+        width: of the panel; None: a transformer's own, 192 for other networks.
+        heads: of the panel; must divide its width.
+        queries: of the panel.
+        pad_type: "same" for weights that come from TensorFlow.
+        mean: of the pixels, red, green, blue, for values in [0, 1]; None: what timm says of the backbone.
+        std: deviation of the pixels likewise.
+    """
+
+    backbone: str
+    head: Literal["panel", "pooled"] = "panel"
+    width: int | None = None
+    heads: int = 6
+    queries: int = 6
+    pad_type: str = ""
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+class QualityNet(nn.Module):
+    """Normalisation, backbone, head.
+
+    Args:
+        normalize: pixels to the backbone's input.
+        backbone: gives `Features`.
+        head: features to (B,) quality.
+        plan: what all three were built from, in full.
+    """
+
+    def __init__(self, normalize: Normalize, backbone: Cnn | Vit, head: PanelHead | PooledHead, plan: Plan) -> None:
+        super().__init__()
+        self.normalize, self.backbone, self.head, self.plan = normalize, backbone, head, plan
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB, 0-255, uint8 or float -> (B,) quality in about [0, 1], higher is better."""
+        scores: Tensor = self.head(self.features(images))
+        return scores
+
+    def features(self, images: Tensor) -> Features:
+        """(B, 3, H, W) RGB, 0-255 -> what the backbone sees."""
+        features: Features = self.backbone(self.normalize(images))
+        return features
+
+    def attention(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) quality and (B, rows, columns), where the panel looked.
+
+        Raises:
+            OptionError: the head is no panel.
+        """
+        if not isinstance(self.head, PanelHead):
+            raise OptionError(f"a {self.plan.head!r} head has no attention: use head 'panel'")
+        return self.head.attention(self.features(images))
+
+
+class FromBytes(nn.Module):
+    """A network as the scorer feeds it: (B, H, W, 3) uint8 -> (B,) quality. What `export_onnx` wants.
+
+    Args:
+        network: takes (B, 3, H, W).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 RGB -> (B,) float32 quality."""
+        scores: Tensor = self.network(images.permute(0, 3, 1, 2))
+        return scores
+
+
+def build(plan: Plan, *, weights: str = "timm") -> QualityNet:
+    """A network from its plan. Every batch norm stays in evaluation mode; the head starts random (torch's generator).
+
+    Args:
+        plan: see there.
+        weights: of the backbone: "timm", "none" or a local safetensors file.
+
+    Raises:
+        OptionError: a part of the plan that does not exist or cannot work.
+        ModelError: weights that cannot be had or do not fit.
+    """
+    backbone = load_backbone(plan.backbone, weights=weights, pad_type=plan.pad_type)
+    mean, std = normalisation(backbone)
+    plan = dataclasses.replace(
+        plan,
+        width=plan.width or (backbone.width if isinstance(backbone, Vit) else SMALL_WIDTH),
+        mean=tuple(plan.mean or mean),
+        std=tuple(plan.std or std),
+    )
+    network = QualityNet(Normalize(plan.mean or (), plan.std or ()), backbone, _head(plan, backbone), plan)
+    freeze_batch_norm(network)
+    return network.to(memory_format=torch.channels_last)
+
+
+def _head(plan: Plan, backbone: Cnn | Vit) -> PanelHead | PooledHead:
+    if plan.head == "pooled":
+        return PooledHead(backbone.width)
+    if plan.head != "panel":
+        raise OptionError(f"unknown head {plan.head!r}: known are panel, pooled")
+    return PanelHead(
+        backbone.width,
+        width=plan.width or backbone.width,
+        normalised=backbone.normalised,
+        heads=plan.heads,
+        queries=plan.queries,
+    )
+
+
+def save(network: QualityNet, path: Path, card: Card) -> Card:
+    """Write a network to a safetensors file with its plan inside and its card beside it; the card as written."""
+    return files.save(network, path, card, network=dataclasses.asdict(network.plan))
+
+
+def load(path: Path) -> tuple[QualityNet, Card]:
+    """A network that `save` wrote, in evaluation mode, and its card.
+
+    Raises:
+        ModelError: no card, a card of other bytes, a header without a plan, or tensors that do not fit it.
+    """
+    tensors, values, card = files.load(path)
+    try:
+        network = build(Plan(**values), weights="none")
+    except (OptionError, TypeError) as error:
+        raise ModelError(f"{path}: its header's plan cannot be built: {error}") from error
+    files.fill(network, tensors, source=path)
+    return network.eval(), card

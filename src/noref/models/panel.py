@@ -1,0 +1,102 @@
+"""The attention panel of DEIQT: a few learnt judges look at the image's tokens and their scores are averaged."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from noref.errors import OptionError
+
+
+class DecoderLayer(nn.Module):
+    """One pre-norm transformer decoder layer: self-attention, cross-attention, MLP, each added to its input.
+
+    Args:
+        width: of queries and memory, D.
+        heads: must divide the width.
+        mlp_ratio: hidden width of the MLP over D.
+
+    Raises:
+        OptionError: the heads do not divide the width.
+
+    Source:
+        Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, 3.1; norms first as in Xiong et al. 2020,
+        https://arxiv.org/abs/2002.04745. No dropout.
+    """
+
+    def __init__(self, width: int, *, heads: int, mlp_ratio: int = 4) -> None:
+        super().__init__()
+        if heads < 1 or width % heads:
+            raise OptionError(f"a panel of width {width} cannot have {heads} heads: the width must divide by them")
+        self.norm_self, self.norm_cross, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
+        self.self_attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.cross_attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        hidden = mlp_ratio * width
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, queries: Tensor, memory: Tensor, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Refine the queries by looking at each other, then at the memory.
+
+        Args:
+            queries: (B, Q, D).
+            memory: (B, T, D), normalised.
+            attention: also return where they looked (slower).
+
+        Returns:
+            (B, Q, D), and (B, Q, T) cross-attention averaged over the heads, each row summing to 1, or None.
+        """
+        normed = self.norm_self(queries)
+        queries = queries + self.self_attention(normed, normed, normed, need_weights=False)[0]
+        looked, weights = self.cross_attention(self.norm_cross(queries), memory, memory, need_weights=attention)
+        queries = queries + looked
+        return queries + self.mlp(self.norm_mlp(queries)), weights
+
+
+class AttentionPanel(nn.Module):
+    """Q learnt queries, each added to the image's class token, read the patch tokens; one line scores each.
+
+    Args:
+        width: of class token and tokens, D.
+        heads: of both attentions; must divide the width.
+        queries: Q, the size of the panel.
+
+    Raises:
+        OptionError: the heads do not divide the width, or there is no query.
+
+    Source:
+        Qin et al. 2023 (DEIQT), https://arxiv.org/abs/2301.00962, section "Attention-panel decoder".
+    Differs:
+        Nothing known. All scores share one linear layer without bias; there is no norm after the last layer.
+
+    Example:
+        >>> panel = AttentionPanel(12, heads=3)
+        >>> panel(torch.zeros(2, 12), torch.zeros(2, 49, 12)).shape
+        torch.Size([2])
+    """
+
+    def __init__(self, width: int, *, heads: int = 6, queries: int = 6) -> None:
+        super().__init__()
+        if queries < 1:
+            raise OptionError(f"a panel needs at least one query, got {queries}")
+        self.queries = nn.Parameter(torch.empty(1, queries, width))
+        nn.init.trunc_normal_(self.queries, std=0.02)
+        self.layer = DecoderLayer(width, heads=heads)
+        self.score = nn.Linear(width, 1, bias=False)
+
+    def forward(self, pooled: Tensor, tokens: Tensor) -> Tensor:
+        """(B, D) class token and (B, T, D) tokens, both normalised -> (B,) quality, higher is better."""
+        refined, _ = self.layer(self.queries + pooled[:, None], tokens)
+        return self._mean(refined)
+
+    def with_attention(self, pooled: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The same scores, and where the panel looked.
+
+        Returns:
+            (B,) quality; (B, T) cross-attention, mean over queries and heads, each row summing to 1.
+        """
+        refined, weights = self.layer(self.queries + pooled[:, None], tokens, attention=True)
+        return self._mean(refined), weights.mean(dim=1)
+
+    def _mean(self, refined: Tensor) -> Tensor:
+        scores: Tensor = self.score(refined).squeeze(-1)  # (B, Q)
+        return scores.mean(dim=1)

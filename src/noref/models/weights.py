@@ -1,0 +1,100 @@
+"""Tensors in safetensors files beside their cards: found, checked, loaded. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from noref.card import Card, read_card
+from noref.errors import ModelError
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A safetensors file's tensors, on the CPU, and its header's words.
+
+    Raises:
+        ModelError: missing, unreadable, or no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise ModelError(f"{path}: not a safetensors file: {error}") from error
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> None:
+    """Write a safetensors file in one step: a reader sees the old file or the new one, never half of one."""
+    partial = path.with_name(path.name + ".part")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, dict(words))
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, source: Path, skip: tuple[str, ...] = ()) -> None:
+    """Put tensors into a module, every one where it belongs and none left over.
+
+    Args:
+        module: its parameters and buffers are overwritten, only if everything fits.
+        tensors: by the module's names.
+        source: where they come from, for messages.
+        skip: beginnings of names to leave out, such as "classifier.".
+
+    Raises:
+        ModelError: a tensor that is missing, unknown or of another shape; it is named.
+    """
+    given = {name: tensor for name, tensor in tensors.items() if not name.startswith(skip or ("\0",))}
+    wanted = module.state_dict()
+    for name, tensor in wanted.items():
+        if name not in given:
+            if name.endswith("num_batches_tracked"):  # a counter that some exporters drop; no batch norm here uses it
+                continue
+            raise ModelError(f"{source}: tensor {name!r} is missing")
+        if given[name].shape != tensor.shape:
+            found, right = tuple(given[name].shape), tuple(tensor.shape)
+            raise ModelError(f"{source}: tensor {name!r} has shape {found}, the network needs {right}")
+    if left := sorted(given.keys() - wanted.keys()):
+        raise ModelError(f"{source}: tensor {left[0]!r} and {len(left) - 1} more have no place in the network")
+    module.load_state_dict(given, strict=False)
+
+
+def save(module: nn.Module, path: Path, card: Card, *, network: Mapping[str, Any]) -> Card:
+    """Write a network's weights, with the numbers it is built from in the header, and the card beside them.
+
+    Args:
+        module: whose parameters and buffers are saved.
+        path: `*.safetensors`.
+        card: goes beside it with the checksum.
+        network: what `noref.models.network.load` builds the network from.
+
+    Returns:
+        The card as written.
+    """
+    write(path, module.state_dict(), {"network": json.dumps(dict(network))})
+    return card.write(path)
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], Card]:
+    """The tensors of a file that its card vouches for, the numbers the network is built from, and the card.
+
+    Raises:
+        ModelError: no card, a card of other bytes, or a file that `save` did not write.
+    """
+    card = read_card(path)
+    tensors, words = read(path)
+    try:
+        network = json.loads(words["network"])
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"{path}: its header does not say what network it is") from error
+    if not isinstance(network, dict):
+        raise ModelError(f"{path}: its header does not say what network it is")
+    return tensors, network, card
