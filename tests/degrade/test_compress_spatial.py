@@ -52,7 +52,9 @@ def test_jitter_is_five_rounds_of_bilinear_sampling(scene, scale):
         right, down = normal((2, height, width), scale, draws)
         planes = [map_coordinates(expected[..., c], [y + down, x + right], order=1, mode="nearest") for c in range(3)]
         expected = np.stack(planes, axis=-1)
-    np.testing.assert_allclose(cs.jitter(scene, scale, np.random.default_rng(2)), expected, atol=1e-2)
+    error = cs.jitter(scene, scale, np.random.default_rng(2)) - expected
+    assert np.abs(error).max() < 0.03  # OpenCV 4 rounds places to 1/32 pixel; OpenCV 5 does not
+    assert np.sqrt(np.square(error).mean()) < 2e-3
 
 
 def test_jitter_scatters_a_ramp_by_its_scale(rng):

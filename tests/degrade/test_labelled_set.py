@@ -130,7 +130,9 @@ def test_a_broken_photo_is_listed_and_skipped(tmp_path, photos):
     result = write_set([text, *photos, cut, small, absent], tmp_path / "set", compositions=2)
     assert result.written == 4
     assert [path for path, _ in result.skipped] == [text, cut, small, absent]
-    assert all(reason for _, reason in result.skipped)
+    reasons = [reason for _, reason in result.skipped]
+    assert reasons[2] == "7 x 90 pixels; 8 x 8 are needed"
+    assert all(reason and str(tmp_path) not in reason for reason in reasons)
     assert not list((tmp_path / "set").rglob("*.part"))
 
 

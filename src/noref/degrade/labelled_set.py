@@ -1,6 +1,6 @@
 """A labelled set in the manner of KADID-10k, from plain photos: degraded images and a table that says how.
 
-    out/references/NAME.png                   the photo as it was read
+    out/references/NAME.png                   the photo as it was read: upright, 8 bit, RGB
     out/images/NAME_DISTORTION_LEVEL.png      all distortions at all levels, or
     out/images/NAME_NUMBER.png                random compositions
     out/set.csv                               path,score,reference,distortion,level
@@ -28,12 +28,11 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
-from PIL import ImageOps
 
+from noref import images
 from noref.degrade.blur_noise import gaussian_taps
 from noref.degrade.pipeline import DISTORTIONS, LEVELS, Composition, apply_composition, sample_composition
-from noref.errors import DataError, OptionError
+from noref.errors import DataError, ImageError, OptionError
 
 COLUMNS = ("path", "score", "reference", "distortion", "level")
 SCORE = "SSIM against the reference x 100, mean over R, G and B: measured, no human score; 100 is identical"
@@ -132,9 +131,9 @@ def _finish_photo(
     if rows is not None:
         return rows, 0
     try:
-        image = _read(photo)
-    except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError) as error:
-        return str(error) or type(error).__name__
+        image = images.read(photo)
+    except ImageError as error:
+        return str(error).removeprefix(f"{photo}: ")
     if min(image.shape[:2]) < 8:
         return f"{image.shape[1]} x {image.shape[0]} pixels; 8 x 8 are needed"
     reference = f"references/{name}.png"
@@ -206,11 +205,6 @@ def _kept_rows(out: Path, finished: Path, photo: Path) -> list[Row] | None:
         return None
     complete = all(len(row) == len(COLUMNS) and (out / row[0]).is_file() and (out / row[2]).is_file() for row in rows)
     return rows if complete and rows else None
-
-
-def _read(photo: Path) -> NDArray[np.uint8]:
-    with PillowImage.open(photo) as opened:
-        return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
 
 
 def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
