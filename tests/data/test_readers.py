@@ -36,7 +36,7 @@ def test_an_image_that_is_missing_is_left_out_and_named(livec_folder):
 def test_no_image_at_all_is_an_error(livec_folder):
     for path in (livec_folder / "Images").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match=r"none of the 5 images is there; the first should be .*1\.bmp"):
+    with pytest.raises(DataError, match=r"none of its 5 images is there; the first should be .*1\.bmp"):
         READERS["livec"](livec_folder)
 
 
@@ -118,7 +118,7 @@ def test_csv_range_when_none_is_given(tmp_path, draw, scores, low, high):
         ("path,score\na.png,1\n,2\n", r"line 3: no image ''"),
         ("path,score\na.png,1\nb.png,good\n", r"line 3: score 'good' is no number"),
         ("path,score\na.png,nan\nb.png,1\n", r"line 2: score 'nan' is no number"),
-        ("path,score\na.png,1\nb.png,2\n./a.png,1\n", r"line 4: \./a\.png is there already, in line 2"),
+        ("path,score\na.png,1\nb.png,2\n./a.png,1\n", r"line 4: a\.png is there already, in line 2"),
         ("path,score,level\na.png,1,x\nb.png,2,\n", r"line 2: level 'x' is no number"),
         ("path,score,split\na.png,1,left\nb.png,2,\n", r"line 2: split 'left' is none of"),
         ("path,mos\na.png,1\n", r"line 1: column score missing"),

@@ -11,18 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from noref.data.records import Record, Scale
-from noref.data.tables import Files, number, read_csv, read_matlab, whole_number
+from noref.data.standard_sets import csiq, kadid10k, koniq10k, live, livefb, spaq, tid2013
+from noref.data.tables import Files, kept, number, part, read_csv, read_matlab, whole_number
 from noref.errors import DataError, OptionError, unknown
 
-PARTS = {
-    "train": "training",
-    "training": "training",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
 PHOTO_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 LIVEC_TRAINING_IMAGES = 7
 
@@ -50,12 +42,11 @@ def livec(folder: Path, *, every: bool = False) -> list[Record]:
     if len(files) != len(values):
         raise DataError(f"{scores}: {len(values)} scores for the {len(files)} images of {images.name}")
     found, scale = Files(folder / "Images"), Scale(0, 100)
-    rows = list(zip(files, values, strict=True))
-    records = [
-        Record(found.path(str(name)), number(str(value), scores, row), scale)
-        for row, (name, value) in enumerate(rows, start=1)
+    rows = [
+        (row, Record(found.path(str(name)), number(str(value), scores, row), scale))
+        for row, (name, value) in enumerate(zip(files, values, strict=True), start=1)
     ]
-    return kept(records[LIVEC_TRAINING_IMAGES:], folder, every=every)
+    return kept(rows[LIVEC_TRAINING_IMAGES:], images, every=every)
 
 
 def csv(
@@ -84,22 +75,17 @@ def csv(
     table = list(read_csv(file, ["path", "score"]))
     scores = [number(row["score"], file, line) for line, row in table]
     scale = _csv_scale(file, scores, low, high, higher_is_better)
-    found, seen, records = Files(file.parent), dict[Path, int](), list[Record]()
+    found, rows = Files(file.parent), list[tuple[int, Record]]()
     for (line, row), score in zip(table, scores, strict=True):
         image = Path(os.path.normpath(found.path(row["path"])))
         if not row["path"] or not (every or image.is_file()):
             raise DataError(f"{file}, line {line}: no image {row['path']!r}")
-        if image in seen:
-            raise DataError(f"{file}, line {line}: {row['path']} is there already, in line {seen[image]}")
         if not scale.low <= score <= scale.high:
             raise DataError(f"{file}, line {line}: score {score:g} is outside of {scale.low:g}-{scale.high:g}")
-        seen[image] = line
         level = whole_number(row["level"], file, line, "level") if row.get("level") else None
-        part = _part(row.get("split", ""), file, line)
-        records.append(
-            Record(image, score, scale, row.get("reference") or None, row.get("distortion") or None, level, part)
-        )
-    return records
+        names = row.get("reference") or None, row.get("distortion") or None
+        rows.append((line, Record(image, score, scale, *names, level, part(row.get("split", ""), file, line))))
+    return kept(rows, file, every=every)
 
 
 def _the_csv(path: Path) -> Path:
@@ -130,28 +116,17 @@ def _csv_scale(file: Path, scores: list[float], low: float | None, high: float |
         raise OptionError(str(error)) from error
 
 
-def _part(text: str, file: Path, line: int) -> str | None:
-    if text and text.casefold() not in PARTS:
-        raise DataError(f"{file}, line {line}: split {text!r} is none of {', '.join(sorted(PARTS))}")
-    return PARTS[text.casefold()] if text else None
-
-
-def kept(records: list[Record], folder: Path, *, every: bool) -> list[Record]:
-    """The records whose image is on the disk; all of them with `every`.
-
-    Raises:
-        DataError: no image at all is there.
-    """
-    if every:
-        return records
-    here = [record for record in records if record.path.is_file()]
-    if not here:
-        first = f"; the first should be {records[0].path}" if records else ""
-        raise DataError(f"{folder}: none of the {len(records)} images is there{first}")
-    return here
-
-
-READERS: dict[str, Callable[..., list[Record]]] = {"livec": livec, "csv": csv}
+READERS: dict[str, Callable[..., list[Record]]] = {
+    "live": live,
+    "csiq": csiq,
+    "tid2013": tid2013,
+    "kadid10k": kadid10k,
+    "livec": livec,
+    "koniq10k": koniq10k,
+    "livefb": livefb,
+    "spaq": spaq,
+    "csv": csv,
+}
 
 
 def missing(name: str, path: Path) -> list[Path]:

@@ -1,4 +1,7 @@
-"""Reading score tables line by line, and finding the images that they name. Knows no data set."""
+"""Reading score tables line by line, and finding the images that they name. Knows no data set.
+
+Every row comes with its line number (for a table that is no text: its row number), so that an error can name it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from noref.data.records import Record
 from noref.errors import DataError, MissingExtraError
+
+PARTS = {
+    "train": "training",
+    "training": "training",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
 
 
 def read_text(path: Path) -> str:
@@ -61,6 +75,50 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str]) -> None
         raise DataError(f"{path}, line 1: column {' and '.join(twice)} is there twice")
 
 
+def read_cells(path: Path, count: int, *, separator: str | None = None) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a text file without a header as (line number, stripped cells); empty lines are left out.
+
+    Args:
+        path: the file.
+        count: how many cells each row must have.
+        separator: what stands between cells; None: spaces or tabs.
+
+    Raises:
+        DataError: no such file, or a row with another number of cells.
+    """
+    for line, text in enumerate(read_text(path).split("\n"), start=1):
+        cells = [cell.strip() for cell in text.strip().split(separator)] if text.strip() else []
+        if cells and len(cells) != count:
+            raise DataError(f"{path}, line {line}: {len(cells)} cells, {count} wanted")
+        if cells:
+            yield line, cells
+
+
+def read_excel(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a workbook's first sheet as `read_csv` gives them.
+
+    Raises:
+        DataError: no such file, no workbook, or a column that is missing or there twice.
+        MissingExtraError: pandas is not installed.
+    """
+    try:
+        from pandas import read_excel
+    except ImportError as error:
+        raise MissingExtraError("train", f"reading {path.name}") from error
+    try:
+        cells = read_excel(path, header=None, dtype=str, keep_default_na=False)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    except Exception as error:  # a zip file that is none, or broken XML inside
+        raise DataError(f"{path}: not an Excel workbook: {error}") from error
+    rows = [[str(cell).strip() for cell in row] for row in cells.itertuples(index=False)]
+    header = rows[0] if rows else []
+    _check_header(path, [cell for cell in header if cell], columns)
+    for line, row in enumerate(rows[1:], start=2):
+        if any(row):
+            yield line, dict(zip(header, row, strict=True))
+
+
 def number(text: str, path: Path, line: int, what: str = "score") -> float:
     """A cell as a finite number.
 
@@ -82,6 +140,17 @@ def whole_number(text: str, path: Path, line: int, what: str) -> int:
     if value != int(value):
         raise DataError(f"{path}, line {line}: {what} {text!r} is no whole number")
     return int(value)
+
+
+def part(text: str, path: Path, line: int) -> str | None:
+    """A cell of an official split as `training`, `validation` or `test`; None where it is empty.
+
+    Raises:
+        DataError: another word.
+    """
+    if text and text.casefold() not in PARTS:
+        raise DataError(f"{path}, line {line}: split {text!r} is none of {', '.join(sorted(PARTS))}")
+    return PARTS[text.casefold()] if text else None
 
 
 def read_matlab(path: Path, name: str) -> list[Any]:
@@ -111,6 +180,32 @@ def read_matlab(path: Path, name: str) -> list[Any]:
     return [str(cell.item()) if cell.size == 1 else str(cell) for cell in array.ravel()]
 
 
+def kept(rows: Sequence[tuple[int, Record]], table: Path, *, every: bool) -> list[Record]:
+    """The records whose image is on the disk; all of them with `every`.
+
+    Args:
+        rows: (line number, record) in the table's order.
+        table: the file that they come from.
+        every: keep the others too.
+
+    Raises:
+        DataError: no row, an image in two rows, or no image at all on the disk.
+    """
+    if not rows:
+        raise DataError(f"{table}: no rows")
+    seen: dict[Path, int] = {}
+    for line, record in rows:
+        if record.path in seen:
+            raise DataError(f"{table}, line {line}: {record.path.name} is there already, in line {seen[record.path]}")
+        seen[record.path] = line
+    if every:
+        return [record for _, record in rows]
+    here = [record for _, record in rows if record.path.is_file()]
+    if not here:
+        raise DataError(f"{table}: none of its {len(rows)} images is there; the first should be {rows[0][1].path}")
+    return here
+
+
 class Files:
     """Finds files below a folder by name; in another letter case too, where that is not ambiguous.
 
@@ -129,7 +224,11 @@ class Files:
         self._listed: dict[Path, tuple[set[str], dict[str, str | None]]] = {}
 
     def path(self, name: str) -> Path:
-        """The file of that name, else the only one that differs in letter case alone, else where it should be."""
+        """The file of that name, else the only one that differs in letter case alone, else where it should be.
+
+        Args:
+            name: with forward slashes, relative to the root; only the last part may differ in letter case.
+        """
         wanted = self.folder / name
         if wanted.parent not in self._listed:
             self._listed[wanted.parent] = _list(wanted.parent)

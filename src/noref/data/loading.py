@@ -1,0 +1,242 @@
+"""From records to crops: each image is decoded once an epoch and all its crops come together.
+
+Crops are (C, S, S, 3) uint8 inside views and (C, 3, S, S) uint8 in what the loader gives, RGB, C crops of an image.
+All chance is a pure function of (seed, epoch, index): any number of workers, and a resumed run, see the same crops.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+
+from noref import images
+from noref.card import Preprocessing
+from noref.data.records import Record
+from noref.errors import DataError, OptionError, unknown
+
+Image = NDArray[np.uint8]
+View = Callable[[Image, Generator], NDArray[np.uint8]]
+Protocol = Literal["grid", "paper"]
+PAPER_CROPS = 10
+
+
+class Batch(NamedTuple):
+    """What the dataset gives for one image, and the loader for N images with a leading N everywhere.
+
+    Attributes:
+        crops: (N, C, 3, S, S) uint8 RGB.
+        quality: (N,) float32 in [0, 1], 1 is best; NaN for an image without a score.
+        indices: (N,) int64 place in the dataset's list of records.
+    """
+
+    crops: Tensor
+    quality: Tensor
+    indices: Tensor
+
+
+def random_crops(image: Image, rng: Generator, *, size: int, count: int, flip: bool) -> NDArray[np.uint8]:
+    """`count` square crops at uniform places, each mirrored left-right with probability 1/2 if `flip`.
+
+    Args:
+        image: (H, W, 3), both sides at least `size`.
+        rng: where places and flips come from.
+        size: side of a crop in pixels.
+        count: number of crops.
+        flip: for training only.
+
+    Returns:
+        (count, size, size, 3).
+    """
+    height, width = image.shape[:2]
+    tops = rng.integers(height - size + 1, size=count)
+    lefts = rng.integers(width - size + 1, size=count)
+    turned = rng.random(count) < 0.5 if flip else np.zeros(count, dtype=bool)
+    crops = [image[top : top + size, left : left + size] for top, left in zip(tops, lefts, strict=True)]
+    return np.stack([crop[:, ::-1] if turn else crop for crop, turn in zip(crops, turned, strict=True)])
+
+
+def grid_crops(image: Image, rng: Generator, *, size: int) -> NDArray[np.uint8]:
+    """Square crops on the grid of `images.grid`, which reaches every border; no chance in it."""
+    corners = images.grid(image.shape[0], image.shape[1], size)
+    return np.stack([image[top : top + size, left : left + size] for top, left in corners])
+
+
+def whole_image(image: Image, rng: Generator, *, flip: bool) -> NDArray[np.uint8]:
+    """The image itself as its only crop, mirrored left-right with probability 1/2 if `flip`."""
+    return image[None, :, ::-1] if flip and rng.random() < 0.5 else image[None]
+
+
+class Crops(Dataset[Batch]):
+    """The crops of each record's image, with its quality.
+
+    Args:
+        records: rated images; a bare path is an image without a score.
+        size: side of a crop in pixels; None: the whole image is the only crop.
+        crops: number of random crops of an image in training.
+        seed: with epoch and index it decides every random crop.
+        preprocessing: the resize rule; its `crop` is replaced by `size`, to which smaller images are enlarged.
+        train: random crops, mirrored by chance, new ones every epoch. Otherwise `protocol` decides.
+        protocol: "grid", deterministic, every border reached; or "paper", ten random crops, the same in every epoch.
+        view: takes the place of all these crops: (H, W, 3) and a generator -> (C, h, w, 3). Must be picklable
+            where workers are started by spawning.
+        cache_bytes: decoded images are kept in memory up to this size (of all workers together).
+
+    Raises:
+        OptionError: no records, or a number or protocol that makes no sense.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record | Path],
+        *,
+        size: int | None,
+        crops: int = 10,
+        seed: int = 0,
+        preprocessing: Preprocessing | None = None,
+        train: bool = True,
+        protocol: Protocol = "grid",
+        view: View | None = None,
+        cache_bytes: int = 2 << 30,
+    ) -> None:
+        if not records or crops < 1 or seed < 0 or (size is not None and size < 1):
+            raise OptionError(f"no crops from {len(records)} records with size {size}, crops {crops}, seed {seed}")
+        self.records = list(records)
+        self.preprocessing = dataclasses.replace(preprocessing or Preprocessing(), crop=size)
+        self.view = view or _view(size, crops, train, protocol)
+        self.seed, self.epoch, self._varies = seed, 0, train
+        self._cache: dict[int, Image] = {}
+        self._budget = cache_bytes
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Batch:
+        """All crops of one image.
+
+        Raises:
+            ImageError: the image cannot be read; names the file.
+        """
+        record = self.records[index]
+        rng = np.random.default_rng([self.seed, self.epoch if self._varies else 0, index])
+        crops = np.ascontiguousarray(self.view(self.image(index), rng).transpose(0, 3, 1, 2))
+        quality = record.quality if isinstance(record, Record) else float("nan")
+        return Batch(torch.from_numpy(crops), torch.tensor(quality, dtype=torch.float32), torch.tensor(index))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": {}}  # a spawned worker fills its own
+
+    def set_epoch(self, epoch: int) -> None:
+        """From now on the random crops are those of this epoch; no effect outside of training."""
+        self.epoch = epoch
+
+    def image(self, index: int) -> Image:
+        """The decoded image, resized by the preprocessing rule: (H, W, 3) uint8; not to be written to."""
+        if index in self._cache:
+            return self._cache[index]
+        record = self.records[index]
+        image = images.read(record.path if isinstance(record, Record) else record, preprocessing=self.preprocessing)
+        worker = get_worker_info()
+        if image.nbytes * (worker.num_workers if worker else 1) <= self._budget:
+            self._budget -= image.nbytes * (worker.num_workers if worker else 1)
+            self._cache[index] = image
+        return image
+
+    def preload(self, threads: int = 2) -> int:
+        """Decode images in this process until the cache is full; forked workers then share it. Returns how many."""
+        with ThreadPoolExecutor(threads) as pool:
+            for start in range(0, len(self), 64):
+                wanted = [i for i in range(start, min(start + 64, len(self))) if i not in self._cache]
+                sizes = [image.nbytes for image in pool.map(self.image, wanted)]
+                if self._budget < max(sizes, default=0):
+                    break
+        return len(self._cache)
+
+
+def _view(size: int | None, crops: int, train: bool, protocol: str) -> View:
+    if protocol not in ("grid", "paper"):
+        raise unknown("test protocol", protocol, ("grid", "paper"))
+    if size is None:
+        return partial(whole_image, flip=train)
+    if train:
+        return partial(random_crops, size=size, count=crops, flip=True)
+    if protocol == "paper":
+        return partial(random_crops, size=size, count=PAPER_CROPS, flip=False)
+    return partial(grid_crops, size=size)
+
+
+class _Batches(Sampler[list[int]]):
+    """Lists of indices; the same for the same arguments, whatever was drawn before."""
+
+    def __init__(self, order: Sequence[int], batch_images: int, start_batch: int) -> None:
+        self.batches = [list(order[at : at + batch_images]) for at in range(0, len(order), batch_images)][start_batch:]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def make_loader(
+    dataset: Crops,
+    *,
+    batch_images: int,
+    seed: int = 0,
+    epoch: int = 0,
+    shuffle: bool = True,
+    start_batch: int = 0,
+    workers: int = 0,
+    drop_last: bool = False,
+    rank: int = 0,
+    ranks: int = 1,
+) -> DataLoader[Batch]:
+    """The batches of one epoch, from `start_batch` on: make one loader an epoch.
+
+    The order is a pure function of (seed, epoch, number of records). It also calls `dataset.set_epoch(epoch)`.
+
+    Args:
+        dataset: where the images come from.
+        batch_images: images (not crops) in a batch, of each process.
+        seed: >= 0.
+        epoch: >= 0.
+        shuffle: false: in the order of the records.
+        start_batch: batches of this epoch that were done before an interruption.
+        workers: processes that decode; 0: this one.
+        drop_last: leave out what does not fill a batch of all processes; needed when several train together.
+        rank: this process among those that train together.
+        ranks: how many there are.
+
+    Raises:
+        OptionError: a number that makes no sense.
+        DataError: not one batch to be had: fewer records than a batch, and `drop_last`.
+        ImageError: while iterating, an image that cannot be read; names the file.
+    """
+    if batch_images < 1 or min(seed, epoch, start_batch, workers) < 0 or not 0 <= rank < ranks:
+        raise OptionError(f"no batches of {batch_images} images, seed {seed}, epoch {epoch}, rank {rank} of {ranks}")
+    count = len(dataset)
+    order = np.random.default_rng([seed, epoch]).permutation(count) if shuffle else np.arange(count)
+    used = count - count % (batch_images * ranks) if drop_last else count
+    if used == 0:
+        raise DataError(f"{count} images do not fill one batch of {batch_images * ranks}")
+    dataset.set_epoch(epoch)
+    batches = _Batches([int(i) for i in order[:used][rank::ranks]], batch_images, start_batch)
+    return DataLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=_collate)
+
+
+def _collate(items: Sequence[Batch]) -> Batch:
+    shapes = {tuple(item.crops.shape) for item in items}
+    if len(shapes) > 1:
+        raise DataError(f"images of one batch give crops of shapes {sorted(shapes)}: use batch_images=1")
+    crops, quality, indices = zip(*items, strict=True)
+    return Batch(torch.stack(crops), torch.stack(quality), torch.stack(indices))
