@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import math
+import subprocess
+import sys
 from collections import Counter
 from itertools import pairwise, permutations, product
 from pathlib import Path
@@ -259,3 +261,10 @@ def test_a_sample_with_an_impossible_option(rng, wrong):
 def test_the_table_cannot_be_changed_by_accident():
     with pytest.raises(TypeError):
         pipeline.DISTORTIONS["jpeg"] = None
+
+
+@pytest.mark.parametrize("package", ["cv2", "scipy"])
+def test_a_missing_package_is_one_line_that_names_the_extra(package):
+    code = f"import sys; sys.modules[{package!r}] = None; import noref.degrade.pipeline"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stderr.splitlines()[-1].endswith("needs an extra: pip install 'noref[degrade]'")
