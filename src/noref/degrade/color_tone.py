@@ -1,8 +1,8 @@
 """Colour, brightness, sharpness and contrast: three groups of the degradation model.
 
 As everywhere in this package: `f(image, value, rng) -> image`, (H, W, 3) float32 RGB in [0, 1] in, a new array out
-that may leave [0, 1]. CIELAB is under D65, from sRGB, and red is red: the reference swaps red and blue before it
-converts, here and only here results differ by more than rounding.
+that may leave [0, 1]. CIELAB is under D65, from sRGB, and red is red: the released code swaps red and blue before it
+converts (`docs/degrade.md` lists what else differs).
 """
 
 from __future__ import annotations
