@@ -1,0 +1,192 @@
+"""The training loop, all of it visible; it knows batches, losses and steps, and no paper."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from noref.errors import OptionError
+from noref.train.optim import set_lr
+from noref.train.state import State
+
+Step = Callable[[nn.Module, Any], Mapping[str, Tensor]]  # network, batch -> "loss" and what else is to be logged
+Report = Callable[[int, Mapping[str, float]], None]  # step number, values
+LOOK_EVERY = 20  # optimiser steps between looks at the loss: a look makes the GPU wait
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """Where batches come from.
+
+    Args:
+        train: epoch number -> that epoch's batches on the CPU, the same whenever it is asked.
+        batches: how many those are.
+        validate: the run after an epoch -> numbers for the log, such as a correlation; None: no validation.
+    """
+
+    train: Callable[[int], Iterable[Any]]
+    batches: int
+    validate: Callable[[State], Mapping[str, float]] | None = None
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long and how fast.
+
+    Args:
+        epochs: in all, those before an interruption included.
+        lr: epochs done, as a fraction within an epoch -> learning rate.
+        clip: the largest norm of a gradient; None: no limit.
+        accumulate: batches whose gradients make one optimiser step.
+    """
+
+    epochs: int
+    lr: Callable[[float], float]
+    clip: float | None = None
+    accumulate: int = 1
+
+
+def fit(
+    step: Step,
+    loaders: Loaders,
+    state: State,
+    fabric: Fabric,
+    *,
+    pace: Pace,
+    after_step: Callable[[State], None] = lambda state: None,
+    after_epoch: Callable[[State], None] = lambda state: None,
+    report: Report = lambda step, values: None,
+) -> State:
+    """Train from where `state` is to the last epoch.
+
+    Args:
+        step: forward pass and loss on one batch, already on the device.
+        loaders: batches and validation.
+        state: changed in place; fresh, or restored.
+        fabric: device, precision and processes; `state` holds what its `setup` returned.
+        pace: epochs, learning rate, clipping, accumulation.
+        after_step: called after each optimiser step, for a teacher that follows.
+        after_epoch: called after each epoch with its row in `state.log`: the place to save.
+        report: gets values while an epoch runs.
+
+    Returns:
+        `state`.
+
+    Raises:
+        OptionError: the loss is no number any more; the state of the last epoch stays on the disk.
+    """
+    with _progress(fabric, pace.epochs * loaders.batches, state.epoch * loaders.batches) as show:
+        while state.epoch < pace.epochs:
+            row = _epoch(step, loaders, state, fabric, pace, after_step, report, show)
+            state.epoch += 1
+            if loaders.validate is not None:
+                row |= loaders.validate(state)
+            state.log.append({"epoch": state.epoch, **row})
+            report(state.step, row)
+            show(0, _words(state.log[-1]), True)
+            after_epoch(state)
+    return state
+
+
+def _epoch(
+    step: Step,
+    loaders: Loaders,
+    state: State,
+    fabric: Fabric,
+    pace: Pace,
+    after_step: Callable[[State], None],
+    report: Report,
+    show: Callable[[int, str, bool], None],
+) -> dict[str, float]:
+    """One pass over the batches; the mean of every value that `step` gave."""
+    state.network.train()
+    sums: dict[str, Tensor] = {}
+    updates = math.ceil(loaders.batches / pace.accumulate)
+    for count, batch in enumerate(loaders.train(state.epoch)):
+        group, place = divmod(count, pace.accumulate)
+        size = min(pace.accumulate, loaders.batches - group * pace.accumulate)  # the last group may be smaller
+        ready = place == size - 1
+        with fabric.no_backward_sync(state.network, enabled=not ready):  # type: ignore[arg-type]
+            values = step(state.network, fabric.to_device(batch))
+            fabric.backward(values["loss"] / size)
+        for name, value in values.items():
+            sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach()
+        if ready:
+            lr = pace.lr(state.epoch + group / updates)
+            _update(state, fabric, lr, pace.clip)
+            after_step(state)
+            if state.step % LOOK_EVERY == 0:
+                report(state.step, {"loss": _finite(values["loss"].detach(), state.step), "lr": lr})
+        show(1, f"epoch {state.epoch + 1}", False)
+    means = {name: fabric.all_reduce(total / loaders.batches, reduce_op="mean") for name, total in sums.items()}
+    return {name: _finite(mean, state.step) for name, mean in means.items()}
+
+
+def _update(state: State, fabric: Fabric, lr: float, clip: float | None) -> None:
+    set_lr(state.optimizer, lr)
+    if clip is not None:
+        fabric.clip_gradients(state.network, state.optimizer, max_norm=clip, error_if_nonfinite=False)
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+
+
+def _finite(value: Any, step: int) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise OptionError(f"the loss is {number} at step {step}: lower the learning rate, or clip the gradient")
+    return number
+
+
+def _words(row: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in row.items())
+
+
+@contextmanager
+def _progress(fabric: Fabric, total: int, done: int) -> Iterator[Callable[[int, str, bool], None]]:
+    """A bar on a terminal; elsewhere one line an epoch on stderr; nothing from processes other than the first."""
+    console = Console(stderr=True, quiet=not fabric.is_global_zero, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not (sys.stderr.isatty() and fabric.is_global_zero)) as bar:
+        task = bar.add_task("training", total=total, completed=done)
+
+        def show(advance: int, words: str, keep: bool) -> None:
+            if keep:
+                bar.console.print(words, highlight=False)
+            else:
+                bar.update(task, advance=advance, description=words)
+
+        yield show
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, batches: Iterable[Any], count: int, fabric: Fabric) -> Tensor:
+    """The network's score of every image: the mean over its crops, in full precision.
+
+    Args:
+        network: (B, 3, S, S) -> (B,) quality; bare, on the fabric's device.
+        batches: of `noref.data.loading.Batch`; with several processes, each brings its own share of the images.
+        count: M, how many images there are in all.
+
+    Returns:
+        (M,) float64 on the CPU, at each image's `index`, about [0, 1], higher is better; the same in every process.
+    """
+    was_training = network.training
+    network.eval()
+    scores = torch.zeros(count, dtype=torch.float64, device=fabric.device)
+    for batch in batches:
+        crops, _, index = fabric.to_device(batch)
+        flat = network(crops.flatten(0, 1))  # (N * C,)
+        scores[index] = flat.view(crops.shape[:2]).double().mean(dim=1)
+    network.train(was_training)
+    return cast(Tensor, fabric.all_reduce(scores, reduce_op="sum")).cpu()

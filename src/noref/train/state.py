@@ -1,0 +1,157 @@
+"""Everything that a training run is at the end of an epoch, in one object and one file."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from noref.errors import ModelError
+from noref.models import weights as files
+
+
+@dataclass
+class State:
+    """A run between two epochs. The learning rate is a function of `step`, so it needs no place here.
+
+    Args:
+        network: the one that learns, as `fabric.setup` returns it or bare.
+        optimizer: over its parameters.
+        teacher: a second network that follows the first (see `follow`), or None.
+        epoch: epochs done.
+        step: optimiser steps done.
+        log: one row of numbers an epoch.
+    """
+
+    network: nn.Module
+    optimizer: Optimizer
+    teacher: nn.Module | None = None
+    epoch: int = 0
+    step: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+
+    def save(self, path: Path, fabric: Fabric) -> None:
+        """Write it all, in one step: a reader sees the old file or the new one. Every process must call this.
+
+        The file is safetensors: weights, optimiser and random generators (of all processes) as tensors, the
+        rest as JSON in its header.
+        """
+        moments, numbers = _optimizer_out(self.optimizer)
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        if self.teacher is not None:
+            tensors |= {f"teacher.{name}": value for name, value in self.teacher.state_dict().items()}
+        tensors |= {f"optimizer.{name}": value for name, value in moments.items()}
+        for name, value in _random_out(fabric.device).items():
+            gathered = cast(Tensor, fabric.all_gather(value.to(fabric.device)))
+            tensors[f"random.{name}"] = gathered.cpu().view(fabric.world_size, -1)
+        if fabric.is_global_zero:
+            rest = {"epoch": self.epoch, "step": self.step, "log": self.log, "optimizer": numbers}
+            files.write(path, {name: value.clone() for name, value in tensors.items()}, {"state": json.dumps(rest)})
+        fabric.barrier()
+
+    def restore(self, path: Path, fabric: Fabric) -> None:
+        """Become what `save` wrote: a run that goes on from here is the run that was never interrupted.
+
+        Raises:
+            ModelError: missing, broken, of another network, or written by another number of processes.
+        """
+        tensors, words = files.read(path)
+        try:
+            rest = json.loads(words["state"])
+            generators = _part(tensors, "random")
+            if len(generators["torch"]) != fabric.world_size:
+                raise ModelError(f"{path}: written by {len(generators['torch'])} processes, not {fabric.world_size}")
+            files.fill(self.network, _part(tensors, "network"), source=path)
+            if self.teacher is not None:
+                files.fill(self.teacher, _part(tensors, "teacher"), source=path)
+            _optimizer_in(self.optimizer, _part(tensors, "optimizer"), rest["optimizer"])
+            self.epoch, self.step, self.log = int(rest["epoch"]), int(rest["step"]), list(rest["log"])
+            _random_in({name: value[fabric.global_rank] for name, value in generators.items()}, fabric.device)
+        except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
+            if isinstance(error, ModelError):
+                raise
+            raise ModelError(f"{path}: not a checkpoint of this run: {error}") from error
+
+
+@torch.no_grad()
+def follow(teacher: nn.Module, student: nn.Module, *, decay: float) -> None:
+    """Move the teacher towards the student: teacher <- decay * teacher + (1 - decay) * student.
+
+    Buffers that are whole numbers are copied.
+
+    Args:
+        teacher: changed in place.
+        student: of the same shape.
+        decay: in [0, 1]; 0 makes the teacher the student.
+
+    Source:
+        Tarvainen and Valpola 2017, https://arxiv.org/abs/1703.01780, eq. 2.
+    """
+    source = student.state_dict()
+    for name, value in teacher.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(source[name].to(value.dtype), 1 - decay)
+        else:
+            value.copy_(source[name])
+
+
+def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    return {name[len(part) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{part}.")}
+
+
+def _optimizer_out(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What an optimiser remembers of each parameter, as `number.key`: tensors, and all that is none."""
+    remembered = optimizer.state_dict()["state"]
+    flat = {f"{number}.{key}": value for number, entry in remembered.items() for key, value in entry.items()}
+    tensors = {name: value for name, value in flat.items() if isinstance(value, Tensor)}
+    return tensors, {name: value for name, value in flat.items() if not isinstance(value, Tensor)}
+
+
+def _optimizer_in(optimizer: Optimizer, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+    remembered: dict[int, dict[str, Any]] = {}
+    for name, value in {**tensors, **numbers}.items():
+        place, _, key = name.partition(".")
+        remembered.setdefault(int(place), {})[key] = value
+    groups = optimizer.state_dict()["param_groups"]  # rates and decays come from the recipe, not from the file
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, entry in remembered.items():
+        if "exp_avg" in entry and entry["exp_avg"].shape != parameters[number].shape:
+            raise ValueError(f"the optimiser's memory of parameter {number} has another shape")
+    optimizer.load_state_dict({"state": remembered, "param_groups": groups})
+
+
+def _random_out(device: torch.device) -> dict[str, Tensor]:
+    """The states of Python's, numpy's and torch's global generators."""
+    version, words, spare = random.getstate()
+    numpys: Any = np.random.get_state(legacy=True)  # noqa: NPY002 - the global one, which others may use
+    _, keys, place, has_spare, cached = numpys
+    states = {
+        "python": torch.tensor([version, *words], dtype=torch.int64),
+        "python_spare": torch.tensor([float("nan") if spare is None else spare], dtype=torch.float64),
+        "numpy": torch.tensor([place, has_spare, *keys.tolist()], dtype=torch.int64),
+        "numpy_spare": torch.tensor([cached], dtype=torch.float64),
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _random_in(states: dict[str, Tensor], device: torch.device) -> None:
+    version, *words = states["python"].tolist()
+    spare = states["python_spare"].item()
+    random.setstate((version, tuple(words), None if spare != spare else spare))
+    place, has_spare, *keys = states["numpy"].tolist()
+    cached = states["numpy_spare"].item()
+    np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), place, has_spare, cached))  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)

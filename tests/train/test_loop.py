@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from noref.errors import OptionError
+from noref.train.loop import Loaders, Pace, fit, predict
+from noref.train.state import State
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    return Fabric(accelerator="cpu", devices=1)
+
+
+def data(epoch, batches=5):
+    generator = torch.Generator().manual_seed(epoch)
+    return [(torch.randn(4, 3, generator=generator), torch.randn(4, generator=generator)) for _ in range(batches)]
+
+
+def squared(network, batch):
+    return {"loss": (network(batch[0])[:, 0] - batch[1]).square().mean()}
+
+
+def fresh(fabric, lr=0.1, optimizer=torch.optim.SGD):
+    torch.manual_seed(0)
+    network = nn.Linear(3, 1)
+    return State(*fabric.setup(network, optimizer(network.parameters(), lr=lr)))
+
+
+def same(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first.network.parameters(), second.network.parameters(), strict=True))
+
+
+def test_plain_steps_are_those_of_a_plain_loop(fabric):
+    state = fresh(fabric)
+    network = copy.deepcopy(state.network.module)
+    fit(squared, Loaders(data, 5), state, fabric, pace=Pace(2, lr=lambda epoch: 0.1 / (1 + epoch)))
+    losses = []
+    for epoch in range(2):
+        for place, batch in enumerate(data(epoch)):
+            loss = squared(network, batch)["loss"]
+            losses.append(loss.item())
+            gradients = torch.autograd.grad(loss, list(network.parameters()))
+            with torch.no_grad():
+                for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+                    parameter -= 0.1 / (1 + epoch + place / 5) * gradient
+    for ours, expected in zip(state.network.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(ours, expected)
+    assert [row["loss"] for row in state.log] == pytest.approx([sum(losses[:5]) / 5, sum(losses[5:]) / 5])
+    assert (state.epoch, state.step) == (2, 10)
+
+
+@pytest.mark.parametrize("batches", [4, 5])
+def test_accumulated_batches_are_one_large_batch(fabric, batches):
+    pieces = data(0, batches)
+    state, whole = fresh(fabric), fresh(fabric)
+    fit(squared, Loaders(lambda _: pieces, batches), state, fabric, pace=Pace(1, lr=lambda _: 0.1, accumulate=2))
+    joined = [
+        tuple(torch.cat(parts) for parts in zip(*pieces[at : at + 2], strict=True)) for at in range(0, batches, 2)
+    ]
+    fit(squared, Loaders(lambda _: joined, len(joined)), whole, fabric, pace=Pace(1, lr=lambda _: 0.1))
+    for ours, expected in zip(state.network.parameters(), whole.network.parameters(), strict=True):
+        torch.testing.assert_close(ours, expected)
+    assert state.step == whole.step == math.ceil(batches / 2)
+
+
+def test_clipping_bounds_the_step(fabric):
+    state = fresh(fabric)
+    before = [parameter.detach().clone() for parameter in state.network.parameters()]
+    fit(squared, Loaders(lambda _: data(0, 1), 1), state, fabric, pace=Pace(1, lr=lambda _: 2.0, clip=1e-3))
+    moved = torch.cat([(b - a).flatten() for a, b in zip(before, state.network.parameters(), strict=True)])
+    assert moved.norm().item() == pytest.approx(2e-3, rel=1e-3)
+
+
+def test_hooks_are_called_in_their_places(fabric):
+    calls = []
+    fit(
+        squared,
+        Loaders(data, 5, validate=lambda state: calls.append(("validate", state.epoch)) or {"srcc": 0.5}),
+        fresh(fabric),
+        fabric,
+        pace=Pace(2, lr=lambda _: 0.1, accumulate=3),
+        after_step=lambda state: calls.append(("step", state.step)),
+        after_epoch=lambda state: calls.append(("epoch", len(state.log), state.log[-1]["srcc"])),
+    )
+    first = [("step", 1), ("step", 2), ("validate", 1), ("epoch", 1, 0.5)]
+    assert calls == [*first, ("step", 3), ("step", 4), ("validate", 2), ("epoch", 2, 0.5)]
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, fabric):
+    """AdamW and dropout; killed in the middle of the third epoch, resumed from the end of the second."""
+    path = tmp_path / "c.safetensors"
+
+    def start():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+        return State(*fabric.setup(network, torch.optim.AdamW(network.parameters(), lr=0.1)))
+
+    def run(state, kill=None):
+        def dying(epoch):
+            for place, batch in enumerate(data(epoch)):
+                if (epoch, place) == kill:
+                    raise KilledError
+                yield batch
+
+        pace = Pace(4, lr=lambda epoch: 0.1 / (1 + epoch), clip=1.0)
+        return fit(squared, Loaders(dying, 5), state, fabric, pace=pace, after_epoch=lambda s: s.save(path, fabric))
+
+    unbroken = run(start())
+    with pytest.raises(KilledError):
+        run(start(), kill=(2, 3))
+    torch.manual_seed(1234)
+    resumed = start()
+    resumed.restore(path, fabric)
+    assert resumed.epoch == 2
+    run(resumed)
+    assert resumed.log == unbroken.log  # bit for bit
+    assert same(resumed, unbroken)
+
+
+def test_a_run_that_is_done_does_nothing(fabric):
+    state = fresh(fabric)
+    state.epoch = 3
+    assert fit(squared, Loaders(data, 5), state, fabric, pace=Pace(3, lr=lambda _: 0.1)).step == 0
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_it_is_saved(fabric):
+    saved = []
+    with pytest.raises(OptionError, match=r"loss is (nan|inf)"):
+        fit(squared, Loaders(data, 5), fresh(fabric), fabric, pace=Pace(9, lr=lambda _: 1e30), after_epoch=saved.append)
+    assert not saved
+
+
+def test_nothing_is_drawn_where_there_is_no_terminal(fabric, capsys):
+    fit(squared, Loaders(data, 5), fresh(fabric), fabric, pace=Pace(2, lr=lambda _: 0.1))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split()[:3:2] for line in err.splitlines()] == [["epoch", "loss"], ["epoch", "loss"]]
+
+
+def test_predict_averages_an_images_crops(fabric):
+    class Mean(nn.Module):
+        def forward(self, images):
+            return images.float().mean(dim=(1, 2, 3))
+
+    crops = torch.randint(0, 256, (3, 4, 3, 8, 8), dtype=torch.uint8)
+    batches = [(crops[[2, 0]], torch.zeros(2), torch.tensor([2, 0])), (crops[[1]], torch.zeros(1), torch.tensor([1]))]
+    network = Mean().train()
+    found = predict(network, batches, 3, fabric)
+    torch.testing.assert_close(found, crops.double().mean(dim=(1, 2, 3, 4)), rtol=1e-5, atol=0)
+    assert network.training

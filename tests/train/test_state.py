@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from noref.errors import ModelError
+from noref.models import weights
+from noref.train.state import State, follow
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    return Fabric(accelerator="cpu", devices=1)
+
+
+def fresh(fabric, teacher=True):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 1))
+    network.to(memory_format=torch.channels_last)
+    follower = copy.deepcopy(network) if teacher else None
+    wrapped, optimizer = fabric.setup(network, torch.optim.AdamW(network.parameters(), lr=1e-2))
+    return State(wrapped, optimizer, follower)
+
+
+def train(state, steps):
+    losses = []
+    for _ in range(steps):
+        images = torch.randn(4, 3, 4, 4) * random.random() + float(np.random.rand())  # noqa: NPY002
+        loss = state.network(images).square().mean()
+        loss.backward()
+        state.optimizer.step()
+        state.optimizer.zero_grad()
+        follow(state.teacher, state.network, decay=0.9)
+        state.step += 1
+        losses.append(loss.item())
+    return losses
+
+
+def test_a_restored_run_is_the_run_itself(tmp_path, fabric):
+    state = fresh(fabric)
+    random.gauss(0, 1)  # leaves a spare number in Python's generator
+    np.random.standard_normal()  # noqa: NPY002 - and in numpy's
+    train(state, 3)
+    state.epoch, state.log = 1, [{"epoch": 1, "loss": 0.25}]
+    state.save(tmp_path / "c.safetensors", fabric)
+    expected = train(state, 4), random.gauss(0, 1), np.random.standard_normal()  # noqa: NPY002
+
+    other = fresh(fabric)
+    torch.manual_seed(99)
+    random.seed(99)
+    other.restore(tmp_path / "c.safetensors", fabric)
+    assert (other.epoch, other.step, other.log) == (1, 3, [{"epoch": 1, "loss": 0.25}])
+    assert (train(other, 4), random.gauss(0, 1), np.random.standard_normal()) == expected  # noqa: NPY002
+    for part in ("network", "teacher"):
+        ours, theirs = getattr(other, part).state_dict(), getattr(state, part).state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_saving_leaves_one_file_and_no_pickle(tmp_path, fabric):
+    state = fresh(fabric)
+    train(state, 1)
+    for _ in range(2):
+        state.save(tmp_path / "c.safetensors", fabric)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
+    assert any(name.startswith("optimizer.0.") for name in load_file(tmp_path / "c.safetensors"))
+
+
+def test_an_interrupted_save_leaves_the_old_file(tmp_path, fabric, monkeypatch):
+    state, path = fresh(fabric), tmp_path / "c.safetensors"
+    state.save(path, fabric)
+    before = path.read_bytes()
+
+    def dies(*args):
+        path.with_name(path.name + ".part").write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(weights, "save_file", dies)
+    with pytest.raises(OSError, match="no space"):
+        state.save(path, fabric)
+    assert path.read_bytes() == before
+
+
+def test_the_learning_rate_is_the_recipes_not_the_files(tmp_path, fabric):
+    state = fresh(fabric)
+    train(state, 1)
+    state.save(tmp_path / "c.safetensors", fabric)
+    other = fresh(fabric)
+    other.optimizer.param_groups[0]["lr"] = 0.5
+    other.restore(tmp_path / "c.safetensors", fabric)
+    assert other.optimizer.param_groups[0]["lr"] == 0.5
+
+
+def test_checkpoints_of_something_else_are_model_errors(tmp_path, fabric):
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(ModelError, match="No such file"):
+        fresh(fabric).restore(path, fabric)
+    path.write_bytes(b"half a file")
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        fresh(fabric).restore(path, fabric)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match="not a checkpoint"):
+        fresh(fabric).restore(path, fabric)
+    fresh(fabric, teacher=False).save(path, fabric)
+    with pytest.raises(ModelError, match="missing"):
+        fresh(fabric).restore(path, fabric)
+    other = State(nn.Linear(2, 1), torch.optim.SGD([torch.zeros(1)], lr=1))
+    with pytest.raises(ModelError, match="missing"):
+        other.restore(path, fabric)
+
+
+def test_another_number_of_processes_is_refused(tmp_path, fabric):
+    path, state = tmp_path / "c.safetensors", fresh(fabric)
+    state.save(path, fabric)
+    tensors, words = weights.read(path)
+    doubled = {n: t.repeat(2, 1) if n.startswith("random.") else t for n, t in tensors.items()}
+    weights.write(path, doubled, words)
+    with pytest.raises(ModelError, match="2 processes, not 1"):
+        state.restore(path, fabric)
+
+
+def test_follow_by_hand():
+    teacher, student = nn.BatchNorm1d(1), nn.BatchNorm1d(1)
+    nn.init.constant_(teacher.weight, 1.0)
+    nn.init.constant_(student.weight, 3.0)
+    student.running_mean.fill_(10.0)
+    student.num_batches_tracked.fill_(7)
+    follow(teacher, student, decay=0.75)
+    assert teacher.weight.item() == 1.5
+    assert teacher.running_mean.item() == 2.5
+    assert teacher.num_batches_tracked.item() == 7
+    follow(teacher, student, decay=0.0)
+    assert teacher.weight.item() == 3.0
