@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,14 @@ def real_data():
     folder = Path(os.environ.get("NOREF_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def livec_restored(real_data, tmp_path_factory):
+    """The real photos in the release's layout; not to be changed."""
+    folder = tmp_path_factory.mktemp("livec")
+    subprocess.run([sys.executable, real_data / "livec" / "restore.py", folder], check=True, capture_output=True)
     return folder
 
 

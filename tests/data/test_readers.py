@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import csv as python_csv
-import subprocess
-import sys
 
 import pytest
 from scipy.io import loadmat, savemat
@@ -63,14 +61,13 @@ def test_livec_score_that_is_no_number(livec_folder):
         READERS["livec"](livec_folder)
 
 
-def test_livec_as_restored_from_the_real_photos(real_data, tmp_path):
-    subprocess.run([sys.executable, real_data / "livec" / "restore.py", tmp_path], check=True, capture_output=True)
-    records = READERS["livec"](tmp_path)
+def test_livec_as_restored_from_the_real_photos(real_data, livec_restored):
+    records = READERS["livec"](livec_restored)
     with (real_data / "livec" / "scores.csv").open(newline="") as file:
         expected = {row["original"]: float(row["mos"]) for row in python_csv.DictReader(file)}
     assert {r.path.name: r.raw_score for r in records} == pytest.approx(expected)
     assert len(records) == 931
-    cells = loadmat(tmp_path / "Data" / "AllImages_release.mat")["AllImages_release"]
+    cells = loadmat(livec_restored / "Data" / "AllImages_release.mat")["AllImages_release"]
     assert [r.path.name for r in records] == [str(cell[0]) for cell in cells[7:, 0]]
 
 

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import pytest
+
+from noref.data.check import check, falling_share, shortfall
+from noref.data.records import Record, Scale
+from noref.errors import DataError, OptionError
+
+
+@pytest.fixture
+def whole(tmp_path, draw):
+    """A CSV with three references, two distortions, three levels; higher is better; nothing wrong with it."""
+    lines = ["path,score,reference,distortion,level,split"]
+    for reference in range(3):
+        for kind in ("blur", "jpeg"):
+            for level in (1, 2, 3):
+                name = f"{reference}{kind}{level}.png"
+                draw(name, seed=len(lines))
+                part = ("train", "val", "test")[reference]
+                lines.append(f"{name},{90 - 20 * level - reference},r{reference},{kind},{level},{part}")
+    file = tmp_path / "set.csv"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def test_nothing_wrong(whole):
+    seen = []
+    report = check("csv", whole, progress=lambda done, count: seen.append((done, count)))
+    assert report.problems == []
+    assert report.exit_status == 0
+    assert report.falling == 1.0
+    assert seen == [(i, 18) for i in range(1, 19)]
+    text = report.render()
+    for line in (
+        "images        18",
+        "scores        28 to 70 on a scale of 0-100, higher is better",
+        "references    3",
+        "distortions   2",
+        "training 6, validation 6, test 6",
+        "quality falls with the level in 100% of the series",
+        "Nothing wrong.",
+        f"noref train deiqt --data csv={whole}",
+    ):
+        assert line in text
+
+
+def test_a_missing_a_damaged_and_a_doubled_image_are_named(whole):
+    folder = whole.parent
+    (folder / "0blur1.png").unlink()
+    (folder / "1jpeg2.png").write_bytes((folder / "1jpeg2.png").read_bytes()[:200])
+    shutil.copy(folder / "2blur1.png", folder / "2jpeg3.png")
+    report = check("csv", whole)
+    assert report.missing == (folder / "0blur1.png",)
+    assert [path for path, _ in report.unreadable] == [folder / "1jpeg2.png"]
+    assert {path.name for path in report.twins[0]} == {"2blur1.png", "2jpeg3.png"}
+    assert report.problems == ["incomplete: 17 of 18 images, 1 missing", "1 images cannot be read"]
+    assert report.exit_status == 1
+    text = report.render()
+    for name in ("0blur1.png", "1jpeg2.png: damaged", "WRONG: incomplete"):
+        assert name in text
+
+
+def test_scores_that_run_the_other_way_are_noticed(whole):
+    report = check("csv", whole, low=0, high=100, higher_is_better=False)
+    assert report.falling == 0
+    assert any("the other way" in problem for problem in report.problems)
+
+
+def test_livec_is_incomplete_and_no_image_at_all_is_reported_too(livec_folder):
+    report = check("livec", livec_folder)
+    assert report.problems == ["incomplete: 5 of 1162 images, 1157 missing"]
+    for path in (livec_folder / "Images").iterdir():
+        path.unlink()
+    empty = check("livec", livec_folder)
+    assert empty.problems == ["incomplete: 0 of 1162 images, 1162 missing"]
+    assert len(empty.missing) == 5
+    assert "noref train" not in empty.render()
+
+
+def test_too_many_images_scores_off_the_scale_and_all_the_same(whole):
+    report = check("csv", whole)
+    assert any("the release has 5" in p for p in dataclasses.replace(report, published=5).problems)
+    stray = Record(whole, 120.0, Scale(0, 100))
+    off = dataclasses.replace(report, records=(*report.records, stray))
+    assert any("1 scores leave the scale 0-100" in p and "120" in p for p in off.problems)
+    flat = dataclasses.replace(report, records=(Record(whole, 5.0, Scale(0, 9)),) * 3)
+    assert "every score is 5" in flat.problems
+
+
+def test_long_lists_are_cut_unless_all_is_wanted(whole):
+    for path in whole.parent.glob("*blur*.png"):
+        path.unlink()
+    report = check("csv", whole)
+    assert "... and 4 more" in report.render(limit=5)
+    assert "more" not in report.render(limit=None)
+    assert report.render(limit=None).count("blur") == 9
+
+
+def test_tables_that_cannot_be_read_and_names_that_are_not_known(tmp_path):
+    with pytest.raises(DataError, match=r"AllImages_release\.mat"):
+        check("livec", tmp_path)
+    with pytest.raises(OptionError, match="did you mean livec"):
+        check("live-c", tmp_path)
+
+
+def test_shortfall_takes_the_larger_of_published_and_named():
+    assert shortfall("livec", 1162) is None
+    assert shortfall("livec", 1100, 62) == "1100 of 1162 images, 62 missing"
+    assert shortfall("livec", 1162, 3) == "1162 of 1165 images, 3 missing"
+    assert shortfall("csv", 4) is None
+    assert shortfall("csv", 4, 1) == "4 of 5 images, 1 missing"
+
+
+def test_series_need_two_levels():
+    def record(level, raw):
+        return Record(None, raw, Scale(0, 9), "r", "blur", level)
+
+    assert falling_share([record(1, 5.0)]) is None
+    assert falling_share([record(None, 5.0), record(None, 4.0)]) is None
+    assert falling_share([record(1, 5.0), record(2, 6.0)]) == 0
+    assert falling_share([record(1, 5.0), record(2, 6.0), record(3, 1.0)]) == 1
+
+
+def test_the_real_photos(livec_restored):
+    report = check("livec", livec_restored)
+    assert report.problems == ["incomplete: 931 of 1162 images, 231 missing"]
+    assert [{path.stem for path in group} for group in report.twins] == [{"246", "333"}]
