@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from noref.errors import ModelError
 
 FORMAT = 1
+FILTERS = ("bicubic", "lanczos")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Scale:
         higher_is_better: false for DMOS-like scores.
 
     Raises:
-        ValueError: `high` is not above `low`.
+        ValueError: `high` is not above `low`, or one of them is no finite number.
 
     Example:
         >>> dmos = Scale(0, 100, higher_is_better=False)
@@ -42,7 +44,7 @@ class Scale:
     higher_is_better: bool = True
 
     def __post_init__(self) -> None:
-        if not self.high > self.low:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.high > self.low):
             raise ValueError(f"a scale needs high > low, got {self.low}..{self.high}")
 
     def quality(self, raw: float) -> float:
@@ -63,18 +65,32 @@ class Scale:
 class Preprocessing:
     """How an image becomes the network's input; the same in training, evaluation and scoring.
 
+    An image is shrunk first, then enlarged; where a long and thin one cannot have both, `noref.images.target_size`
+    says which wins.
+
     Args:
         max_pixels: an image with more pixels is shrunk to about this many, aspect kept; None: never.
         min_side: an image whose short side is smaller is enlarged until it has this many pixels.
         crop: None: the network sees the whole image at once. A number: it sees square crops of that
             side on a grid that reaches every border, and the scores are averaged.
         resample: Pillow's filter for shrinking and enlarging: "bicubic" or "lanczos".
+
+    Raises:
+        ValueError: a number that is not positive and whole, or an unknown filter.
     """
 
     max_pixels: int | None = 250_000
     min_side: int = 224
     crop: int | None = None
     resample: str = "bicubic"
+
+    def __post_init__(self) -> None:
+        for key in ("max_pixels", "min_side", "crop"):
+            value = getattr(self, key)
+            if not (isinstance(value, int) and value > 0) and (value is not None or key == "min_side"):
+                raise ValueError(f"{key} must be a whole number above 0, got {value!r}")
+        if self.resample not in FILTERS:
+            raise ValueError(f"resample must be {' or '.join(FILTERS)}, got {self.resample!r}")
 
 
 @dataclass(frozen=True)
@@ -106,7 +122,9 @@ class Card:
         card = dataclasses.replace(self, sha256=digest(model))
         target = card_path(model)
         partial = target.with_suffix(".part")
-        partial.write_text(json.dumps({"format": FORMAT, **dataclasses.asdict(card)}, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(
+            json.dumps({"format": FORMAT, **dataclasses.asdict(card)}, indent=2) + "\n", encoding="utf-8"
+        )
         os.replace(partial, target)
         return card
 
@@ -129,27 +147,40 @@ def digest(model: Path) -> str:
         raise ModelError(f"{model}: {error.strerror or error}") from error
 
 
-def read_card(model: Path) -> Card:
+def read_card(model: Path, content: bytes | None = None) -> Card:
     """The card of a model file, checked against the file's bytes.
+
+    Args:
+        model: the model file; its card lies beside it.
+        content: the file's bytes where the caller has read them already.
 
     Raises:
         ModelError: no card, a card that is no card, an unknown format, or a checksum of other bytes.
     """
     path = card_path(model)
-    found = digest(model)
+    found = digest(model) if content is None else hashlib.sha256(content).hexdigest()
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        card = _parsed(path, path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: the model's card cannot be read: {error.strerror or error}") from error
+    if card.sha256 != found:
+        raise ModelError(
+            f"{model}: sha256 {found[:12]}... is not the card's {card.sha256[:12]}...: file or card was changed"
+        )
+    return card
+
+
+def _parsed(path: Path, text: str) -> Card:
+    try:
+        values = json.loads(text)
         if values.pop("format") != FORMAT:
             raise ModelError(f"{path}: a card of another format than {FORMAT}; upgrade noref")
         values["scale"] = Scale(**values["scale"])
         values["preprocessing"] = Preprocessing(**values["preprocessing"])
-        card = Card(**values)
-    except OSError as error:
-        raise ModelError(f"{path}: the model's card cannot be read: {error.strerror or error}") from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
+        return Card(**values)
+    except ModelError:
+        raise
+    except KeyError as error:
+        raise ModelError(f"{path}: not a model card: {error} is missing") from error
+    except (TypeError, AttributeError, ValueError) as error:
         raise ModelError(f"{path}: not a model card: {error}") from error
-    if card.sha256 != found:
-        raise ModelError(f"{model}: sha256 {found[:12]}... is not the card's {card.sha256[:12]}...: file or card was changed")
-    return card

@@ -1,0 +1,140 @@
+"""A scene drawn by program, degraded step by step, and scored: scores fall as the picture gets worse."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from noref.errors import OptionError
+from noref.images import Pixels
+from noref.scoring.scorer import Scorer
+
+WIDTH, HEIGHT = 512, 384
+LADDERS: dict[str, tuple[int | float, ...]] = {  # kind -> steps, mild to strong; 0 leaves the scene as it is
+    "blur": (0, 1.5, 3, 6),  # radius of Pillow's Gaussian blur, pixels
+    "noise": (0, 12, 25, 50),  # sigma of white noise, grey levels
+    "jpeg": (0, 30, 12, 5),  # quality setting
+}
+Plane = NDArray[np.float64]
+
+
+def scene(seed: int = 7) -> Pixels:
+    """Draw mountains above a wood and a meadow under a clouded sky.
+
+    Args:
+        seed: of the shapes; another number is another landscape.
+
+    Returns:
+        (384, 512, 3) uint8 RGB, the same for the same seed.
+
+    Example:
+        >>> scene().shape
+        (384, 512, 3)
+    """
+    rng = np.random.default_rng(seed)
+    canvas = _sky(rng)
+    for base, height, roughness, color in (
+        (0.55, 0.22, 2.1, (0.52, 0.58, 0.68)),
+        (0.62, 0.17, 1.9, (0.36, 0.42, 0.46)),
+        (0.70, 0.08, 1.2, (0.13, 0.24, 0.13)),
+        (0.78, 0.03, 1.6, (0.38, 0.50, 0.18)),
+    ):
+        _range(canvas, rng, base, height, roughness, color)
+    return np.rint(255 * canvas.clip(0, 1)).astype(np.uint8)
+
+
+def degrade(image: Pixels, kind: str, step: float) -> Pixels:
+    """One rung of a ladder.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        kind: a key of `LADDERS`.
+        step: strength as in `LADDERS`; 0 changes nothing.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    if not step:
+        return image
+    if kind == "noise":
+        noisy = image + np.random.default_rng(0).normal(0, step, image.shape)
+        return np.rint(noisy).clip(0, 255).astype(np.uint8)
+    picture = Image.fromarray(image)
+    if kind == "blur":
+        return np.array(picture.filter(ImageFilter.GaussianBlur(step)))
+    packed = io.BytesIO()
+    picture.save(packed, "jpeg", quality=int(step))
+    return np.array(Image.open(packed))
+
+
+def run(*, model: str = "default", out: str | None = None, write: Callable[[str], object] = print) -> bool:
+    """Score each ladder and write it line by line.
+
+    Args:
+        model: as in `Scorer`.
+        out: a folder for the pictures as PNG; None: they are not kept.
+        write: takes one line of text.
+
+    Returns:
+        Whether the score falls at every step of every ladder.
+
+    Raises:
+        OptionError: the folder cannot be written.
+    """
+    scorer, original, falls = Scorer(model), scene(), True
+    write(f"a scene drawn by program, degraded step by step; scores by the model {scorer.card.name}, 0-100")
+    for kind, steps in LADDERS.items():
+        rungs = [degrade(original, kind, step) for step in steps]
+        scores = [score.value for score in scorer.score_many(rungs)]
+        write(kind)
+        for step, score in zip(steps, scores, strict=True):
+            write(f"  {step or 'none':>4}  {score:5.1f}  {'█' * round(score / 2.5)}")
+        falls &= all(after < before for before, after in zip(scores, scores[1:], strict=False))
+        if out is not None:
+            _save(Path(out), kind, steps, rungs)
+    write("every step lowers the score" if falls else "some step does not lower the score")
+    return falls
+
+
+def _save(folder: Path, kind: str, steps: tuple[int | float, ...], rungs: list[Pixels]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for step, rung in zip(steps, rungs, strict=True):
+            Image.fromarray(rung).save(folder / f"{kind}_{step}.png")
+    except OSError as error:
+        raise OptionError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def _sky(rng: np.random.Generator) -> Plane:
+    """(H, W, 3) in [0, 1]: blue above, pale below, clouds between."""
+    down = np.linspace(0, 1, HEIGHT)[:, None, None]
+    sky = (1 - down) * (0.25, 0.47, 0.80) + down * (0.93, 0.90, 0.84)
+    clouds = _texture(rng, 1.7, stretch=3).clip(0, 2)[..., None] / 2.2
+    return sky + clouds * (1 - down) * (1 - sky)
+
+
+def _range(
+    canvas: Plane, rng: np.random.Generator, base: float, height: float, roughness: float, color: tuple[float, ...]
+) -> None:
+    """Paint everything below a rough line in a colour that is lit by a texture, in place."""
+    line = HEIGHT * (base - height * _texture(rng, roughness)[0] / 2)
+    row = np.arange(HEIGHT)[:, None]
+    cover = (row - line[None, :] + 0.5).clip(0, 1)[..., None]  # soft by one pixel
+    light = 1 + 0.35 * _texture(rng, 1.1)[..., None]
+    canvas[:] = (1 - cover) * canvas + cover * np.array(color) * light
+
+
+def _texture(rng: np.random.Generator, roughness: float, stretch: int = 1) -> Plane:
+    """(H, W) noise of mean 0 and deviation 1 whose amplitude falls as 1 / frequency ** roughness, as in nature."""
+    rows = np.fft.fftfreq(HEIGHT)[:, None]
+    columns = np.fft.rfftfreq(WIDTH)[None, :] * stretch
+    frequency = np.hypot(rows, columns)
+    frequency[0, 0] = np.inf
+    waves = rng.normal(size=frequency.shape) + 1j * rng.normal(size=frequency.shape)
+    plane = np.fft.irfft2(waves / frequency**roughness, s=(HEIGHT, WIDTH))
+    return np.asarray((plane - plane.mean()) / plane.std(), np.float64)

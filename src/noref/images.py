@@ -1,0 +1,287 @@
+"""File, bytes or array -> RGB pixels: the one decoder of scoring, training and evaluation. numpy and Pillow only.
+
+Turned upright by EXIF, transparency on white, 16 bit scaled, first frame of an animation. Colour profiles are
+not applied. Pillow's own limits stay as they are: it warns above `PIL.Image.MAX_IMAGE_PIXELS` (89 MP) and refuses
+twice that, whatever the pixel budget says here.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from noref.errors import ImageError
+
+Pixels = NDArray[np.uint8]
+Source = str | os.PathLike[str] | bytes | Pixels
+
+MAX_MEGAPIXELS = 200.0
+MAX_ASPECT = 100  # longer and thinner is a line, not a picture
+DRAFT = 2  # a JPEG is decoded to at least this many times the size needed: softer shortcuts change the score
+LARGE = 16_000_000  # pixels; images above it are decoded one at a time, whatever the number of threads
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
+ORIENTATION = 0x0112  # EXIF tag
+DRAWINGS = {"EPS", "PDF", "WMF"}  # Pillow hands these to other programs
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_one_large = threading.Lock()
+
+
+class Sizing(Protocol):
+    """What the decoder needs of a model's preprocessing; `noref.card.Preprocessing` is one."""
+
+    @property
+    def max_pixels(self) -> int | None:
+        """An image with more pixels is shrunk to about this many."""
+
+    @property
+    def min_side(self) -> int:
+        """An image with a shorter side is enlarged."""
+
+    @property
+    def crop(self) -> int | None:
+        """Side of the crops that the network sees; None: it sees the whole image."""
+
+    @property
+    def resample(self) -> str:
+        """A key of `FILTERS`."""
+
+
+def read(source: Source, *, preprocessing: Sizing | None = None, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
+    """Decode an image and bring it to the size that a model judges.
+
+    The pixel budget is checked from the header, before memory is spent. Where the model needs less than a
+    JPEG has, it is decoded at 1/2, 1/4 or 1/8, never below twice the size needed, and then resampled exactly.
+
+    Args:
+        source: a path, the bytes of an image file, or an (H, W, 3) uint8 RGB array.
+        preprocessing: the model's; None leaves the size as it is.
+        max_megapixels: the budget, in millions of pixels of the file.
+
+    Returns:
+        (H, W, 3) uint8 RGB, writable, C-contiguous.
+
+    Raises:
+        ImageError: missing, unreadable, no image, damaged, over the budget, too thin, or an array of another kind.
+
+    Example:
+        >>> read(np.zeros((30, 20, 3), np.uint8)).shape
+        (30, 20, 3)
+    """
+    try:
+        if isinstance(source, np.ndarray):
+            return _from_array(source, preprocessing, max_megapixels)
+        with _open(source) as file:
+            return _decode(file, preprocessing, max_megapixels)
+    except Exception as error:  # damaged bytes lead Pillow's decoders to raise anything
+        raise ImageError(f"{name(source)}: {_reason(error)}") from error
+
+
+def name(source: object) -> str:
+    """How messages call a source: its path, `<bytes>` or `<array>`.
+
+    Example:
+        >>> name("a.jpg"), name(b"...")
+        ('a.jpg', '<bytes>')
+    """
+    if isinstance(source, str | os.PathLike):
+        return printable(os.fspath(source))
+    return "<array>" if isinstance(source, np.ndarray) else f"<{type(source).__name__}>"
+
+
+def printable(path: str | bytes) -> str:
+    r"""A path as text; bytes that are no UTF-8 become \xNN.
+
+    Example:
+        >>> print(printable(b"caf\xe9.jpg"))
+        caf\xe9.jpg
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def pillow_allows(max_megapixels: float) -> Iterator[None]:
+    """Raise Pillow's own limit to a larger budget while the block runs.
+
+    The limit belongs to the whole process: for the command line, whose process has nothing else to do.
+    """
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None:
+        Image.MAX_IMAGE_PIXELS = max(limit, math.ceil(max_megapixels * 1e6 / 2))  # Pillow refuses above twice this
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def target_size(width: int, height: int, preprocessing: Sizing) -> tuple[int, int]:
+    """The (width, height) at which a model judges an image; pure arithmetic.
+
+    First shrunk to `max_pixels`, then enlarged to `min_side` (to `crop` where that is more). Where a long and
+    thin image cannot have both, a network that sees the whole image keeps within `max_pixels`, one that sees
+    crops gets the side it needs.
+
+    Raises:
+        ImageError: an image without pixels, or more than 100 times as long as wide.
+
+    Example:
+        >>> from noref.card import Preprocessing
+        >>> target_size(4000, 3000, Preprocessing(max_pixels=480_000)), target_size(100, 50, Preprocessing())
+        ((800, 600), (448, 224))
+    """
+    short, long = sorted((width, height))
+    if short < 1 or long > MAX_ASPECT * short:
+        raise ImageError(f"{width} x {height} pixels are too long and thin to be judged as a picture")
+    fit = math.inf if preprocessing.max_pixels is None else math.sqrt(preprocessing.max_pixels / (width * height))
+    scale = min(1.0, fit)
+    least = max(preprocessing.min_side, preprocessing.crop or 0) / short
+    if least > scale:
+        scale = least if preprocessing.crop else min(least, fit)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def grid(height: int, width: int, size: int) -> list[tuple[int, int]]:
+    """Top-left corners (row, column) of the fewest square crops that cover an image, evenly spread to every border.
+
+    Args:
+        height: of the image, >= size.
+        width: of the image, >= size.
+        size: side of the crops, >= 1.
+
+    Raises:
+        ValueError: the image is smaller than a crop.
+
+    Example:
+        >>> grid(4, 7, 4)
+        [(0, 0), (0, 3)]
+    """
+    if not 1 <= size <= min(height, width):
+        raise ValueError(f"crops of {size} do not fit into {height} x {width}")
+    return [(top, left) for top in _starts(height, size) for left in _starts(width, size)]
+
+
+def _starts(length: int, size: int) -> list[int]:
+    gaps = -(-length // size) - 1
+    return [round(i * (length - size) / gaps) for i in range(gaps + 1)] if gaps else [(length - size) // 2]
+
+
+def _open(source: object) -> BinaryIO:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return io.BytesIO(source)
+    if isinstance(source, str | os.PathLike):
+        return Path(source).open("rb")
+    raise ImageError("a source is a path, the bytes of an image file or an (H, W, 3) uint8 array")
+
+
+def _from_array(array: NDArray[Any], preprocessing: Sizing | None, max_megapixels: float) -> Pixels:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise ImageError(f"an array must be (H, W, 3) uint8 RGB, got {array.shape} {array.dtype}")
+    height, width = array.shape[:2]
+    _check_budget(width * height, max_megapixels)
+    if preprocessing is None:
+        return np.array(array, order="C")
+    image = Image.fromarray(np.ascontiguousarray(array))
+    return np.array(_resized(image, target_size(width, height, preprocessing), None, preprocessing))
+
+
+def _decode(file: BinaryIO, preprocessing: Sizing | None, max_megapixels: float) -> Pixels:
+    with _opened(file, max_megapixels) as image:
+        if image.format in DRAWINGS:
+            raise ImageError(f"{image.format} is a drawing, not a picture")
+        _check_budget(image.width * image.height, max_megapixels)
+        size, box = image.size, None
+        if preprocessing is not None:
+            size = target_size(*image.size, preprocessing)
+            drafted = image.draft("RGB", (DRAFT * size[0], DRAFT * size[1]))
+            box = drafted[1] if drafted else None
+        with _room_for(image):
+            image.load()
+            upright = UPRIGHT.get(_orientation(image))
+            rgb = _rgb(image)
+            if preprocessing is not None:
+                rgb = _resized(rgb, size, box, preprocessing)
+            return np.array(rgb if upright is None else rgb.transpose(upright))
+
+
+def _opened(file: BinaryIO, max_megapixels: float) -> Image.Image:
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:
+        empty = file.seek(0, io.SEEK_END) == 0
+        raise ImageError("empty file" if empty else "not an image that can be read") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        pixels = int(re.findall(r"\d+", str(error))[0])
+        _check_budget(pixels, max_megapixels)
+        raise ImageError(f"{pixels / 1e6:.0f} megapixels are over Pillow's limit, PIL.Image.MAX_IMAGE_PIXELS") from None
+
+
+def _check_budget(pixels: int, max_megapixels: float) -> None:
+    if pixels > max_megapixels * 1e6:
+        raise ImageError(f"{pixels / 1e6:.0f} megapixels are over the budget of {max_megapixels:g}")
+
+
+def _room_for(image: Image.Image) -> AbstractContextManager[object]:
+    return _one_large if image.width * image.height > LARGE else nullcontext()
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # an unreadable tag says nothing about the pixels
+        return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _eight_bit(image).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    white = Image.new("RGB", layer.size, "white")
+    white.paste(layer, (0, 0), layer)
+    return white
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits, scaled by its full range: 65535, or the least usual one that holds its values."""
+    values = np.asarray(image)
+    low, high = float(values.min()), float(values.max())
+    tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0, 2.0**31 - 1)
+    top = next((top for top in tops if high <= top), None)
+    if not low >= 0 or top is None:
+        raise ImageError(f"values from {low:g} to {high:g} are no grey levels")
+    return Image.fromarray(np.rint(np.multiply(values, 255.0 / top, dtype=np.float32)).astype(np.uint8))
+
+
+def _resized(
+    image: Image.Image, size: tuple[int, int], box: tuple[int, int, float, float] | None, preprocessing: Sizing
+) -> Image.Image:
+    return image if image.size == size else image.resize(size, FILTERS[preprocessing.resample], box=box)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ImageError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"damaged: {error or type(error).__name__}"

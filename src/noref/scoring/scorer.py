@@ -1,0 +1,165 @@
+"""Load a model once, score paths, bytes and arrays: `Scorer`, `Score` and the one-line `score`."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import deque
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from noref.card import Card, Scale
+from noref.errors import ImageError, OptionError
+from noref.images import MAX_MEGAPIXELS, Source, name, read
+from noref.scoring.network import Network
+
+PERCENT = Scale(0.0, 100.0)
+WORKERS = 4  # images in work at once, at most: each needs its own activations in memory
+AHEAD = 2  # finished or waiting images per worker
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good an image looks.
+
+    Attributes:
+        value: in [0, 100], higher is better.
+        quality: what the network put out before it was clipped, about [0, 1], higher is better: for ranking.
+        model: the name of the model that judged.
+        scale: range and direction of `value`: the same for every model.
+
+    Example:
+        >>> mean_opinion = Score(62.5, 0.625, "default")
+        >>> float(mean_opinion), str(mean_opinion.scale)
+        (62.5, '0-100, higher is better')
+    """
+
+    value: float
+    quality: float
+    model: str
+    scale: Scale = PERCENT
+
+    def __float__(self) -> float:
+        return self.value
+
+
+class Scorer:
+    """A model that scores images. The same image gets the same score alone, among others and in any order.
+
+    Args:
+        model: `default`, or an ONNX file with its card beside it (`noref export` writes both).
+        threads: to decode and to run the network; None: one for each core that this process may use.
+        max_megapixels: an image with more pixels is an `ImageError`.
+
+    Raises:
+        OptionError: no such model, or a number that is not above 0.
+        ModelError: the file or its card is broken, foreign, or does not belong to the other.
+
+    Example:
+        >>> import numpy as np
+        >>> grey = np.full((240, 320, 3), 128, np.uint8)
+        >>> 0 <= Scorer().score(grey).value <= 100  # doctest: +SKIP
+        True
+    """
+
+    def __init__(
+        self, model: str | Path = "default", *, threads: int | None = None, max_megapixels: float = MAX_MEGAPIXELS
+    ) -> None:
+        threads = _cores() if threads is None else threads
+        if threads < 1 or not max_megapixels > 0:
+            raise OptionError(f"threads and max_megapixels must be above 0, got {threads} and {max_megapixels}")
+        self._network = Network(model, threads=threads)
+        self._workers = min(threads, WORKERS)
+        self._max_megapixels = max_megapixels
+
+    @property
+    def card(self) -> Card:
+        """The model's card: what it was trained on, how well it does, where it fails."""
+        return self._network.card
+
+    def score(self, source: Source) -> Score:
+        """Score one image.
+
+        Args:
+            source: a path, the bytes of an image file, or an (H, W, 3) uint8 RGB array.
+
+        Raises:
+            ImageError: it cannot be scored; names the source and the reason.
+        """
+        pixels = read(source, preprocessing=self.card.preprocessing, max_megapixels=self._max_megapixels)
+        try:
+            quality = self._network.quality(pixels)
+        except ImageError as error:
+            raise ImageError(f"{name(source)}: {error}") from error
+        value = 100.0 * min(1.0, max(0.0, quality))
+        return Score(value, quality, self.card.name)
+
+    def score_many(self, sources: Iterable[Source]) -> list[Score]:
+        """Score images that may differ in size; in the order given.
+
+        Raises:
+            ImageError: the first that cannot be scored. `stream` goes on past it.
+        """
+        scores = []
+        for outcome in self.stream(sources):
+            if isinstance(outcome, ImageError):
+                raise outcome
+            scores.append(outcome)
+        return scores
+
+    def stream(self, sources: Iterable[Source]) -> Generator[Score | ImageError]:
+        """Score images one after another, each outcome in the order given as soon as it is known.
+
+        Threads work ahead by a few images, never more, so `sources` may be endless.
+
+        Yields:
+            A `Score`, or the `ImageError` of an image that cannot be scored.
+        """
+        from concurrent.futures import Future, ThreadPoolExecutor
+
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="noref")
+        waiting: deque[Future[Score | ImageError]] = deque()
+        try:
+            for source in sources:
+                waiting.append(pool.submit(self._attempt, source))
+                while waiting and (len(waiting) > AHEAD * self._workers or waiting[0].done()):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _attempt(self, source: Source) -> Score | ImageError:
+        try:
+            return self.score(source)
+        except ImageError as error:
+            return error
+
+
+def score(source: Source, *, model: str | Path = "default") -> Score:
+    """Score one image with a model that stays loaded for the next call.
+
+    Args:
+        source: a path, the bytes of an image file, or an (H, W, 3) uint8 RGB array.
+        model: as in `Scorer`.
+
+    Raises:
+        ImageError: it cannot be scored; names the source and the reason.
+        OptionError: no such model.
+        ModelError: the model cannot be trusted.
+
+    Example:
+        >>> score("holiday.jpg").value  # doctest: +SKIP
+        71.8
+    """
+    return _loaded(model).score(source)
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(model: str | Path) -> Scorer:
+    return Scorer(model)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
