@@ -87,6 +87,7 @@ def test_normalize_by_hand():
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
     found = Normalize((0.5, 0.2, 0.4), (0.25, 0.5, 0.2))(images).flatten()
     torch.testing.assert_close(found, torch.tensor([-2.0, 0.0, 3.0]))
+    torch.testing.assert_close(Normalize((0.5, 0.2, 0.4), (0.25, 0.5, 0.2))(images / 255.0).flatten(), found)
     assert not Normalize((0.5,) * 3, (0.5,) * 3).state_dict()
     for mean, std in [((0.5,), (0.5,)), ((0.5,) * 3, (0.5, 0.5, 0.0))]:
         with pytest.raises(OptionError, match="three"):

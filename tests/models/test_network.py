@@ -29,7 +29,7 @@ def test_bytes_and_floats_in_either_layout_give_the_same():
     network, images = small(), noise(2, 64, 64, 3)
     with torch.no_grad():
         expected = network(images.permute(0, 3, 1, 2))
-        torch.testing.assert_close(network(images.permute(0, 3, 1, 2).float().contiguous()), expected)
+        torch.testing.assert_close(network(images.permute(0, 3, 1, 2).float().contiguous() / 255), expected)
         torch.testing.assert_close(FromBytes(network)(images), expected)
     assert expected.shape == (2,)
 

@@ -53,9 +53,10 @@ class Normalize(nn.Module):
             raise OptionError(f"normalisation needs three means and three deviations > 0, got {mean} and {std}")
         deviation = torch.tensor(std, dtype=torch.float64).view(3, 1, 1)
         offset = torch.tensor(mean, dtype=torch.float64).view(3, 1, 1)
-        self.register_buffer("scale", (1 / (255 * deviation)).float(), persistent=False)
+        self.register_buffer("scale", (1 / deviation).float(), persistent=False)
         self.register_buffer("shift", (-offset / deviation).float(), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB, 0-255, uint8 or float -> (B, 3, H, W) float, zero mean and unit deviation or so."""
-        return images.float() * self.scale + self.shift
+        """(B, 3, H, W) RGB, uint8 or float in [0, 1] -> (B, 3, H, W) float, zero mean and unit deviation or so."""
+        unit = images.float() / 255 if images.dtype == torch.uint8 else images
+        return unit * self.scale + self.shift

@@ -61,12 +61,12 @@ class QualityNet(nn.Module):
         self.normalize, self.backbone, self.head, self.plan = normalize, backbone, head, plan
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB, 0-255, uint8 or float -> (B,) quality in about [0, 1], higher is better."""
+        """(B, 3, H, W) RGB, uint8 or float in [0, 1] -> (B,) quality in about [0, 1], higher is better."""
         scores: Tensor = self.head(self.features(images))
         return scores
 
     def features(self, images: Tensor) -> Features:
-        """(B, 3, H, W) RGB, 0-255 -> what the backbone sees."""
+        """(B, 3, H, W) RGB -> what the backbone sees."""
         features: Features = self.backbone(self.normalize(images))
         return features
 
