@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,8 @@ def livec_restored(real_data, tmp_path_factory):
     """The real photos in the release's layout; not to be changed."""
     folder = tmp_path_factory.mktemp("livec")
     subprocess.run([sys.executable, real_data / "livec" / "restore.py", folder], check=True, capture_output=True)
-    return folder
+    yield folder
+    shutil.rmtree(folder)  # 300 MB
 
 
 @pytest.fixture

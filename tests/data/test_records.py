@@ -47,3 +47,9 @@ def test_names_do_not_depend_on_where_the_set_lies():
     assert names(at("/here")) == names(at("/there/deep")) == ["x/1.png", "x/2.png", "y/z/1.png"]
     assert names(at("/here")[:2]) == ["1.png", "2.png"]
     assert names([]) == []
+
+
+def test_names_of_relative_paths_beside_absolute_ones(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    mixed = [Record(path, 0, Scale(0, 1)) for path in (Path("1.png"), tmp_path / "x" / "2.png", Path("x/../3.png"))]
+    assert names(mixed) == ["1.png", "x/2.png", "3.png"]

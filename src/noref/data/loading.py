@@ -18,12 +18,12 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from noref import images
 from noref.card import Preprocessing
 from noref.data.records import Record
-from noref.errors import DataError, OptionError, unknown
+from noref.errors import DataError, NorefError, OptionError, unknown
 
 Image = NDArray[np.uint8]
 View = Callable[[Image, Generator], NDArray[np.uint8]]
@@ -175,17 +175,33 @@ def _view(size: int | None, crops: int, train: bool, protocol: str) -> View:
     return partial(grid_crops, size=size)
 
 
-class _Batches(Sampler[list[int]]):
-    """Lists of indices; the same for the same arguments, whatever was drawn before."""
+class Loader:
+    """The batches of one epoch; `len` is how many are left. Made by `make_loader`."""
 
-    def __init__(self, order: Sequence[int], batch_images: int, start_batch: int) -> None:
-        self.batches = [list(order[at : at + batch_images]) for at in range(0, len(order), batch_images)][start_batch:]
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
+    def __init__(self, batches: DataLoader[Batch]) -> None:
+        self._batches = batches
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._batches:
+            if isinstance(batch, NorefError):
+                raise batch
+            yield batch
+
+
+class _OrError(Dataset[Batch]):
+    """Gives an error instead of raising it: one raised in a worker reaches the user as a traceback in a message."""
+
+    def __init__(self, dataset: Crops) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> Batch | NorefError:  # type: ignore[override]
+        try:
+            return self.dataset[index]
+        except NorefError as error:
+            return error
 
 
 def make_loader(
@@ -200,7 +216,7 @@ def make_loader(
     drop_last: bool = False,
     rank: int = 0,
     ranks: int = 1,
-) -> DataLoader[Batch]:
+) -> Loader:
     """The batches of one epoch, from `start_batch` on: make one loader an epoch.
 
     The order is a pure function of (seed, epoch, number of records). It also calls `dataset.set_epoch(epoch)`.
@@ -230,13 +246,18 @@ def make_loader(
     if used == 0:
         raise DataError(f"{count} images do not fill one batch of {batch_images * ranks}")
     dataset.set_epoch(epoch)
-    batches = _Batches([int(i) for i in order[:used][rank::ranks]], batch_images, start_batch)
-    return DataLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=_collate)
+    mine = [int(index) for index in order[:used][rank::ranks]]
+    batches = [mine[at : at + batch_images] for at in range(0, len(mine), batch_images)][start_batch:]
+    return Loader(DataLoader(_OrError(dataset), batch_sampler=batches, num_workers=workers, collate_fn=_collate))
 
 
-def _collate(items: Sequence[Batch]) -> Batch:
-    shapes = {tuple(item.crops.shape) for item in items}
+def _collate(items: Sequence[Batch | NorefError]) -> Batch | NorefError:
+    good = [item for item in items if isinstance(item, Batch)]
+    for item in items:
+        if isinstance(item, NorefError):
+            return item
+    shapes = {tuple(item.crops.shape) for item in good}
     if len(shapes) > 1:
-        raise DataError(f"images of one batch give crops of shapes {sorted(shapes)}: use batch_images=1")
-    crops, quality, indices = zip(*items, strict=True)
+        return DataError(f"images of one batch give crops of shapes {sorted(shapes)}: use batch_images=1")
+    crops, quality, indices = zip(*good, strict=True)
     return Batch(torch.stack(crops), torch.stack(quality), torch.stack(indices))

@@ -50,7 +50,7 @@ def names(records: Sequence[Record]) -> list[str]:
     These names are the same wherever the data set lies, so splits and reports use them.
 
     Raises:
-        ValueError: the paths have no folder in common, such as relative beside absolute ones.
+        ValueError: the paths have no folder in common, such as two drives.
 
     Example:
         >>> scale = Scale(0, 1)
@@ -59,5 +59,6 @@ def names(records: Sequence[Record]) -> list[str]:
     """
     if not records:
         return []
-    root = os.path.commonpath([record.path.parent for record in records])
-    return [record.path.relative_to(root).as_posix() for record in records]
+    paths = [Path(os.path.abspath(record.path)) for record in records]
+    root = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(root).as_posix() for path in paths]
