@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from noref.errors import ModelError, OptionError
-from noref.models.backbones import Cnn, freeze_batch_norm, load_backbone, normalisation
+from noref.models.backbones import Cnn, freeze_batch_norm, freeze_stages, layer_depths, load_backbone, normalisation
 from noref.models.features import Normalize
 from noref.models.vit import Vit
 
@@ -219,3 +219,31 @@ def test_train_mode_would_destroy_the_folded_backbone():
         kept = backbone.train()(images).pooled.flatten()
     torch.testing.assert_close(kept, right)
     assert (destroyed - right).norm() > 0.9 * right.norm()
+
+
+@pytest.mark.parametrize(("name", "last"), [("test_resnet", 4), ("test_vit", 6), ("mobilenetv2_100", 7)])
+def test_every_parameter_has_a_depth_from_the_stem_on(name, last):
+    backbone = load_backbone(name, weights="none")
+    depths = layer_depths(backbone, stages=True)
+    assert set(depths) == {name for name, _ in backbone.named_parameters()}
+    assert sorted(set(depths.values())) == list(range(last + 1))
+
+
+def test_blocks_are_counted_finer_than_stages():
+    backbone = load_backbone("mobilenetv2_100", weights="none")
+    assert layer_depths(backbone)["net.blocks.1.1.conv_pw.weight"] == 3  # stem, blocks.0.0, blocks.1.0, this one
+    assert layer_depths(backbone, stages=True)["net.blocks.1.1.conv_pw.weight"] == 2
+
+
+def test_frozen_stages_are_the_first_ones():
+    backbone = load_backbone("test_resnet", weights="none")
+    freeze_stages(backbone, 0)
+    assert all(p.requires_grad for p in backbone.parameters())
+    freeze_stages(backbone, 2)
+    frozen = {name.split(".")[1] for name, p in backbone.named_parameters() if not p.requires_grad}
+    learning = {name.split(".")[1] for name, p in backbone.named_parameters() if p.requires_grad}
+    assert frozen == {"conv1", "bn1", "layer1"}
+    assert learning == {"layer2", "layer3", "layer4"}
+    for count in (-1, 6):
+        with pytest.raises(OptionError, match="0 to 5"):
+            freeze_stages(backbone, count)

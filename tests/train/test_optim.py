@@ -37,10 +37,11 @@ def test_deeper_layers_learn_faster():
     depths = {"pos_embed": 0, "cls_token": 0, "first.weight": 1, "first.bias": 1, "norm.weight": 2, "norm.bias": 2}
     found = named(network, parameter_groups(network, weight_decay=0.1, depths=depths, layer_decay=0.5))
     assert sorted((scale.expected, decay, sorted(names)) for names, decay, scale in found) == [
-        (0.25, 0.0, ["cls_token", "pos_embed"]),
-        (0.5, 0.0, ["first.bias"]),
-        (0.5, 0.1, ["first.weight"]),
-        (1.0, 0.0, ["last.bias", "norm.bias", "norm.weight"]),
+        (0.125, 0.0, ["cls_token", "pos_embed"]),
+        (0.25, 0.0, ["first.bias"]),
+        (0.25, 0.1, ["first.weight"]),
+        (0.5, 0.0, ["norm.bias", "norm.weight"]),
+        (1.0, 0.0, ["last.bias"]),
         (1.0, 0.1, ["last.weight", "queries"]),
     ]
 
@@ -55,10 +56,10 @@ def test_what_is_frozen_has_no_group():
 
 def test_the_rate_reaches_each_group_by_its_share():
     network = Small()
-    groups = parameter_groups(network, weight_decay=0.1, depths={"pos_embed": 0, "first.weight": 2}, layer_decay=0.1)
+    groups = parameter_groups(network, weight_decay=0.1, depths={"pos_embed": 0, "first.weight": 1}, layer_decay=0.1)
     optimizer = torch.optim.AdamW(groups, lr=1.0)
     set_lr(optimizer, 2e-4)
-    assert sorted({group["lr"] for group in optimizer.param_groups}) == pytest.approx([2e-6, 2e-4])
+    assert sorted({group["lr"] for group in optimizer.param_groups}) == pytest.approx([2e-6, 2e-5, 2e-4])
 
 
 @pytest.mark.parametrize(

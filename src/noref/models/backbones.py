@@ -8,6 +8,7 @@ from typing import Any
 
 import huggingface_hub
 import timm
+from timm.models import group_parameters
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -116,6 +117,43 @@ def normalisation(backbone: Cnn | Vit) -> tuple[tuple[float, ...], tuple[float, 
     """Mean and deviation of the pixels that timm's weights of this network expect, for values in [0, 1]."""
     config = backbone.net.pretrained_cfg
     return tuple(config.get("mean") or IMAGENET[0]), tuple(config.get("std") or IMAGENET[1])
+
+
+def layer_depths(backbone: Cnn | Vit, *, stages: bool = False) -> dict[str, int]:
+    """How deep each parameter lies, by timm's own count: 0 is the stem, then block by block.
+
+    Args:
+        backbone: as `load_backbone` gives it.
+        stages: count stages where the network has them, not their blocks.
+
+    Returns:
+        Parameter name in the backbone -> depth.
+
+    Raises:
+        OptionError: timm does not say how this network is layered.
+    """
+    matcher = getattr(backbone.net, "group_matcher", None)
+    if matcher is None:
+        kind = type(backbone.net).__name__
+        raise OptionError(f"timm does not say how {kind} is layered: none of its layers can be frozen or slowed")
+    groups = group_parameters(backbone.net, matcher(coarse=stages), reverse=True)
+    return {f"net.{name}": int(depth) for name, depth in groups.items()}
+
+
+def freeze_stages(backbone: Cnn | Vit, count: int) -> None:
+    """Stop the first stages from learning: 1 is the stem alone.
+
+    Raises:
+        OptionError: less than none or more than there are.
+    """
+    if count == 0:
+        return
+    depths = layer_depths(backbone, stages=True)
+    if not 0 < count <= max(depths.values()) + 1:
+        raise OptionError(f"frozen must be 0 to {max(depths.values()) + 1} for this backbone, got {count}")
+    for name, parameter in backbone.named_parameters():
+        if depths.get(name, count) < count:
+            parameter.requires_grad_(False)
 
 
 def freeze_batch_norm(module: nn.Module) -> int:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as pack
 from torch import Tensor, nn
 
-from noref.card import Card, read_card
+from noref.card import Card, digest, read_card
 from noref.errors import ModelError
 
 
@@ -34,8 +34,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def write(path: Path, tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> None:
     """Write a safetensors file in one step: a reader sees the old file or the new one, never half of one."""
     partial = path.with_name(path.name + ".part")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, dict(words))
-    with partial.open("rb") as file:
+    content = pack({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, dict(words))
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
 
@@ -98,3 +100,17 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], Card]:
     if not isinstance(network, dict):
         raise ModelError(f"{path}: its header does not say what network it is")
     return tensors, network, card
+
+
+def origin(weights: str, backbone: str) -> str:
+    """Where a backbone's weights come from, for a card: timm's page, a file by name and checksum, or nowhere.
+
+    Example:
+        >>> origin("none", "resnet50")
+        'random weights'
+    """
+    if weights == "none":
+        return "random weights"
+    if weights == "timm":
+        return f"timm {backbone}, under the licence on its page"
+    return f"{Path(weights).name}, sha256 {digest(Path(weights))}"

@@ -22,9 +22,9 @@ def parameter_groups(
     Args:
         network: parameters that do not require gradients are left out.
         weight_decay: of the others.
-        depths: layer number of each parameter by name, 0 the first layer; a parameter without one is as deep
-            as the deepest.
-        layer_decay: a parameter d layers before the deepest learns with layer_decay**d of the learning rate.
+        depths: layer number of each parameter by name, 0 the first layer; parameters without one, such as the
+            head's, are one layer behind the last.
+        layer_decay: a parameter d layers before those learns with layer_decay**d of the learning rate.
 
     Returns:
         Groups for an optimiser, each with `params`, `weight_decay`, and `lr_scale` in (0, 1] for `set_lr`.
@@ -34,7 +34,7 @@ def parameter_groups(
         [0.0, 0.05]
     """
     depths = depths or {}
-    deepest = max(depths.values(), default=0)
+    deepest = max(depths.values(), default=-1) + 1
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:

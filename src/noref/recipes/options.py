@@ -1,0 +1,194 @@
+"""One typed dataclass is a recipe's Python signature, its YAML file, its command-line options and its help."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from noref.errors import DataError, OptionError, unknown
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One field of a recipe's config, as help prints it.
+
+    Args:
+        name: the field's name; `--name` with `_` or `-` on the command line.
+        kind: what values it takes, in words.
+        default: as it would be typed.
+        help: what the config's docstring says of it.
+    """
+
+    name: str
+    kind: str
+    default: str
+    help: str
+
+
+def options_of(config: type[Any]) -> list[Option]:
+    """The fields of a config dataclass with what its docstring says of each, in order.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Config:
+        ...     '''Numbers.
+        ...
+        ...     Args:
+        ...         lr: learning rate.
+        ...     '''
+        ...     lr: float = 0.1
+        >>> options_of(Config)
+        [Option(name='lr', kind='number', default='0.1', help='learning rate.')]
+    """
+    said = _docs(config)
+    hints = typing.get_type_hints(config)
+    return [
+        Option(field.name, _kind(hints[field.name]), _typed(field.default), said.get(field.name, ""))
+        for field in dataclasses.fields(config)
+    ]
+
+
+def read_yaml(path: Path) -> dict[str, tuple[Any, str]]:
+    """A YAML file of one `key: value` a line -> each key's value, and where it stands, for messages.
+
+    Raises:
+        DataError: missing, unreadable, or not such a file; names file and line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, yaml.SafeLoader)
+        values = yaml.safe_load(text) or {}
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        raise DataError(f"{path}{place}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise DataError(f"{path}: a config is one 'key: value' a line")
+    lines = {key.value: key.start_mark.line + 1 for key, _ in node.value} if node is not None else {}
+    return {key: (value, f"{path}, line {lines.get(key, 1)}: ") for key, value in values.items()}
+
+
+def given_pairs(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
+    """`--key value` and `--key=value` words of a command line -> values, as `read_yaml` gives them.
+
+    Raises:
+        OptionError: a word that is no option, or an option without a value.
+
+    Example:
+        >>> given_pairs(["--lr", "1e-4", "--layer-decay=0.8"])
+        {'lr': ('1e-4', '--lr: '), 'layer_decay': ('0.8', '--layer-decay: ')}
+    """
+    found: dict[str, tuple[Any, str]] = {}
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        flag, equals, value = word.partition("=")
+        if not flag.startswith("--") or len(flag) < 3:
+            raise OptionError(f"{word!r} is no option; options are --key value")
+        if not equals:
+            if not left:
+                raise OptionError(f"{flag} needs a value")
+            value = left.pop(0)
+        found[flag[2:].replace("-", "_")] = (value, f"{flag}: ")
+    return found
+
+
+def build(config: type[Config], *sources: Mapping[str, tuple[Any, str]]) -> Config:
+    """A config from its defaults and what sources say otherwise; later sources win.
+
+    Args:
+        config: a dataclass whose fields are int, float, bool, str, Literal, tuple of float, or one of those or None.
+        sources: as `read_yaml` and `given_pairs` return them.
+
+    Raises:
+        OptionError: an unknown key, or a value of another kind; says where it stands.
+    """
+    hints = typing.get_type_hints(config)
+    values: dict[str, Any] = {}
+    for source in sources:
+        for key, (value, place) in source.items():
+            if key not in hints:
+                raise OptionError(f"{place if ', line ' in place else ''}{unknown('option', key, hints)}")
+            try:
+                values[key] = _convert(value, hints[key])
+            except (TypeError, ValueError) as error:
+                raise OptionError(f"{place}{value!r} is not {_kind(hints[key])}") from error
+    return config(**values)
+
+
+def to_yaml(config: Any) -> str:
+    """A config as the YAML that `build` reads back to the same config."""
+    plain = {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(config).items()}
+    return yaml.safe_dump(plain, sort_keys=False)
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    """One value, typed already or still text, as what a field's hint asks for."""
+    origin, choices = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None or str(value).lower() in ("none", "null"):
+            return None
+        return _convert(value, next(choice for choice in choices if choice is not type(None)))
+    if origin is Literal:
+        if str(value) not in choices:
+            raise ValueError(value)
+        return str(value)
+    if origin is tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        if isinstance(parts, str) or (len(choices) != len(parts) and choices[-1] is not Ellipsis):
+            raise ValueError(value)
+        return tuple(_convert(part, choices[0]) for part in parts)
+    if kind is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        return value if isinstance(value, bool) else words[str(value).lower()] if str(value).lower() in words else _no()
+    if isinstance(value, bool) or value is None:
+        raise ValueError(value)
+    if kind is int and isinstance(value, float):
+        raise ValueError(value)
+    return kind(value)
+
+
+def _no() -> bool:
+    raise ValueError("neither yes nor no")
+
+
+def _kind(kind: Any) -> str:
+    """A type in words."""
+    origin, choices = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join("none" if choice is type(None) else _kind(choice) for choice in choices)
+    if origin is Literal:
+        return " or ".join(choices)
+    if origin is tuple:
+        count = "" if choices[-1] is Ellipsis else f"{len(choices)} "
+        return f"{count}numbers with commas"
+    return {int: "whole number", float: "number", bool: "yes or no", str: "text"}[kind]
+
+
+def _typed(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ",".join(f"{part:g}" for part in value)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _docs(config: type[Any]) -> dict[str, str]:
+    """Field name -> its words in the docstring's `Args:` block."""
+    text = inspect.getdoc(config) or ""
+    block = re.search(r"^Args:\n((?:    .*\n?|\n)+)", text, re.MULTILINE)
+    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", block.group(1) if block else "", re.MULTILINE)
+    return {name: " ".join(words.split()) for name, words in entries}

@@ -1,0 +1,143 @@
+"""What one does with a trained model: behind `noref evaluate` and `noref export`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from noref.card import Card
+from noref.data.loading import Protocol
+from noref.data.records import Record
+from noref.data.splits import load_split
+from noref.errors import DataError, OptionError
+from noref.models import network as networks
+from noref.models.network import FromBytes
+from noref.recipes.judge import Judge, figures
+from noref.recipes.run import Run, read_data
+from noref.scoring.export import export_onnx
+from noref.scoring.scorer import Scorer
+
+MODEL = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        model: the model's name, from its card.
+        data: the data set's name.
+        part: which of its images, in words.
+        figures: see `noref.recipes.judge.figures`.
+    """
+
+    model: str
+    data: str
+    part: str
+    figures: dict[str, float]
+
+
+def evaluate(
+    model: str, *, data: str, split: str | None = None, output: str | None = None, protocol: Protocol = "grid"
+) -> Evaluation:
+    """How well a model's scores follow a data set's human scores.
+
+    Args:
+        model: a run's folder, its `model.safetensors`, an `.onnx` file, or the name of an embedded model.
+        data: `NAME=PATH`.
+        split: a split file: its test part is judged; "all": every image. None: the run's own test part where the
+            model is a run and these are the images that it was trained on, otherwise every image.
+        output: a CSV for the predictions.
+        protocol: crops of a network that sees crops; an ONNX file always uses the grid.
+
+    Raises:
+        OptionError: a model or data set that does not exist, or a call that makes no sense.
+        ModelError: a model that cannot be trusted.
+        DataError: what is wrong with the data set or the split.
+        ImageError: an image cannot be read; names the file.
+    """
+    score, card, folder = _judge_of(model, protocol)
+    found = read_data(data)
+    records, part = _part(list(found.records), split, folder)
+    quality = score(records)
+    result = Evaluation(card.name, found.name, part, figures(quality, records))
+    if output is not None:
+        path = Path(output)
+        if not path.parent.is_dir():
+            raise OptionError(f"{path}: there is no folder {path.parent}")
+        Run(path.parent).write_predictions(records, quality.tolist(), name=path.name)
+    return result
+
+
+def _judge_of(
+    model: str, protocol: Protocol
+) -> tuple[Callable[[Sequence[Record]], NDArray[np.float64]], Card, Path | None]:
+    """What scores records, the model's card, and its run's folder if it has one."""
+    path = Path(model) / MODEL if Path(model).is_dir() else Path(model)
+    if path.suffix != ".safetensors":
+        scorer = Scorer(model)
+        return lambda records: _with_scorer(scorer, records), scorer.card, None
+    if not path.exists():
+        raise OptionError(f"{model}: no trained model: there is no {path}")
+    network, card = networks.load(path)
+    fabric = Fabric(accelerator="auto", devices=1)
+    network.to(fabric.device)
+
+    def score(records: Sequence[Record]) -> NDArray[np.float64]:
+        return Judge(records, preprocessing=card.preprocessing, protocol=protocol, fabric=fabric).scores(network)
+
+    return score, card, path.parent
+
+
+def _with_scorer(scorer: Scorer, records: Sequence[Record]) -> NDArray[np.float64]:
+    return np.array([score.quality for score in scorer.score_many([record.path for record in records])])
+
+
+def _part(records: list[Record], split: str | None, folder: Path | None) -> tuple[list[Record], str]:
+    """The records to judge, and which those are in words."""
+    if split is None and folder is not None and (folder / "split.json").exists():
+        try:
+            own = load_split(folder / "split.json", records)
+        except DataError:  # another data set: nothing of it was seen in training
+            return records, "all images"
+        return [records[index] for index in own.test], f"the run's own test part: {own.description}, seed {own.seed}"
+    if split in (None, "all"):
+        return records, "all images"
+    chosen = load_split(Path(str(split)), records)
+    return [records[index] for index in chosen.test], f"test part of {Path(str(split)).name}: {chosen.description}"
+
+
+def export(model: str, *, out: str) -> Card:
+    """Write a trained model as an ONNX file that `noref score --model` uses, with its card beside it.
+
+    Args:
+        model: a run's folder, or its `model.safetensors`.
+        out: the file to write, `*.onnx`.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        OptionError: no such model, or an `out` that cannot be.
+        ModelError: the model cannot be trusted, or its ONNX file would score otherwise than it does.
+    """
+    path = Path(model) / MODEL if Path(model).is_dir() else Path(model)
+    if not path.exists():
+        raise OptionError(f"{model}: no trained model: there is no {path}")
+    network, card = networks.load(path)
+    side = card.preprocessing.crop or card.preprocessing.min_side
+    return export_onnx(
+        FromBytes(network), Path(out), card, example=_example(side), dynamic_size=not card.preprocessing.crop
+    )
+
+
+def _example(side: int) -> NDArray[np.uint8]:
+    """(2, side, side, 3): a smooth picture and a noisy one; they need not be good, only different."""
+    ramp = np.add.outer(np.arange(side), 2 * np.arange(side))[:, :, None] * np.array([1, 2, 3]) * 255 / (9 * side)
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3))
+    return np.stack([ramp.clip(0, 255), noise]).astype(np.uint8)
