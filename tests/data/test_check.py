@@ -121,6 +121,7 @@ def test_series_need_two_levels():
     assert falling_share([record(1, 5.0)]) is None
     assert falling_share([record(None, 5.0), record(None, 4.0)]) is None
     assert falling_share([record(1, 5.0), record(2, 6.0)]) == 0
+    assert falling_share([record(1, 5.0), record(2, 5.0)]) == 0
     assert falling_share([record(1, 5.0), record(2, 6.0), record(3, 1.0)]) == 1
 
 

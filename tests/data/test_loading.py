@@ -163,6 +163,21 @@ def test_an_epoch_resumed_in_the_middle_goes_on_exactly(records):
         assert same(epoch(start_batch=done), unbroken[done:])
 
 
+def test_a_loader_brings_the_crops_of_its_epoch(records):
+    dataset = Crops(records, size=16, crops=2, preprocessing=PLAIN)
+    (first, *_), (second, *_) = (
+        everything(make_loader(dataset, batch_images=11, epoch=epoch, shuffle=False)) for epoch in (0, 1)
+    )
+    assert not torch.equal(first[0], second[0])
+    dataset.set_epoch(1)
+    assert torch.equal(second[0][4], dataset[4].crops)
+
+
+def test_two_places_of_one_image_get_different_crops(records):
+    dataset = Crops([records[0], records[0]], size=16, crops=3, preprocessing=PLAIN)
+    assert not torch.equal(dataset[0].crops, dataset[1].crops)
+
+
 def test_every_image_once_an_epoch_in_a_new_order(records):
     dataset = Crops(records, size=16, crops=1, preprocessing=PLAIN)
 

@@ -150,3 +150,24 @@ def test_one_far_outlier_does_not_break_the_fit():
     x = np.append(np.linspace(0, 1, 50), 1e4)
     y = np.append(np.linspace(0, 1, 50), 1.0)
     assert 0.1 < plcc(x, y, mapping="logistic4") <= 1
+
+
+def best_of_many_curves(x, y):
+    """The least error over a dense grid of centres and widths, top and bottom by numpy's least squares."""
+    best = math.inf
+    for centre in np.quantile(x, np.linspace(0.01, 0.99, 41)):
+        for width in np.geomspace(1e-3, 1e3, 37):
+            step = (1 + np.tanh((x - centre) / (2 * width))) / 2
+            columns = np.stack([step, np.ones_like(step)], axis=1)
+            fitted = columns @ np.linalg.lstsq(columns, y, rcond=None)[0]
+            best = min(best, float(np.sqrt(np.mean((fitted - y) ** 2))))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_predictions_with_a_long_tail_are_fitted_as_well_as_by_trying_everything(seed):
+    rng = np.random.default_rng(seed)
+    x = np.exp(2 * rng.normal(size=60))
+    middle = np.quantile(x, rng.uniform(0.1, 0.9))
+    y = 1 / (1 + (middle / x) ** rng.uniform(1, 10)) + 0.1 * rng.normal(size=60)
+    assert rmse(x, y, mapping="logistic4") <= 1.02 * best_of_many_curves(x, y)

@@ -139,16 +139,17 @@ def fit_logistic4(predicted: ArrayLike, actual: ArrayLike) -> Logistic4:
     x, y = as_pair(predicted, actual)
     if len(x) < 4:
         raise DataError(f"a curve of four parameters needs 4 values or more, got {len(x)}")
-    z = (x - x.mean()) / x.std()
-    starts = [
-        (float(c), w) for c in np.quantile(z, [0.05, 0.25, 0.5, 0.75, 0.95]) for w in np.log([0.1, 0.5, 2.0, 30.0])
-    ]
+    middle, quarters = float(np.median(x)), float(np.subtract(*np.quantile(x, [0.75, 0.25]))) / 1.35
+    unit = quarters if quarters > 1e-6 * np.ptp(x) else float(x.std())  # a few far predictions do not stretch it
+    z = (x - middle) / unit
+    reach = float(np.abs(z).max())
+    widths = np.log(np.geomspace(0.002, 30 * reach, 16))
+    starts = [(float(centre), float(w)) for centre in np.quantile(z, np.linspace(0.02, 0.98, 17)) for w in widths]
     start = min(starts, key=lambda at: float(np.sum(_residual(at, z, y) ** 2)))
-    reach = float(np.abs(z).max()) + 1
-    bounds = ([-reach, np.log(1e-3)], [reach, np.log(100.0)])
-    found = least_squares(_residual, start, bounds=bounds, x_scale=(1.0, 1.0), args=(z, y)).x
+    bounds = ([-reach - 1, np.log(1e-4)], [reach + 1, np.log(100 * reach)])
+    found = least_squares(_residual, start, bounds=bounds, args=(z, y)).x
     bottom, rise = _regress(expit((z - found[0]) / np.exp(found[1])), y)
-    centre, width = found[0] * x.std() + x.mean(), np.exp(found[1]) * x.std()
+    centre, width = found[0] * unit + middle, np.exp(found[1]) * unit
     return Logistic4(bottom + rise, bottom, float(centre), float(width))
 
 
