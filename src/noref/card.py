@@ -147,6 +147,18 @@ def digest(model: Path) -> str:
         raise ModelError(f"{model}: {error.strerror or error}") from error
 
 
+def read_model(model: Path) -> bytes:
+    """The bytes of a model file.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    try:
+        return model.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{model}: {error.strerror or error}") from error
+
+
 def read_card(model: Path, content: bytes | None = None) -> Card:
     """The card of a model file, checked against the file's bytes.
 
@@ -160,7 +172,7 @@ def read_card(model: Path, content: bytes | None = None) -> Card:
     path = card_path(model)
     found = digest(model) if content is None else hashlib.sha256(content).hexdigest()
     try:
-        card = _parsed(path, path.read_text(encoding="utf-8"))
+        card = _parsed(path, path.read_bytes())
     except OSError as error:
         raise ModelError(f"{path}: the model's card cannot be read: {error.strerror or error}") from error
     if card.sha256 != found:
@@ -170,7 +182,7 @@ def read_card(model: Path, content: bytes | None = None) -> Card:
     return card
 
 
-def _parsed(path: Path, text: str) -> Card:
+def _parsed(path: Path, text: bytes) -> Card:
     try:
         values = json.loads(text)
         if values.pop("format") != FORMAT:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import math
+import sys
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +15,14 @@ from PIL import Image, ImageFilter
 from noref.errors import OptionError
 from noref.images import Pixels
 from noref.scoring.scorer import Scorer
+from noref.scoring.screen import bar_for
 
 WIDTH, HEIGHT = 512, 384
-LADDERS: dict[str, tuple[int | float, ...]] = {  # kind -> steps, mild to strong; 0 leaves the scene as it is
-    "blur": (0, 1.5, 3, 6),  # radius of Pillow's Gaussian blur, pixels
-    "noise": (0, 12, 25, 50),  # sigma of white noise, grey levels
-    "jpeg": (0, 30, 12, 5),  # quality setting
+WIDE = 40  # cells of a bar
+LADDERS: dict[str, tuple[str, tuple[int | float, ...]]] = {  # kind -> unit and steps; 0 leaves the scene as it is
+    "blur": ("radius in pixels", (0, 1.5, 3, 6)),
+    "noise": ("sigma in grey levels", (0, 12, 25, 50)),
+    "jpeg": ("quality setting", (0, 30, 12, 5)),
 }
 Plane = NDArray[np.float64]
 
@@ -45,7 +49,7 @@ def scene(seed: int = 7) -> Pixels:
         (0.78, 0.03, 1.6, (0.38, 0.50, 0.18)),
     ):
         _range(canvas, rng, base, height, roughness, color)
-    return np.rint(255 * canvas.clip(0, 1)).astype(np.uint8)
+    return np.array(np.rint(255 * canvas.clip(0, 1)), dtype=np.uint8)
 
 
 def degrade(image: Pixels, kind: str, step: float) -> Pixels:
@@ -62,8 +66,8 @@ def degrade(image: Pixels, kind: str, step: float) -> Pixels:
     if not step:
         return image
     if kind == "noise":
-        noisy = image + np.random.default_rng(0).normal(0, step, image.shape)
-        return np.rint(noisy).clip(0, 255).astype(np.uint8)
+        noisy: Plane = image + np.random.default_rng(0).normal(0, step, image.shape)
+        return np.array(noisy.round().clip(0, 255), dtype=np.uint8)
     picture = Image.fromarray(image)
     if kind == "blur":
         return np.array(picture.filter(ImageFilter.GaussianBlur(step)))
@@ -72,13 +76,13 @@ def degrade(image: Pixels, kind: str, step: float) -> Pixels:
     return np.array(Image.open(packed))
 
 
-def run(*, model: str = "default", out: str | None = None, write: Callable[[str], object] = print) -> bool:
-    """Score each ladder and write it line by line.
+def run(*, model: str = "default", out: str | None = None, stream: TextIO | None = None) -> bool:
+    """Score each ladder and write it step by step.
 
     Args:
         model: as in `Scorer`.
         out: a folder for the pictures as PNG; None: they are not kept.
-        write: takes one line of text.
+        stream: where the text goes; None: stdout.
 
     Returns:
         Whether the score falls at every step of every ladder.
@@ -86,19 +90,21 @@ def run(*, model: str = "default", out: str | None = None, write: Callable[[str]
     Raises:
         OptionError: the folder cannot be written.
     """
-    scorer, original, falls = Scorer(model), scene(), True
-    write(f"a scene drawn by program, degraded step by step; scores by the model {scorer.card.name}, 0-100")
-    for kind, steps in LADDERS.items():
+    stream = stream or sys.stdout
+    scorer, original, bar, falls = Scorer(model), scene(), bar_for(stream), []
+    print("A scene drawn by program, degraded step by step. Scores 0-100, higher is better.", file=stream)
+    for kind, (unit, steps) in LADDERS.items():
         rungs = [degrade(original, kind, step) for step in steps]
         scores = [score.value for score in scorer.score_many(rungs)]
-        write(kind)
-        for step, score in zip(steps, scores, strict=True):
-            write(f"  {step or 'none':>4}  {score:5.1f}  {'█' * round(score / 2.5)}")
-        falls &= all(after < before for before, after in zip(scores, scores[1:], strict=False))
         if out is not None:
             _save(Path(out), kind, steps, rungs)
-    write("every step lowers the score" if falls else "some step does not lower the score")
-    return falls
+        print(f"\n{kind}, {unit}", file=stream)
+        for step, score, before in zip(steps, scores, [math.inf, *scores], strict=False):
+            falls.append(score < before)
+            remark = "" if falls[-1] else "does not fall"
+            print(f"  {step or 'none':>4}  {score:5.1f}  {bar(score, WIDE)}  {remark}".rstrip(), file=stream)
+    print(f"\n{falls.count(True) - len(LADDERS)} of {len(falls) - len(LADDERS)} steps lower the score.", file=stream)
+    return all(falls)
 
 
 def _save(folder: Path, kind: str, steps: tuple[int | float, ...], rungs: list[Pixels]) -> None:

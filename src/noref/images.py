@@ -43,6 +43,7 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _one_large = threading.Lock()
+Image.preinit()  # the common decoders, now rather than in the middle of the first image
 
 
 class Sizing(Protocol):
@@ -114,7 +115,11 @@ def printable(path: str | bytes) -> str:
         >>> print(printable(b"caf\xe9.jpg"))
         caf\xe9.jpg
     """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        raw = path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a surrogate pair: no file has such a name
+        raw = ascii(path)[1:-1].encode()
+    return raw.decode("utf-8", "backslashreplace")
 
 
 @contextmanager

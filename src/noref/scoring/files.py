@@ -62,4 +62,5 @@ def _walk(folder: str, recursive: bool) -> Iterator[Found]:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    return os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.is_dir()
+    is_file = entry.is_file() or entry.is_symlink()  # a link to nothing is an error to show; a pipe would block
+    return is_file and os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.is_dir()

@@ -2,40 +2,60 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noref.card import read_card
+from noref.card import read_card, read_model
 from noref.errors import ImageError, ModelError, OptionError, unknown
-from noref.images import Pixels, grid
+
+if TYPE_CHECKING:
+    from noref.images import Pixels
 
 DEFAULT = Path(__file__).parent / "default" / "model.onnx"
 MODELS = {"default": DEFAULT}
+MAX_THREADS = 256
 CROPS = 16  # crops of one image that go through the network together
 
 
 class Network:
-    """A model file that was checked and loaded; safe to use from several threads at once.
+    """A model file that was checked; safe to use from several threads at once.
+
+    ONNX Runtime loads it in a thread of its own: call `ready` before the first `quality`.
 
     Args:
         model: a name (`default`) or an ONNX file with its card beside it.
-        threads: for one run of the network.
+        threads: for one run of the network; None: one for each core that this process may use.
 
     Raises:
-        OptionError: there is no such model.
+        OptionError: there is no such model, or the number of threads is not 1-256.
         ModelError: the file or its card is broken, foreign, or does not belong to the other.
     """
 
-    def __init__(self, model: str | Path, *, threads: int) -> None:
+    def __init__(self, model: str | Path, *, threads: int | None = None) -> None:
+        self.threads = _cores() if threads is None else threads
+        if not 1 <= self.threads <= MAX_THREADS:
+            raise OptionError(f"threads must be 1-{MAX_THREADS}, got {threads}")
         self.path = locate(model)
-        content = _content(self.path)
+        content = read_model(self.path)
+        import onnxruntime
+
+        loader = ThreadPoolExecutor(1)
+        self._session: Future[Any] = loader.submit(_session, onnxruntime, self.path, content, self.threads)
+        loader.shutdown(wait=False)
         self.card = read_card(self.path, content)
-        self._session = _session(self.path, content, threads)
-        _check_signature(self.path, self._session, self.card.preprocessing.crop)
-        self._input: str = self._session.get_inputs()[0].name
+
+    def ready(self) -> None:
+        """Wait until the model is loaded.
+
+        Raises:
+            ModelError: it is no ONNX model, or not one of this kind.
+        """
+        _check_signature(self.path, self._session.result(), self.card.preprocessing.crop)
 
     def quality(self, pixels: Pixels) -> float:
         """Quality of one image, about [0, 1], higher is better; of a network that sees crops their mean.
@@ -50,6 +70,8 @@ class Network:
         if size is None:
             found = self._run(pixels[None])
         else:
+            from noref.images import grid
+
             corners = grid(pixels.shape[0], pixels.shape[1], size)
             crops = [pixels[top : top + size, left : left + size] for top, left in corners]
             parts = [np.stack(crops[i : i + CROPS]) for i in range(0, len(crops), CROPS)]
@@ -61,8 +83,9 @@ class Network:
 
     def _run(self, images: Pixels) -> NDArray[np.float32]:
         """(N, H, W, 3) -> (N,) quality."""
+        session = self._session.result()
         try:
-            found: NDArray[np.float32] = self._session.run(None, {self._input: images})[0]
+            found: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: images})[0]
         except Exception as error:  # the runtime raises classes of its own, below plain Exception
             size = f"{images.shape[2]} x {images.shape[1]}"
             raise ImageError(f"the model {self.card.name} fails on {size} pixels: {_first_line(error)}") from error
@@ -89,22 +112,11 @@ def locate(model: str | Path) -> Path:
     return path
 
 
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror or error}") from error
-
-
-def _session(path: Path, content: bytes, threads: int) -> Any:
-    import onnxruntime
-
+def _session(onnxruntime: Any, path: Path, content: bytes, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # errors are raised as well; nothing is written past Python's streams
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # waiting threads leave the cores to decoding
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to decoding
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime raises classes of its own, below plain Exception
@@ -127,3 +139,7 @@ def _check_signature(path: Path, session: Any, crop: int | None) -> None:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,6 +16,7 @@ from typing import TextIO
 from noref.errors import OptionError
 from noref.images import MAX_MEGAPIXELS, pillow_allows, printable
 from noref.scoring.files import Found, find
+from noref.scoring.network import Network
 from noref.scoring.rows import Row, Writer, csv_writer, jsonl_writer, rows
 from noref.scoring.scorer import Scorer
 
@@ -30,7 +31,7 @@ class Tally:
         failed: images with an error.
         below: images with a score below `minimum`.
         minimum: what was asked for; None: nothing.
-        seconds: since scoring began.
+        seconds: from the start to the last row.
     """
 
     total: int
@@ -40,8 +41,9 @@ class Tally:
     minimum: float | None = None
     seconds: float = 0.0
 
-    def count(self, row: Row) -> None:
-        """Add one row."""
+    def count(self, row: Row, seconds: float) -> None:
+        """Add one row that was known `seconds` after the start."""
+        self.seconds = seconds
         self.scored += row.score is not None
         self.failed += row.score is None
         self.below += row.score is not None and self.minimum is not None and row.score < self.minimum
@@ -56,7 +58,7 @@ class Tally:
 def score_files(
     paths: Sequence[str],
     *,
-    model: str = "default",
+    model: str | Network = "default",
     recursive: bool = False,
     form: str | None = None,
     output: str | None = None,
@@ -74,12 +76,14 @@ def score_files(
         output: a file, written over; None: stdout.
         minimum: scores below it are counted.
         max_megapixels: as in `Scorer`.
-        threads: as in `Scorer`.
+        threads: as in `Scorer`; a `Network` has its own.
 
     Raises:
         OptionError: an option that cannot work, such as an output that cannot be written.
         ModelError: the model cannot be trusted.
     """
+    if minimum is not None and not 0 <= minimum <= 100:
+        raise OptionError(f"min must be 0-100 like the scores, got {minimum}")
     found = find(paths, recursive=recursive)
     scorer = Scorer(model, threads=threads, max_megapixels=max_megapixels)
     form = form or _form_of(output)
@@ -91,13 +95,11 @@ def score_files(
             with closing(rows(scorer, found)) as scored:
                 for row in scored:
                     write(row)
-                    tally.count(row)
+                    tally.count(row, time.monotonic() - start)
                     advance()
         except KeyboardInterrupt:
-            print(f"\ninterrupted: {tally}", file=sys.stderr)
+            print(f"interrupted: {tally}", file=sys.stderr)
             raise
-        finally:
-            tally.seconds = time.monotonic() - start
     if form == "table" or sys.stderr.isatty():
         print(tally, file=sys.stderr)
     return tally

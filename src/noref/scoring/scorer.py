@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections import deque
 from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +50,12 @@ class Scorer:
     """A model that scores images. The same image gets the same score alone, among others and in any order.
 
     Args:
-        model: `default`, or an ONNX file with its card beside it (`noref export` writes both).
+        model: `default`, an ONNX file with its card beside it (`noref export` writes both), or a `Network`.
         threads: to decode and to run the network; None: one for each core that this process may use.
         max_megapixels: an image with more pixels is an `ImageError`.
 
     Raises:
-        OptionError: no such model, or a number that is not above 0.
+        OptionError: no such model, or a number that cannot be.
         ModelError: the file or its card is broken, foreign, or does not belong to the other.
 
     Example:
@@ -64,13 +66,17 @@ class Scorer:
     """
 
     def __init__(
-        self, model: str | Path = "default", *, threads: int | None = None, max_megapixels: float = MAX_MEGAPIXELS
+        self,
+        model: str | Path | Network = "default",
+        *,
+        threads: int | None = None,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
-        threads = _cores() if threads is None else threads
-        if threads < 1 or not max_megapixels > 0:
-            raise OptionError(f"threads and max_megapixels must be above 0, got {threads} and {max_megapixels}")
-        self._network = Network(model, threads=threads)
-        self._workers = min(threads, WORKERS)
+        if not 0 < max_megapixels < math.inf:
+            raise OptionError(f"max_megapixels must be above 0, got {max_megapixels}")
+        self._network = model if isinstance(model, Network) else Network(model, threads=threads)
+        self._network.ready()
+        self._workers = min(self._network.threads, WORKERS)
         self._max_megapixels = max_megapixels
 
     @property
@@ -100,6 +106,7 @@ class Scorer:
 
         Raises:
             ImageError: the first that cannot be scored. `stream` goes on past it.
+            OptionError: a single source where several are meant.
         """
         scores = []
         for outcome in self.stream(sources):
@@ -115,9 +122,12 @@ class Scorer:
 
         Yields:
             A `Score`, or the `ImageError` of an image that cannot be scored.
-        """
-        from concurrent.futures import Future, ThreadPoolExecutor
 
+        Raises:
+            OptionError: a single source where several are meant.
+        """
+        if isinstance(sources, str | bytes | os.PathLike):
+            raise OptionError(f"{name(sources)}: one source where several are meant; put it into a list")
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="noref")
         waiting: deque[Future[Score | ImageError]] = deque()
         try:
@@ -159,7 +169,3 @@ def score(source: Source, *, model: str | Path = "default") -> Score:
 @functools.lru_cache(maxsize=2)
 def _loaded(model: str | Path) -> Scorer:
     return Scorer(model)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

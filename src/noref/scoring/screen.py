@@ -28,7 +28,7 @@ def table_writer(stream: TextIO, paths: Sequence[str], *, columns: int | None, m
     if columns is not None:
         width = max(8, min(width, columns - bar - 9))
     color = columns is not None and "NO_COLOR" not in os.environ
-    draw = bar_of if _can_write(stream, EIGHTHS) else ascii_bar_of
+    draw = bar_for(stream)
 
     def write(row: Row) -> None:
         if row.score is None:
@@ -42,6 +42,15 @@ def table_writer(stream: TextIO, paths: Sequence[str], *, columns: int | None, m
 
     stream.write(f"{fitted('path', width)}  score\n")
     return write
+
+
+def bar_for(stream: TextIO) -> Callable[[float, int], str]:
+    """`bar_of`, or `ascii_bar_of` where the stream's encoding has no blocks."""
+    try:
+        EIGHTHS.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return ascii_bar_of
+    return bar_of
 
 
 def bar_of(score: float, width: int) -> str:
@@ -135,11 +144,3 @@ def _painted(text: str, shade: str, color: bool) -> str:
     import click
 
     return click.style(text, fg=shade)
-
-
-def _can_write(stream: TextIO, text: str) -> bool:
-    try:
-        text.encode(stream.encoding or "utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
