@@ -35,6 +35,16 @@ class Option:
     default: str
     help: str
 
+    @property
+    def flag(self) -> str:
+        """As it is typed: `--layer-decay`."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def words(self) -> str:
+        """Its help with its default."""
+        return f"{self.help}  [default: {self.default or 'empty'}]"
+
 
 def options_of(config: type[Any]) -> list[Option]:
     """The fields of a config dataclass with what its docstring says of each, in order.

@@ -61,8 +61,8 @@ def evaluate(
         DataError: what is wrong with the data set or the split.
         ImageError: an image cannot be read; names the file.
     """
-    score, card, folder = _judge_of(model, protocol)
     found = read_data(data)
+    score, card, folder = _judge_of(model, protocol)
     records, part = _part(list(found.records), split, folder)
     quality = score(records)
     result = Evaluation(card.name, found.name, part, figures(quality, records))
