@@ -1,0 +1,199 @@
+"""The embedded model's network: statistics of every stage of a small CNN, at full and half scale, and one linear layer.
+
+A stage is a run of blocks at one width. Its statistics are the mean and the standard deviation of each channel
+over the whole image, so an image of any size gives the same number of features. The first stages stay as
+ImageNet left them (*frozen*): their maps can be computed once and kept. The rest is tuned.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from noref.errors import ModelError
+
+EPSILON = 1e-5
+
+
+class FoldedConv(nn.Module):
+    """A convolution with its batch norm folded into weight and bias, then ReLU6 or nothing.
+
+    Stride 2 pads one row below and one column to the right (TensorFlow's "same" for even sides, whatever the side).
+
+    Args:
+        conv: a timm convolution, depthwise or dense, kernel 1 or 3, stride 1 or 2.
+        norm: the batch norm behind it; its running statistics are taken as they are.
+        activate: ReLU6 behind it.
+    """
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, activate: bool) -> None:
+        super().__init__()
+        if norm.running_mean is None or norm.running_var is None:
+            raise ModelError("a batch norm without running statistics cannot be folded")
+        gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        weight = (conv.weight * gain.view(-1, 1, 1, 1)).detach()
+        self.weight = nn.Parameter(weight.clone(memory_format=torch.channels_last))
+        self.bias = nn.Parameter((norm.bias - norm.running_mean * gain).detach().clone())
+        self.stride, self.kernel, self.groups, self.activate = (
+            conv.stride[0],
+            conv.kernel_size[0],
+            conv.groups,
+            activate,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H', W'), H' = H at stride 1 and H // 2 at stride 2."""
+        around = (self.kernel - 1) // 2
+        if self.stride == 1:
+            y = functional.conv2d(x, self.weight, self.bias, 1, around, 1, self.groups)
+        elif self.groups > 1 and torch.is_autocast_enabled("cpu"):
+            # the CPU's bfloat16 gradient of a strided depthwise convolution is 15 times slower than this detour
+            y = functional.conv2d(x, self.weight, self.bias, 1, around, 1, self.groups)[:, :, 1::2, 1::2]
+        else:
+            y = functional.conv2d(functional.pad(x, (0, 1, 0, 1)), self.weight, self.bias, 2, 0, 1, self.groups)
+        return functional.relu6(y) if self.activate else y
+
+
+class FoldedBlock(nn.Module):
+    """A depthwise-separable or inverted-residual block of `FoldedConv`s, with its skip connection where it has one."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        names = [("conv_dw", "bn1"), ("conv_pw", "bn2")]
+        if hasattr(block, "conv_pwl"):
+            names = [("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")]
+        last = len(names) - 1
+        self.layers = nn.Sequential(
+            *(FoldedConv(getattr(block, c), getattr(block, n), i < last) for i, (c, n) in enumerate(names))
+        )
+        self.skip = bool(block.has_skip)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H', W')."""
+        y: Tensor = self.layers(x)
+        return x + y if self.skip else y
+
+
+def mobilenet_stages(state: dict[str, Tensor] | None = None, *, name: str = "mobilenetv2_100") -> nn.ModuleList:
+    """The nine stages of a MobileNetV2: stem, seven runs of blocks, the 1 x 1 head convolution.
+
+    Args:
+        state: timm's state dictionary with TensorFlow padding (input in [-1, 1]); None: random weights.
+        name: timm's name of a MobileNetV2.
+
+    Raises:
+        ModelError: `state` does not fit the network.
+    """
+    classes = len(state["classifier.weight"]) if state and "classifier.weight" in state else 1000
+    network: Any = timm.create_model(name, pretrained=False, pad_type="same", num_classes=classes).eval()
+    if state is not None:
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise ModelError(f"these weights are not those of {name}: {error}") from error
+    blocks = [nn.Sequential(*(FoldedBlock(block) for block in run)) for run in network.blocks]
+    stem = FoldedConv(network.conv_stem, network.bn1, True)
+    return nn.ModuleList([stem, *blocks, FoldedConv(network.conv_head, network.bn2, True)])
+
+
+def statistics(x: Tensor) -> Tensor:
+    """Mean and standard deviation of each channel over the image.
+
+    Args:
+        x: (N, C, H, W), any float type.
+
+    Returns:
+        (N, 2C) float32: C means, then C deviations (population; sqrt(variance + 1e-5), so never 0).
+    """
+    flat = x.flatten(2).float()
+    mean = flat.mean(2)
+    variance = (flat - mean[:, :, None]).square().mean(2)
+    return torch.cat([mean, (variance + EPSILON).sqrt()], dim=1)
+
+
+class StageRegressor(nn.Module):
+    """Quality of whole images from the statistics of all stages at full and half scale.
+
+    Args:
+        stages: see `mobilenet_stages`; each maps (N, C, H, W) to (N, C', H', W').
+        frozen: how many of them, from the first, are never trained.
+
+    The linear layer starts at zero, with features centred at 0 and scaled by 1: `set_head` gives it values.
+    """
+
+    center: Tensor
+    spread: Tensor
+
+    def __init__(self, stages: nn.ModuleList, *, frozen: int) -> None:
+        super().__init__()
+        if not 0 < frozen < len(stages):
+            raise ModelError(f"frozen must leave a stage on each side, got {frozen} of {len(stages)}")
+        self.cold, self.warm = nn.ModuleList(stages[:frozen]), nn.ModuleList(stages[frozen:])
+        self.cold.requires_grad_(False)
+        with torch.no_grad():
+            size = self.features(*self.chill(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))).shape[1]
+        self.register_buffer("center", torch.zeros(size))
+        self.register_buffer("spread", torch.ones(size))
+        self.weight, self.bias = nn.Parameter(torch.zeros(size)), nn.Parameter(torch.zeros(()))
+        self.line = nn.Parameter(torch.tensor([0.1, 0.65]))  # from another data set's quality to ours; training only
+
+    def chill(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The frozen part: everything about an image that training cannot change.
+
+        Args:
+            image: (N, H, W, 3) uint8 RGB.
+
+        Returns:
+            map at full scale (N, C, h, w), map at half scale (N, C, h / 2, w / 2), statistics of the frozen
+            stages at both scales (N, F) float32. Half scale is the mean of 2 x 2 pixels.
+        """
+        full = (image.permute(0, 3, 1, 2).float() / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
+        maps, found = [], []
+        for x in (full, functional.avg_pool2d(full, 2)):
+            for stage in self.cold:
+                x = stage(x)
+                found.append(statistics(x))
+            maps.append(x)
+        return maps[0], maps[1], torch.cat(found, dim=1)
+
+    def features(self, full: Tensor, half: Tensor, cold: Tensor) -> Tensor:
+        """The tuned part's statistics behind the frozen ones: (N, F') float32; arguments as `chill` returns them."""
+        found = [cold]
+        for x in (full, half):
+            for stage in self.warm:
+                x = stage(x)
+                found.append(statistics(x))
+        return torch.cat(found, dim=1)
+
+    def head(self, features: Tensor) -> Tensor:
+        """(N, F') features -> (N,) quality, about [0, 1], higher is better."""
+        return ((features - self.center) / self.spread) @ self.weight + self.bias
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8 RGB -> (N,) quality, about [0, 1], higher is better."""
+        return self.head(self.features(*self.chill(image)))
+
+    @torch.no_grad()
+    def set_head(self, features: Tensor, quality: Tensor, *, alpha: float, weight: Tensor | None = None) -> None:
+        """Centre and scale by these features, and take the ridge regression of quality on them as the linear layer.
+
+        Args:
+            features: (M, F') as `features` returns them.
+            quality: (M,) labels.
+            alpha: the ridge's penalty, > 0.
+            weight: (M,) of each row, >= 0; None: all 1. Centre, scale and intercept are those of the rows of weight 1.
+        """
+        weight = torch.ones(len(features)) if weight is None else weight
+        full = weight == 1
+        self.center.copy_(features[full].mean(0))
+        self.spread.copy_(features.std(0) + 1e-3)
+        mean = quality[full].double().mean()
+        root = weight.double().sqrt()
+        x = ((features - self.center) / self.spread).double() * root[:, None]
+        gram = x @ x.T + alpha * torch.eye(len(x), dtype=torch.float64)  # the dual: fewer rows than features
+        self.weight.copy_(x.T @ torch.linalg.solve(gram, (quality.double() - mean) * root))
+        self.bias.copy_(mean)

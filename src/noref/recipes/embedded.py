@@ -1,0 +1,381 @@
+"""The model inside the package: all stages of a MobileNetV2, tuned on human scores and on degraded photographs.
+
+1. The frozen stages run once over every image and its mirror image (`chilled.py`).
+2. Ridge regression of quality on the statistics of all stages gives the linear layer its start. Tuning from a
+   head that already works keeps what ImageNet taught (Kumar et al. 2022, https://arxiv.org/abs/2202.10054).
+3. AdamW, one cosine, later stages faster than early ones; each step sees windows of rated images (score loss)
+   and versions of one photograph (`lessons.py`: rating and ranking loss). The weights are averaged over steps.
+
+The last epoch is the result: nothing is picked by the test part.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import load_file
+from torch import Tensor
+
+from noref import images
+from noref.card import Card, Preprocessing, digest
+from noref.data.readers import photos as read_photos
+from noref.data.records import Record
+from noref.data.splits import Split
+from noref.errors import DataError, OptionError
+from noref.evaluate.correlation import srcc
+from noref.models.stages import StageRegressor, mobilenet_stages
+from noref.models.weights import origin
+from noref.objectives.rated import lesson_loss, score_loss
+from noref.recipes.chilled import Chilled, chill, kept, key, rated_batch
+from noref.recipes.judge import figures
+from noref.recipes.lessons import STEPS, make_lesson, mean_ratings, pick_versions
+from noref.recipes.run import DataSet, Run, choose_split
+from noref.scoring.export import export_onnx
+from noref.train.loop import Loaders, Pace, Report, fit
+from noref.train.state import State, follow
+
+CHECKPOINT = "checkpoint.safetensors"
+LINE_RATE = 3e-3  # of the line between two scales: two numbers, so it may be fast
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run.
+
+    Args:
+        weights: safetensors of timm's mobilenetv2_100 with TensorFlow padding, from ImageNet.
+        photos: folder of photographs without scores for the lessons; none: no lessons.
+        ratings: KADID-10k's score table, for the lessons.
+        cache: folder that keeps what the frozen stages made, for the next run; none: the run's own.
+        split: "random", "official", or a split file.
+        test: share of the images that tests; 0: all images train, and the model has no figures of its own.
+        validation: share that is scored after each epoch, taken from the training part; it picks nothing.
+        frozen: stages that are not trained, of nine.
+        epochs: passes over the training part.
+        batch: rated images in a step.
+        rate: AdamW's peak learning rate of the last stage.
+        stage_decay: factor on it from each stage to the one before.
+        head_rate: learning rate of the linear layer; 7 000 features move together, so a small one.
+        weight_decay: of the stages.
+        alpha: ridge penalty of the starting head; strong, so that something is left to learn.
+        window: side of the random window as a share of the image's.
+        agreement: weight of 1 - PLCC within the batch.
+        lessons: weight of the rating loss on degraded versions.
+        ranking: weight of the ranking loss on ladders.
+        versions: of a photograph in a step.
+        singles: single distortions made of each photograph.
+        side: of the photographs' crops in px.
+        margin: by which quality must fall from one ladder step to the next.
+        averaging: decay of the averaged weights, a step.
+        refit: ridge penalty of the last head, fitted once more on the tuned stages' features.
+        refit_lessons: weight of the lessons' rated versions in it, relative to a rated image.
+        seed: of split, windows, order and lessons.
+    """
+
+    weights: str
+    photos: str | None = None
+    ratings: str | None = None
+    cache: str | None = None
+    split: str = "random"
+    test: float = 0.2
+    validation: float = 0.0
+    frozen: int = 4
+    epochs: int = 6
+    batch: int = 16
+    rate: float = 3e-4
+    stage_decay: float = 0.7
+    head_rate: float = 3e-6
+    weight_decay: float = 0.05
+    alpha: float = 30_000.0
+    window: float = 0.7
+    agreement: float = 0.05
+    lessons: float = 1.0
+    ranking: float = 1.0
+    versions: int = 9
+    singles: int = 9
+    side: int = 352
+    margin: float = 0.04
+    averaging: float = 0.995
+    refit: float = 30_000.0
+    refit_lessons: float = 0.03
+    seed: int = 0
+
+
+PREPROCESSING = Preprocessing(max_pixels=250_000, min_side=224, crop=None, resample="bicubic")
+
+
+def build(config: Config) -> StageRegressor:
+    """The untrained network on the ImageNet weights."""
+    return StageRegressor(mobilenet_stages(load_file(config.weights)), frozen=config.frozen)
+
+
+def chill_records(model: StageRegressor, config: Config, records: Sequence[Record], cache: Path) -> list[Chilled]:
+    """Each rated image and its mirror image, after the frozen stages; kept in the folder `cache`."""
+
+    def make() -> Iterator[Chilled]:
+        for record in records:
+            image = images.read(record.path, preprocessing=PREPROCESSING)
+            yield chill(model, np.stack([image, image[:, ::-1]]), [record.quality] * 2)
+
+    facts = [(record.path.name, record.path.stat().st_size, record.quality) for record in records]
+    name = key(digest(Path(config.weights)), config.frozen, dataclasses.asdict(PREPROCESSING), facts)
+    return kept(cache / f"rated-{name}.safetensors", len(records), make(), "frozen stages, rated images")
+
+
+def chill_lessons(model: StageRegressor, config: Config, cache: Path) -> list[Chilled]:
+    """One lesson of each photograph, after the frozen stages; kept in the folder `cache`.
+
+    Raises:
+        DataError: no photograph in the folder, or no ratings.
+    """
+    if config.photos is None:
+        return []
+    if config.ratings is None:
+        raise OptionError("photos need ratings: KADID-10k's score table")
+    ratings = mean_ratings(Path(config.ratings))
+    photos = read_photos(Path(config.photos))
+
+    def make() -> Iterator[Chilled]:
+        for i, path in enumerate(photos):
+            rule = dataclasses.replace(PREPROCESSING, crop=config.side)  # enlarged to hold one crop
+            rng = np.random.default_rng([11, i])
+            photo = images.read(path, preprocessing=rule)
+            lesson = make_lesson(photo, ratings, rng, size=config.side, singles=config.singles)
+            yield chill(model, lesson.images, lesson.quality.tolist())
+
+    facts = [(path.name, path.stat().st_size) for path in photos]
+    name = key(digest(Path(config.weights)), config.frozen, config.side, config.singles, sorted(ratings.items()), facts)
+    return kept(cache / f"lessons-{name}.safetensors", len(photos), make(), "frozen stages, lessons")
+
+
+@torch.no_grad()
+def predict(model: StageRegressor, items: Sequence[Chilled]) -> NDArray[np.float64]:
+    """(len(items),) quality of each item's first image."""
+    found = []
+    for item in items:
+        with torch.autocast("cpu", torch.bfloat16):
+            features = model.features(item.full[:1], item.half[:1], item.cold[:1])
+        found.append(float(model.head(features)))
+    return np.array(found)
+
+
+Batch = tuple[list[tuple[Tensor, ...]], Tensor, tuple[Tensor, ...] | None]
+
+
+def batches(config: Config, rated: Sequence[Chilled], lessons: Sequence[Chilled], epoch: int) -> Iterator[Batch]:
+    """An epoch of windows with labels, each with versions of one photograph; a pure function of the epoch."""
+    rng = np.random.default_rng([31, config.seed, epoch])
+    order = rng.permutation(len(rated))
+    for at in range(0, len(rated) - config.batch + 1, config.batch):
+        parts, quality = rated_batch(rated, order[at : at + config.batch], config.window, rng)
+        if not lessons:
+            yield parts, quality, None
+            continue
+        lesson = lessons[int(rng.integers(len(lessons)))]
+        some = torch.from_numpy(pick_versions(rng, len(lesson.quality), config.versions))
+        yield parts, quality, (lesson.full[some], lesson.half[some], lesson.cold[some], lesson.quality[some])
+
+
+def step(config: Config, network: Any, batch: Batch) -> dict[str, Tensor]:
+    """The losses of one batch."""
+    parts, quality, lesson = batch
+    with torch.autocast("cpu", torch.bfloat16):
+        features = torch.cat([network.features(*part) for part in parts])
+    losses = {"score": score_loss(network.head(features), quality, config.agreement)}
+    total = losses["score"]
+    if lesson is not None:
+        with torch.autocast("cpu", torch.bfloat16):
+            features = network.features(*lesson[:3])
+        rating, ranking = lesson_loss(
+            network.head(features), lesson[3], network.line, steps=STEPS, margin=config.margin
+        )
+        losses |= {"rating": rating, "ranking": ranking}
+        total = total + config.lessons * rating + config.ranking * ranking
+    return {"loss": total, **losses}
+
+
+def optimizer_groups(model: StageRegressor, config: Config) -> list[dict[str, Any]]:
+    """Later stages learn faster than early ones, the line between scales fast, the linear layer slowly."""
+    last = len(model.warm) - 1
+    groups: list[dict[str, Any]] = [
+        {"params": list(stage.parameters()), "lr_scale": config.stage_decay ** (last - i)}
+        for i, stage in enumerate(model.warm)
+    ]
+    head = {"params": [model.weight, model.bias], "lr_scale": config.head_rate / config.rate, "weight_decay": 0.0}
+    line = {"params": [model.line], "lr_scale": LINE_RATE / config.rate, "weight_decay": 0.0}
+    return [*groups, head, line]
+
+
+def cosine(config: Config, epoch: float) -> float:
+    """The learning rate: up over the first 5 % of the epochs, then one cosine to nothing."""
+    share = epoch / config.epochs
+    return config.rate * min(1.0, share / 0.05 + 1e-3) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def fit_head(model: StageRegressor, rated: Sequence[Chilled], config: Config) -> None:
+    """Give the linear layer its start: ridge regression on both mirror images of all rated images."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        shown = track(rated, description="ridge on ImageNet's features", console=Console(stderr=True))
+        features = torch.cat([model.features(item.full, item.half, item.cold) for item in shown])
+    model.set_head(features, torch.cat([item.quality for item in rated]), alpha=config.alpha)
+
+
+def tune(
+    config: Config,
+    rated: Sequence[Chilled],
+    lessons: Sequence[Chilled],
+    *,
+    run: Run | None = None,
+    watch: Callable[[StageRegressor], Mapping[str, float]] | None = None,
+    report: Report = lambda step, values: None,
+) -> StageRegressor:
+    """Tune the network.
+
+    Args:
+        config: the recipe's settings.
+        rated: the training part.
+        lessons: of photographs; may be empty.
+        run: where log and checkpoint are written after each epoch; one that is resumed goes on from there, exactly.
+        watch: numbers for the log after each epoch, from the averaged network.
+        report: gets values while an epoch runs.
+
+    Returns:
+        The network with the averaged weights after the last epoch.
+
+    Raises:
+        DataError: fewer images than a batch.
+    """
+    if len(rated) < config.batch:
+        raise DataError(f"{len(rated)} rated images do not fill a batch of {config.batch}")
+    torch.manual_seed(config.seed)
+    model = build(config)
+    fit_head(model, rated, config)
+    average = copy.deepcopy(model)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    optimizer = torch.optim.AdamW(optimizer_groups(model, config), lr=config.rate, weight_decay=config.weight_decay)
+    network, wrapped = fabric.setup(model, optimizer)
+    for method in ("features", "head"):
+        network.mark_forward_method(method)
+    state = State(network, wrapped, teacher=average)
+    if run is not None and run.resumed and run.file(CHECKPOINT).exists():
+        state.restore(run.file(CHECKPOINT), fabric)
+
+    def after_step(state: State) -> None:
+        follow(average, model, decay=min(config.averaging, (1 + state.step) / (10 + state.step)))
+
+    def after_epoch(state: State) -> None:
+        if run is not None:
+            run.write_table("log.csv", state.log)
+            state.save(run.file(CHECKPOINT), fabric)
+
+    loaders = Loaders(
+        train=lambda epoch: batches(config, rated, lessons, epoch),
+        batches=len(rated) // config.batch,
+        validate=None if watch is None else lambda state: watch(average),
+    )
+    fit(
+        lambda network, batch: step(config, network, batch),
+        loaders,
+        state,
+        fabric,
+        pace=Pace(config.epochs, lambda epoch: cosine(config, epoch), clip=5.0),
+        after_step=after_step,
+        after_epoch=after_epoch,
+        report=report,
+    )
+    return average.eval()
+
+
+@torch.no_grad()
+def refit_head(model: StageRegressor, rated: Sequence[Chilled], lessons: Sequence[Chilled], config: Config) -> None:
+    """Fit the linear layer once more, on the tuned stages' features of rated images and of the lessons' rated versions.
+
+    The learning rate of the layer is too small to move it far in training; one regression puts it where the tuned
+    features want it.
+    """
+    every = [Chilled(item.full, item.half, item.cold, item.quality) for item in rated]
+    offset, slope = model.line.tolist()
+    for lesson in lessons[::2]:
+        some = torch.nonzero(~torch.isnan(lesson.quality)).flatten()
+        quality = offset + slope * lesson.quality[some]
+        every.append(Chilled(lesson.full[some], lesson.half[some], lesson.cold[some], quality))
+    shown = track(every, description="ridge on the tuned features", console=Console(stderr=True))
+    with torch.autocast("cpu", torch.bfloat16):
+        features = torch.cat([model.features(item.full, item.half, item.cold) for item in shown])
+    count = sum(len(item.quality) for item in rated)
+    weight = torch.full((len(features),), config.refit_lessons)
+    weight[:count] = 1.0
+    model.set_head(features, torch.cat([item.quality for item in every]), alpha=config.refit, weight=weight)
+
+
+def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, Any]:
+    """Tune, refit the head, judge the test part, export; everything is kept in the run's folder.
+
+    Args:
+        config: every option.
+        data: the rated images.
+        run: begun already; a resumed one goes on from its checkpoint.
+        fabric: not used: the frozen maps and bfloat16 make this a recipe for the CPU.
+
+    Returns:
+        The figures on the test part; empty where `test` is 0.
+
+    Raises:
+        OptionError: options that do not go together.
+        DataError: too few images, no photographs, or a rating that is missing.
+        ImageError: an image cannot be read; names the file.
+        ModelError: weights or a checkpoint that cannot be used.
+    """
+    everything = tuple(range(len(data.records)))
+    split = choose_split(config, data.records, run) if config.test else Split(everything, (), (), None, "all images")
+    cache = Path(config.cache) if config.cache else run.file("cache")
+    untuned = build(config)
+    rated = chill_records(untuned, config, data.records, cache)
+    lessons = chill_lessons(untuned, config, cache)
+    learning, held_out = [rated[i] for i in split.train], [rated[i] for i in split.validation]
+
+    def watch(model: StageRegressor) -> Mapping[str, float]:
+        return {"validation_srcc": srcc(predict(model, held_out), [float(item.quality[0]) for item in held_out])}
+
+    with run.curves(0) as report:
+        model = tune(config, learning, lessons, run=run, watch=watch if held_out else None, report=report)
+    refit_head(model, learning, lessons, config)
+    tested = [data.records[i] for i in split.test]
+    found: dict[str, Any] = {}
+    if tested:
+        quality = predict(model, [rated[i] for i in split.test])
+        run.write_predictions(tested, quality.tolist())
+        found = figures(quality, tested)
+        run.write_results({"data": data.name, "part": f"test, {split.description}, seed {split.seed}", **found})
+    example = images.read(data.records[0].path, preprocessing=PREPROCESSING)[None]
+    export_onnx(model, run.file("model.onnx"), describe(config, data, split, found), example=example, dynamic_size=True)
+    return found
+
+
+def describe(config: Config, data: DataSet, split: Split, found: Mapping[str, Any]) -> Card:
+    """The model's card: what it started from, what it learnt from, how it did on this run's own test part."""
+    options = dataclasses.asdict(config)
+    paths = {name: Path(options[name]).name for name in ("weights", "photos", "ratings", "cache") if options[name]}
+    training = {
+        "recipe": "embedded",
+        "initialised from": origin(config.weights, "mobilenetv2_100"),
+        "data set": data.name,
+        "images": len(split.train),
+        "split": split.description,
+        "options": options | paths,
+    }
+    results = [{"metric": name, "value": value} for name, value in found.items()]
+    method = "MobileNetV2, statistics of all stages at two scales, ridge"
+    return Card("embedded", method, data.records[0].scale, PREPROCESSING, training=training, results=results)

@@ -1,0 +1,139 @@
+"""What plain photographs teach without a human score of their own: their degraded versions.
+
+A lesson is one photo's square crop and versions of it: the crop itself, three ladders (blur, noise, JPEG) whose
+steps must fall in quality, and single distortions that get the mean rating which people gave to that distortion
+and level in KADID-10k (Lin et al. 2019). Only the published score table is used, none of its images.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from noref.card import Scale
+from noref.degrade.pipeline import apply
+from noref.errors import DataError
+
+Pixels = NDArray[np.uint8]
+KADID = Scale(1, 5)  # its column is called dmos, and higher is better
+PRISTINE = 4.6  # on that scale: the mean rating of its faintest distortions
+TYPES = {  # our name: the number of the same operation in KADID-10k, with the same five levels
+    "gaussian_blur": 1, "lens_blur": 2, "motion_blur": 3, "color_diffusion": 4, "color_shift": 5,
+    "color_saturation_hsv": 7, "color_saturation_lab": 8, "jpeg2000": 9, "jpeg": 10, "white_noise": 11,
+    "white_noise_color": 12, "impulse_noise": 13, "multiplicative_noise": 14, "brighten": 16, "darken": 17,
+    "mean_shift": 18, "jitter": 19, "non_eccentricity_patch": 20, "pixelate": 21, "quantization": 22,
+    "color_block": 23, "high_sharpen": 24, "contrast_linear_curve": 25,
+}  # fmt: skip
+LADDERS = {"blur": (0.8, 1.5, 3.0, 6.0), "noise": (6.0, 12.0, 25.0, 50.0), "jpeg": (60.0, 30.0, 12.0, 5.0)}
+STEPS = 4
+FIRST_SINGLE = 1 + STEPS * len(LADDERS)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Versions of one photo's crop.
+
+    Attributes:
+        images: (V, S, S, 3) uint8 RGB: the crop itself, each ladder's steps from faint to strong, single distortions.
+        quality: (V,) in [0, 1], higher is better: the mean human rating; NaN where there is none (the ladders).
+    """
+
+    images: Pixels
+    quality: NDArray[np.float32]
+
+
+def mean_ratings(table: Path) -> dict[tuple[str, int], float]:
+    """The mean quality that people gave to each distortion and level of KADID-10k, over its 81 references.
+
+    Args:
+        table: CSV with columns `distortion_type` (1-25), `level` (1-5) and `mos` (1-5, higher is better).
+
+    Returns:
+        (name, level) -> quality in [0, 1], higher is better, for the 23 distortions in `TYPES`.
+
+    Raises:
+        DataError: a column, a type or a level is missing, or a value is no number; file and line are named.
+    """
+    found: dict[tuple[int, int], list[float]] = defaultdict(list)
+    line = 1
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                line += 1
+                found[int(row["distortion_type"]), int(row["level"])].append(KADID.quality(float(row["mos"])))
+    except OSError as error:
+        raise DataError(f"{table}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{table}, line {line}: {error}") from error
+    missing = [(n, level) for n, k in TYPES.items() for level in range(1, 6) if not found[k, level]]
+    if missing:
+        raise DataError(f"{table}: no rating of {missing[0][0]} (type {TYPES[missing[0][0]]}) at level {missing[0][1]}")
+    return {(n, level): float(np.mean(found[k, level])) for n, k in TYPES.items() for level in range(1, 6)}
+
+
+def ladder_step(image: Pixels, kind: str, amount: float, rng: Generator) -> Pixels:
+    """One step of a ladder.
+
+    Args:
+        image: (H, W, 3) uint8.
+        kind: "blur" (Gaussian, Pillow's radius in px), "noise" (Gaussian, sigma in grey values) or "jpeg" (quality).
+        amount: how much.
+        rng: for the noise.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    if kind == "blur":
+        return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(amount)))
+    if kind == "noise":
+        noisy = np.rint(image + rng.normal(0.0, amount, image.shape))
+        return np.clip(noisy, 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=round(min(amount, 95.0)))
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def make_lesson(
+    photo: Pixels, ratings: Mapping[tuple[str, int], float], rng: Generator, *, size: int, singles: int
+) -> Lesson:
+    """Draw one lesson from one photo.
+
+    Args:
+        photo: (H, W, 3) uint8, both sides at least `size`.
+        ratings: see `mean_ratings`.
+        rng: decides crop, mirror, strength of the ladders (x 0.75 to 1.3), distortions and levels.
+        size: side of the crop in px.
+        singles: how many different single distortions.
+
+    Returns:
+        1 + 12 + `singles` versions.
+    """
+    top, left = (int(rng.integers(side - size + 1)) for side in photo.shape[:2])
+    crop = photo[top : top + size, left : left + size]
+    crop = np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
+    images, quality = [crop], [KADID.quality(PRISTINE)]
+    for kind, amounts in LADDERS.items():
+        strength = rng.uniform(0.75, 1.3)
+        images += [ladder_step(crop, kind, amount * strength, rng) for amount in amounts]
+        quality += [float("nan")] * STEPS
+    for name in rng.permutation(sorted(TYPES))[:singles]:
+        level = int(rng.integers(1, 6))
+        images.append(apply(crop, str(name), level, rng))
+        quality.append(ratings[str(name), level])
+    return Lesson(np.stack(images), np.array(quality, dtype=np.float32))
+
+
+def pick_versions(rng: Generator, total: int, versions: int) -> NDArray[np.int64]:
+    """Indices into a lesson: the photo itself, the steps of one ladder, then single distortions."""
+    ladder = 1 + STEPS * int(rng.integers(len(LADDERS))) + np.arange(STEPS)
+    singles = FIRST_SINGLE + rng.permutation(total - FIRST_SINGLE)[: max(0, versions - 1 - STEPS)]
+    return np.concatenate([[0], ladder, singles])
