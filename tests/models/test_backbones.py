@@ -247,3 +247,16 @@ def test_frozen_stages_are_the_first_ones():
     for count in (-1, 6):
         with pytest.raises(OptionError, match="0 to 5"):
             freeze_stages(backbone, count)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_a_size_that_the_network_cannot_take_is_an_option_error(name):
+    with pytest.raises(OptionError, match="takes images of 224 x 224 pixels, not 64 x 96"):
+        load_backbone(name, weights="none")(torch.zeros(1, 3, 64, 96))
+
+
+def test_a_vit_that_adapts_its_positions_takes_other_sizes():
+    with torch.no_grad():
+        seen = load_backbone("test_vit", weights="none").eval()(torch.zeros(1, 3, 64, 96))
+    assert seen.grid == (4, 6)
+    assert seen.tokens.shape == (1, 24, 64)

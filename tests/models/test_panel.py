@@ -10,7 +10,7 @@ from torch import nn
 from noref.errors import OptionError
 from noref.models.features import Features
 from noref.models.heads import PanelHead, PooledHead
-from noref.models.panel import AttentionPanel, DecoderLayer
+from noref.models.panel import AttentionPanel, DecoderLayer, full_precision_line
 
 
 def layer_norm(x, norm):
@@ -151,3 +151,18 @@ def test_pooled_head_looks_at_the_pooled_feature_only():
     head, seen = PooledHead(20), features(20)
     torch.testing.assert_close(head(seen), head(seen._replace(tokens=torch.zeros(2, 6, 20))))
     assert head(seen).shape == (2,)
+
+
+def test_scores_keep_their_precision_under_autocast():
+    line = nn.Linear(4, 1, bias=False)
+    nn.init.constant_(line.weight, 1.0)
+    x = torch.tensor([[1.0, 0.001, 0.0, 0.0]])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert full_precision_line(x, line).item() == pytest.approx(1.001, abs=1e-6)
+        assert line(x).item() == 1.0  # what it would be otherwise
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_full_precision_line_is_a_linear_layer(bias):
+    line, x = nn.Linear(5, 1, bias=bias), torch.randn(3, 2, 5)
+    torch.testing.assert_close(full_precision_line(x, line), line(x)[..., 0])

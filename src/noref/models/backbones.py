@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from noref.errors import ModelError, OptionError, unknown
 from noref.models import weights as files
-from noref.models.features import Features
+from noref.models.features import Features, check_size
 from noref.models.vit import Vit
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -37,7 +37,12 @@ class Cnn(nn.Module):
         self._stage16 = _stage_at(net, 16)
 
     def forward(self, images: Tensor) -> Features:
-        """Normalised images (B, 3, H, W) -> features, D the channels of the last stage, pooled by the mean."""
+        """Normalised images (B, 3, H, W) -> features, D the channels of the last stage, pooled by the mean.
+
+        Raises:
+            OptionError: a size that this network cannot take.
+        """
+        check_size(self.net, images)
         stride16 = None
         if self._stage16 is None:
             last = self.net.forward_features(images)

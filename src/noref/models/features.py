@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,19 @@ class Features(NamedTuple):
     tokens: Tensor
     grid: tuple[int, int]
     stride16: Tensor | None = None
+
+
+def check_size(net: Any, images: Tensor) -> None:
+    """Whether a network that was built for one image size, as transformers are, is given that size.
+
+    Raises:
+        OptionError: another size; says which one it takes.
+    """
+    patches = getattr(net, "patch_embed", None)
+    size = getattr(patches, "img_size", None)
+    if size is not None and getattr(patches, "strict_img_size", False) and tuple(size) != tuple(images.shape[2:]):
+        found = " x ".join(str(side) for side in images.shape[2:])
+        raise OptionError(f"this backbone takes images of {size[0]} x {size[1]} pixels, not {found}: choose that crop")
 
 
 class Normalize(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from noref.models.features import Features
-from noref.models.panel import AttentionPanel
+from noref.models.panel import AttentionPanel, full_precision_line
 
 
 class PanelHead(nn.Module):
@@ -48,9 +48,8 @@ class PooledHead(nn.Module):
 
     def __init__(self, backbone_width: int) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.LayerNorm(backbone_width), nn.Linear(backbone_width, 1))
+        self.norm, self.score = nn.LayerNorm(backbone_width), nn.Linear(backbone_width, 1)
 
     def forward(self, features: Features) -> Tensor:
         """Features of B images -> (B,) quality, higher is better."""
-        scores: Tensor = self.score(features.pooled).squeeze(-1)
-        return scores
+        return full_precision_line(self.norm(features.pooled), self.score)

@@ -8,6 +8,24 @@ from torch import Tensor, nn
 from noref.errors import OptionError
 
 
+def full_precision_line(x: Tensor, line: nn.Linear) -> Tensor:
+    """A linear layer with one output that autocast leaves in float32: bfloat16 has steps of 0.004 to 0.008 near 1.
+
+    Args:
+        x: (..., D).
+        line: D -> 1.
+
+    Returns:
+        (...) float32, or float64 for such weights.
+
+    Example:
+        >>> full_precision_line(torch.ones(2, 3), nn.Linear(3, 1)).shape
+        torch.Size([2])
+    """
+    y = (x.to(line.weight.dtype) * line.weight[0]).sum(dim=-1)
+    return y if line.bias is None else y + line.bias
+
+
 class DecoderLayer(nn.Module):
     """One pre-norm transformer decoder layer: self-attention, cross-attention, MLP, each added to its input.
 
@@ -98,5 +116,4 @@ class AttentionPanel(nn.Module):
         return self._mean(refined), weights.mean(dim=1)
 
     def _mean(self, refined: Tensor) -> Tensor:
-        scores: Tensor = self.score(refined).squeeze(-1)  # (B, Q)
-        return scores.mean(dim=1)
+        return full_precision_line(refined, self.score).mean(dim=1)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from noref.models.features import Features
+from noref.models.features import Features, check_size
 
 
 class Vit(nn.Module):
@@ -31,7 +31,12 @@ class Vit(nn.Module):
         self.width: int = net.embed_dim
 
     def forward(self, images: Tensor) -> Features:
-        """Normalised images (B, 3, S, S) of the size the weights were made for -> features, D the embedding width."""
+        """Normalised images (B, 3, S, S) of the size the weights were made for -> features, D the embedding width.
+
+        Raises:
+            OptionError: another size.
+        """
+        check_size(self.net, images)
         tokens = self.embed(images)
         for block in self.net.blocks:
             tokens = block(tokens)
