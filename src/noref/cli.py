@@ -208,6 +208,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BrokenPipeError):
             stream.flush()
+    if "torch" in sys.modules:  # loaders and loggers may have something to finish
+        sys.exit(status)
     os._exit(status)  # at once: an orderly end of ONNX Runtime takes as long as a score
 
 
@@ -227,6 +229,6 @@ def run(args: list[str] | None = None) -> int:
     except NorefError as error:
         click.echo(f"Error: {error}", err=True)
         return WRONG_CALL if isinstance(error, OptionError) else FAILED
-    except OSError as error:  # stdout or --output: the disk is full
-        click.echo(f"Error: the rows cannot be written: {error.strerror or error}", err=True)
+    except OSError as error:  # the disk is full, or a folder is not ours
+        click.echo(f"Error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", err=True)
         return FAILED

@@ -26,7 +26,7 @@ def table_writer(stream: TextIO, paths: Sequence[str], *, columns: int | None, m
     bar = BAR if columns is None or columns >= 60 else BAR // 2
     width = max([cells(plain(path)) for path in paths] + [len("path")])
     if columns is not None:
-        width = max(8, min(width, columns - bar - 9))
+        width = max(12, min(width, columns - bar - 9))
     color = columns is not None and "NO_COLOR" not in os.environ
     draw = bar_for(stream)
 
@@ -79,17 +79,12 @@ def fitted(text: str, width: int) -> str:
 
     Example:
         >>> fitted("abc", 5), fitted("photos/2024/a.jpg", 11)
-        ('abc  ', 'pho…4/a.jpg')
+        ('abc  ', 'ph…24/a.jpg')
     """
     if cells(text) <= width:
         return text + " " * (width - cells(text))
-    head, tail = "", ""
-    for i in range(len(text)):
-        if cells(head) + cells(tail) + cells(text[-1 - i]) > width - 1:
-            break
-        tail = text[-1 - i] + tail
-        if i % 2 and cells(head) + cells(tail) + cells(text[i // 2]) <= width - 1:
-            head += text[i // 2]
+    head = _first(text, width // 4)
+    tail = _first(text[::-1], width - 1 - cells(head))[::-1]
     return head + "…" + tail + " " * (width - 1 - cells(head) - cells(tail))
 
 
@@ -136,6 +131,13 @@ def progress(total: int, stream: TextIO, rows_to_terminal: bool) -> Iterator[Cal
             shown.update(task, advance=1, rate=f"{speed:.1f} images/s" if speed else "")
 
         yield advance
+
+
+def _first(text: str, room: int) -> str:
+    """As much of the beginning of a text as fits into `room` cells."""
+    while cells(text) > room:
+        text = text[: min(len(text) - 1, room)]
+    return text
 
 
 def _painted(text: str, shade: str, color: bool) -> str:

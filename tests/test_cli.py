@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from noref.cli import cli, run
+
+NOREF = [sys.executable, "-c", "from noref.cli import main; main()"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Three grey pictures: scores 20, 60, 80."""
+    monkeypatch.chdir(tmp_path)
+    for name, level in (("a", 51), ("b", 153), ("c", 204)):
+        Image.new("RGB", (300, 240), (level, level, level)).save(f"{name}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def noref(folder, brightness, capfd):
+    """Run `noref score ... --model brightness`; gives status, stdout, stderr."""
+
+    def call(*args, command="score"):
+        status = run([command, *args, "--model", str(brightness)])
+        return status, *capfd.readouterr()
+
+    return call
+
+
+def csv_rows(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_table(noref):
+    status, out, err = noref("c.png", "a.png")
+    assert status == 0
+    assert [line.split()[:2] for line in out.splitlines()] == [["path", "score"], ["c.png", "80.0"], ["a.png", "20.0"]]
+    assert [line.count("█") for line in out.splitlines()[1:]] == [16, 4]
+    assert err.startswith("2 of 2 scored, 0 failed, ")
+
+
+def test_csv(noref):
+    status, out, err = noref(".", "--format", "csv")
+    assert (status, err) == (0, "")
+    assert out.startswith("path,score,error\n")
+    assert [(row["path"], float(row["score"]), row["error"]) for row in csv_rows(out)] == [
+        ("./a.png", pytest.approx(20, abs=1e-3), ""),
+        ("./b.png", pytest.approx(60, abs=1e-3), ""),
+        ("./c.png", pytest.approx(80, abs=1e-3), ""),
+    ]
+
+
+def test_json_lines(noref):
+    status, out, _ = noref("b.png", "none.png", "-f", "jsonl")
+    assert status == 1
+    one, two = map(json.loads, out.splitlines())
+    assert one == {"path": "b.png", "score": pytest.approx(60, abs=1e-3), "error": None}
+    assert two == {"path": "none.png", "score": None, "error": "No such file or directory"}
+
+
+@pytest.mark.parametrize(("name", "form"), [("rows.csv", "csv"), ("rows.jsonl", "jsonl"), ("rows.txt", "table")])
+def test_the_output_files_name_chooses_the_format(noref, name, form):
+    status, out, _ = noref("a.png", "--output", name)
+    assert (status, out) == (0, "")
+    written = Path(name).read_text()
+    assert written == noref("a.png", "--format", form)[1]
+
+
+def test_the_format_option_wins_over_the_name(noref):
+    noref("a.png", "-o", "rows.csv", "-f", "jsonl")
+    assert json.loads(Path("rows.csv").read_text())["path"] == "a.png"
+
+
+@pytest.mark.parametrize(("minimum", "status"), [("10", 0), ("20.5", 3), ("100", 3), ("0", 0)])
+def test_a_minimum(noref, minimum, status):
+    found, _, err = noref(".", "--min", minimum)
+    assert found == status
+    below = sum(score < float(minimum) for score in (20, 60, 80))
+    assert f"{below} below {minimum}" in err
+
+
+def test_a_failure_outweighs_a_missed_minimum(noref):
+    assert noref("a.png", "none.png", "--min", "90")[0] == 1
+
+
+def test_recursive(noref, folder):
+    (folder / "below").mkdir()
+    os.rename("c.png", "below/c.png")
+    assert [row["path"] for row in csv_rows(noref(".", "-f", "csv")[1])] == ["./a.png", "./b.png"]
+    assert [row["path"] for row in csv_rows(noref(".", "-r", "-f", "csv")[1])] == [
+        "./a.png",
+        "./b.png",
+        "./below/c.png",
+    ]
+
+
+def huge_png():
+    header = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + zlib.crc32(header).to_bytes(4, "big") + b"\0\0\1\0IDAT" + bytes(300)
+
+
+def test_bad_input_is_a_row_each_and_the_rest_is_scored(noref, folder):
+    Path("truncated.png").write_bytes(Path("a.png").read_bytes()[:-100])
+    Path("empty.png").write_bytes(b"")
+    Path("text.jpg").write_text("not a picture")
+    Path("huge.png").write_bytes(huge_png())
+    Path("folder").mkdir()
+    Path("folder.jpg").mkdir()
+    Image.new("RGB", (1, 1), (51, 51, 51)).save("dot.png")
+    Image.new("RGB", (3000, 40), (51, 51, 51)).save("long.png")
+    odd = os.fsdecode(b"caf\xe9.png")
+    Image.new("RGB", (300, 240), (51, 51, 51)).save(odd)
+    reasons = {
+        "truncated.png": "damaged: .*truncated",
+        "empty.png": "empty file",
+        "text.jpg": "not an image that can be read",
+        "huge.png": "3600 megapixels are over the budget of 200",
+        "missing.png": "No such file or directory",
+        "folder": "no image in this folder",
+        "folder.jpg": "no image in this folder",
+    }
+    status, out, err = noref("a.png", *reasons, "dot.png", "long.png", odd, "c.png", "--format", "csv")
+    rows = csv_rows(out)
+    assert (status, err) == (1, "")
+    assert [row["path"] for row in rows] == ["a.png", *reasons, "dot.png", "long.png", r"caf\xe9.png", "c.png"]
+    for row in rows:
+        if row["path"] in reasons:
+            assert row["score"] == ""
+            assert re.fullmatch(f"{reasons[row['path']]}.*", row["error"])
+        else:
+            assert float(row["score"]) == pytest.approx(80 if row["path"] == "c.png" else 20, abs=1e-3)
+            assert row["error"] == ""
+
+
+def test_an_unreadable_file_is_a_row(noref, monkeypatch):
+    opened = Path.open
+
+    def refuse(path, *args, **options):
+        if path.name == "a.png":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    status, out, _ = noref("a.png", "b.png", "-f", "csv")
+    assert status == 1
+    assert [row["error"] for row in csv_rows(out)] == ["Permission denied", ""]
+
+
+def test_the_budget_is_an_option(noref):
+    assert "over the budget" in noref("a.png", "--max-megapixels", "0.07")[1]
+    assert noref("a.png", "--max-megapixels", "0.072")[0] == 0
+
+
+def test_a_larger_budget_moves_pillows_limit_for_the_run_only(noref, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    status, out, _ = noref("a.png", "-f", "csv", "--max-megapixels", "0.073")
+    assert (status, csv_rows(out)[0]["error"]) == (0, "")
+    assert Image.MAX_IMAGE_PIXELS == 10_000
+
+
+def test_pillows_warnings_stay_off_the_terminal(noref, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)  # a.png has 72,000: a warning, no error
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert noref("a.png", "-f", "csv", "--max-megapixels", "0.09")[0] == 0
+    assert not seen
+
+
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        (["score", "a.png", "--recursiv"], "--recursive"),
+        (["score", "a.png", "--format", "xml"], "'csv'"),
+        (["score", "a.png", "--min", "high"], "not a valid float"),
+        (["score", "a.png", "--min", "101"], "min must be 0-100"),
+        (["score", "a.png", "--min", "nan"], "min must be 0-100"),
+        (["score", "a.png", "--threads", "0"], "threads must be 1-256"),
+        (["score", "a.png", "--max-megapixels", "-1"], "max_megapixels must be above 0"),
+        (["score", "a.png", "--max-megapixels", "inf"], "max_megapixels must be above 0"),
+        (["score"], "PATH..."),
+        (["scoer", "a.png"], "did you mean score?"),
+        (["score", "a.png", "--output", "no/such/folder/rows.csv"], "cannot be written: No such file"),
+        (["score", "a.png", "--output", "."], "cannot be written: Is a directory"),
+        (["score", "a.png", "--output", "./a.png"], "one of the images to score"),
+    ],
+)
+def test_a_wrong_call_is_2_with_a_hint(folder, brightness, capfd, args, hint):
+    before = Path("a.png").read_bytes()
+    status = run([*args, "--model", str(brightness)] if len(args) > 1 else args)
+    out, err = capfd.readouterr()
+    assert (status, out) == (2, "")
+    assert hint in err
+    assert "Traceback" not in err
+    assert Path("a.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(("model", "hint"), [("defualt", "did you mean default?"), ("no.onnx", "no such model file")])
+@pytest.mark.parametrize("command", [["score", "a.png"], ["demo"]])
+def test_an_unknown_model_is_2(folder, capfd, command, model, hint):
+    assert run([*command, "--model", model]) == 2
+    assert hint in capfd.readouterr().err
+
+
+def test_a_broken_model_is_1_and_keeps_earlier_results(folder, capfd, make_model):
+    text = (
+        """<ir_version: 8, opset_import: ["" : 17]> x (float[n] image) => (float[n] quality) {quality = Abs(image)}"""
+    )
+    Path("rows.csv").write_text("precious")
+    broken = make_model(text)
+    assert run(["score", "a.png", "--model", str(broken), "--output", "rows.csv"]) == 1
+    assert re.match(r"Error: .*other\.onnx: the input must be uint8", capfd.readouterr().err)
+    broken.write_bytes(b"broken")
+    assert run(["score", "a.png", "--model", str(broken), "--output", "rows.csv"]) == 1
+    assert re.match(r"Error: .*other\.onnx: sha256", capfd.readouterr().err)
+    assert Path("rows.csv").read_text() == "precious"
+
+
+def test_a_full_disk_is_no_traceback(folder, brightness, capfd):
+    assert run(["score", "a.png", "--model", str(brightness), "--output", "/dev/full"]) == 1
+    assert capfd.readouterr().err == "Error: No space left on device\n"
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in sorted(cli.commands))])
+def test_every_command_has_help(command, capfd):
+    assert run([*command, "--help"]) == 0
+    out, err = capfd.readouterr()
+    assert out.startswith(f"Usage: noref {' '.join(command)}".rstrip())
+    assert err == ""
+
+
+def test_help_lists_commands_and_exit_statuses(capfd):
+    run(["--help"])
+    out = capfd.readouterr().out
+    for word in ("score", "demo", "Exit status", "0 all done", "--version"):
+        assert word in out
+
+
+def test_version(capfd):
+    import noref as package
+
+    assert run(["--version"]) == 0
+    assert capfd.readouterr().out == f"noref {package.__version__}\n"
+
+
+def test_demo_fails_where_scores_do_not_fall(noref):
+    status, out, _ = noref(command="demo")  # blur leaves the brightness as it is
+    assert status == 1
+    assert "does not fall" in out
+
+
+def test_demo_keeps_pictures_where_asked(noref, folder):
+    noref("--out", "kept", command="demo")
+    assert len(list((folder / "kept").iterdir())) == 12
+
+
+def start(args, brightness, **options):
+    return subprocess.Popen([*NOREF, "score", *args, "--model", str(brightness)], stdout=subprocess.PIPE, **options)
+
+
+def test_a_closed_pipe_is_quiet(folder, brightness):
+    for i in range(200):
+        os.symlink("a.png", f"link_{i}.png")
+    process = start([".", "-f", "csv"], brightness, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"path,score,error\n"
+    process.stdout.close()
+    assert process.wait() == 141
+    assert process.stderr.read() == b""
+
+
+def test_ctrl_c_keeps_what_was_scored(folder, brightness):
+    os.mkfifo("endless.png")  # nobody ever writes into it
+    paths = ["a.png", "b.png", "none.png", "endless.png", "c.png"]
+    process = start([*paths, "-o", "rows.csv"], brightness, stderr=subprocess.PIPE)
+    while not Path("rows.csv").exists() or Path("rows.csv").read_text().count("\n") < 4:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    os.close(os.open("endless.png", os.O_WRONLY | os.O_NONBLOCK))  # the thread that waits for it can end
+    assert process.wait() == 130
+    assert b"Traceback" not in process.stderr.read()
+    rows = csv_rows(Path("rows.csv").read_text())
+    assert [(row["path"], bool(row["score"])) for row in rows] == [
+        ("a.png", True),
+        ("b.png", True),
+        ("none.png", False),
+    ]
+
+
+def test_a_process_writes_utf8_whatever_the_terminal(folder, brightness):
+    os.rename("a.png", "é写.png")
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    for form, shown in (("csv", "é写.png,20.0000,"), ("table", r"\xe9\u5199.png")):
+        process = start(["é写.png", "-f", form], brightness, env=environment, stderr=subprocess.DEVNULL)
+        assert shown in process.communicate()[0].decode("utf-8")
+        assert process.returncode == 0
+
+
+def test_progress_is_on_a_terminal_only(folder, brightness):
+    parent, child = os.openpty()
+    with os.fdopen(parent, "rb", buffering=0) as terminal:
+        process = start(["a.png", "b.png", "c.png", "-f", "csv"], brightness, stderr=child)
+        os.close(child)
+        shown = b""
+        try:
+            while piece := terminal.read(1000):
+                shown += piece
+        except OSError:  # the other end is closed
+            pass
+        out = process.communicate()[0].decode()
+    assert process.returncode == 0
+    assert "3/3" in shown.decode()
+    assert len(csv_rows(out)) == 3
+    assert "\x1b" not in out
+
+
+def test_scores_on_the_command_line_are_the_librarys(noref, brightness):
+    from noref import Scorer
+
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (260, 280, 3), dtype=np.uint8)).save("noise.jpg")
+    (row,) = csv_rows(noref("noise.jpg", "-f", "csv")[1])
+    assert float(row["score"]) == pytest.approx(Scorer(brightness).score("noise.jpg").value, abs=1e-3)
