@@ -115,6 +115,44 @@ def statistics(x: Tensor) -> Tensor:
     return torch.cat([mean, (variance + EPSILON).sqrt()], dim=1)
 
 
+class RidgeHead(nn.Module):
+    """A linear layer on features that are centred and scaled; ridge regression gives it its values.
+
+    Args:
+        size: F, the number of features.
+    """
+
+    center: Tensor
+    spread: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.zeros(size))
+        self.register_buffer("spread", torch.ones(size))
+        self.weight, self.bias = nn.Parameter(torch.zeros(size)), nn.Parameter(torch.zeros(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, F) features -> (N,) quality, about [0, 1], higher is better."""
+        return ((features - self.center) / self.spread) @ self.weight + self.bias
+
+    @torch.no_grad()
+    def fit(self, features: Tensor, quality: Tensor, *, alpha: float) -> None:
+        """Centre and scale by these features, and take the ridge regression of quality on them.
+
+        Args:
+            features: (M, F).
+            quality: (M,) labels.
+            alpha: the penalty, > 0.
+        """
+        self.center.copy_(features.mean(0))
+        self.spread.copy_(features.std(0) + 1e-3)
+        x = ((features - self.center) / self.spread).double()
+        mean = quality.double().mean()
+        gram = x @ x.T + alpha * torch.eye(len(x), dtype=torch.float64)  # the dual: fewer images than features
+        self.weight.copy_(x.T @ torch.linalg.solve(gram, quality.double() - mean))
+        self.bias.copy_(mean)
+
+
 class StageRegressor(nn.Module):
     """Quality of whole images from the statistics of all stages at full and half scale.
 
@@ -122,11 +160,8 @@ class StageRegressor(nn.Module):
         stages: see `mobilenet_stages`; each maps (N, C, H, W) to (N, C', H', W').
         frozen: how many of them, from the first, are never trained.
 
-    The linear layer starts at zero, with features centred at 0 and scaled by 1: `set_head` gives it values.
+    The head starts at zero; its `fit` gives it values.
     """
-
-    center: Tensor
-    spread: Tensor
 
     def __init__(self, stages: nn.ModuleList, *, frozen: int) -> None:
         super().__init__()
@@ -136,10 +171,7 @@ class StageRegressor(nn.Module):
         self.cold.requires_grad_(False)
         with torch.no_grad():
             size = self.features(*self.chill(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))).shape[1]
-        self.register_buffer("center", torch.zeros(size))
-        self.register_buffer("spread", torch.ones(size))
-        self.weight, self.bias = nn.Parameter(torch.zeros(size)), nn.Parameter(torch.zeros(()))
-        self.line = nn.Parameter(torch.tensor([0.1, 0.65]))  # from another data set's quality to ours; training only
+        self.head = RidgeHead(size)
 
     def chill(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The frozen part: everything about an image that training cannot change.
@@ -169,31 +201,7 @@ class StageRegressor(nn.Module):
                 found.append(statistics(x))
         return torch.cat(found, dim=1)
 
-    def head(self, features: Tensor) -> Tensor:
-        """(N, F') features -> (N,) quality, about [0, 1], higher is better."""
-        return ((features - self.center) / self.spread) @ self.weight + self.bias
-
     def forward(self, image: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB -> (N,) quality, about [0, 1], higher is better."""
-        return self.head(self.features(*self.chill(image)))
-
-    @torch.no_grad()
-    def set_head(self, features: Tensor, quality: Tensor, *, alpha: float, weight: Tensor | None = None) -> None:
-        """Centre and scale by these features, and take the ridge regression of quality on them as the linear layer.
-
-        Args:
-            features: (M, F') as `features` returns them.
-            quality: (M,) labels.
-            alpha: the ridge's penalty, > 0.
-            weight: (M,) of each row, >= 0; None: all 1. Centre, scale and intercept are those of the rows of weight 1.
-        """
-        weight = torch.ones(len(features)) if weight is None else weight
-        full = weight == 1
-        self.center.copy_(features[full].mean(0))
-        self.spread.copy_(features.std(0) + 1e-3)
-        mean = quality[full].double().mean()
-        root = weight.double().sqrt()
-        x = ((features - self.center) / self.spread).double() * root[:, None]
-        gram = x @ x.T + alpha * torch.eye(len(x), dtype=torch.float64)  # the dual: fewer rows than features
-        self.weight.copy_(x.T @ torch.linalg.solve(gram, (quality.double() - mean) * root))
-        self.bias.copy_(mean)
+        quality: Tensor = self.head(self.features(*self.chill(image)))
+        return quality

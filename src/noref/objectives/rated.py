@@ -16,22 +16,24 @@ def score_loss(predicted: Tensor, quality: Tensor, agreement: float) -> Tensor:
     return functional.smooth_l1_loss(predicted, quality, beta=BETA) + agreement * (1 - correlation)
 
 
-def lesson_loss(
-    predicted: Tensor, quality: Tensor, line: Tensor, *, steps: int, margin: float
-) -> tuple[Tensor, Tensor]:
-    """The rating and the ranking loss on versions of one photograph.
+def rating_loss(predicted: Tensor, quality: Tensor) -> Tensor:
+    """Smooth L1 (beta 0.1) to those labels that are there: (V,), (V,) with NaN for none -> (), lower is better."""
+    rated = ~torch.isnan(quality)
+    return functional.smooth_l1_loss(predicted[rated], quality[rated], beta=BETA)
+
+
+def ladder_loss(predicted: Tensor, *, margin: float) -> Tensor:
+    """How far quality is from falling by `margin` with each step.
 
     Args:
-        predicted: (V,) quality of the photo, its ladder's steps from faint to strong, and single distortions.
-        quality: (V,) mean ratings, NaN where there is none.
-        line: (2,) offset and slope from those ratings to our quality: another scale, learnt along.
-        steps: how many of the ladder there are.
-        margin: by which quality must fall from one step to the next.
+        predicted: (L,) quality of a picture and its ever stronger degradations, in this order.
+        margin: by which it must fall, >= 0.
 
     Returns:
-        () smooth L1 to the ratings and () hinge on the steps, both lower is better.
+        () mean hinge, 0 when every step falls far enough; lower is better.
+
+    Example:
+        >>> float(ladder_loss(torch.tensor([0.9, 0.5, 0.5]), margin=0.25))
+        0.125
     """
-    rated = ~torch.isnan(quality)
-    rating = functional.smooth_l1_loss(predicted[rated], line[0] + line[1] * quality[rated], beta=BETA)
-    ladder = predicted[: 1 + steps]
-    return rating, functional.relu(margin - (ladder[:-1] - ladder[1:])).mean()
+    return functional.relu(margin - (predicted[:-1] - predicted[1:])).mean()

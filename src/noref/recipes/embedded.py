@@ -4,7 +4,9 @@
 2. Ridge regression of quality on the statistics of all stages gives the linear layer its start. Tuning from a
    head that already works keeps what ImageNet taught (Kumar et al. 2022, https://arxiv.org/abs/2202.10054).
 3. AdamW, one cosine, later stages faster than early ones; each step sees windows of rated images (score loss)
-   and versions of one photograph (`lessons.py`: rating and ranking loss). The weights are averaged over steps.
+   and versions of one photograph (`lessons.py`: ranking loss, and rating loss through a head of their own, for
+   their ratings are on another scale). The weights are averaged over steps.
+4. Ridge regression on the tuned features gives the linear layer its last values, from the human scores alone.
 
 The last epoch is the result: nothing is picked by the test part.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from noref import images
 from noref.card import Card, Preprocessing, digest
@@ -35,19 +37,19 @@ from noref.data.records import Record
 from noref.data.splits import Split
 from noref.errors import DataError, OptionError
 from noref.evaluate.correlation import srcc
-from noref.models.stages import StageRegressor, mobilenet_stages
+from noref.models.stages import RidgeHead, StageRegressor, mobilenet_stages
 from noref.models.weights import origin
-from noref.objectives.rated import lesson_loss, score_loss
+from noref.objectives.rated import ladder_loss, rating_loss, score_loss
 from noref.recipes.chilled import Chilled, chill, kept, key, rated_batch
 from noref.recipes.judge import figures
-from noref.recipes.lessons import STEPS, make_lesson, mean_ratings, pick_versions
+from noref.recipes.lessons import STEPS, kept_apart, make_lesson, mean_ratings, pick_versions
 from noref.recipes.run import DataSet, Run, choose_split
 from noref.scoring.export import export_onnx
 from noref.train.loop import Loaders, Pace, Report, fit
 from noref.train.state import State, follow
 
 CHECKPOINT = "checkpoint.safetensors"
-LINE_RATE = 3e-3  # of the line between two scales: two numbers, so it may be fast
+LESSONS_IN_RIDGE = 150  # enough for a start
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,11 @@ class Config:
         side: of the photographs' crops in px.
         margin: by which quality must fall from one ladder step to the next.
         averaging: decay of the averaged weights, a step.
-        refit: ridge penalty of the last head, fitted once more on the tuned stages' features.
-        refit_lessons: weight of the lessons' rated versions in it, relative to a rated image.
+        refit: ridge penalty of the head that is fitted once more at the end, on the tuned stages' features.
         seed: of split, windows, order and lessons.
+        accelerator: cpu; the frozen maps and bfloat16 make this a recipe for it.
+        devices: 1.
+        precision: of what is not said otherwise; the stages run in bfloat16.
     """
 
     weights: str
@@ -99,18 +103,20 @@ class Config:
     head_rate: float = 3e-6
     weight_decay: float = 0.05
     alpha: float = 30_000.0
-    window: float = 0.7
+    window: float = 0.8
     agreement: float = 0.05
-    lessons: float = 1.0
-    ranking: float = 1.0
+    lessons: float = 0.3
+    ranking: float = 0.5
     versions: int = 9
     singles: int = 9
     side: int = 352
     margin: float = 0.04
     averaging: float = 0.995
     refit: float = 30_000.0
-    refit_lessons: float = 0.03
     seed: int = 0
+    accelerator: str = "cpu"
+    devices: str = "1"
+    precision: str = "32-true"
 
 
 PREPROCESSING = Preprocessing(max_pixels=250_000, min_side=224, crop=None, resample="bicubic")
@@ -145,7 +151,7 @@ def chill_lessons(model: StageRegressor, config: Config, cache: Path) -> list[Ch
     if config.ratings is None:
         raise OptionError("photos need ratings: KADID-10k's score table")
     ratings = mean_ratings(Path(config.ratings))
-    photos = read_photos(Path(config.photos))
+    photos = [path for path in read_photos(Path(config.photos)) if not kept_apart(path.name)]
 
     def make() -> Iterator[Chilled]:
         for i, path in enumerate(photos):
@@ -171,6 +177,7 @@ def predict(model: StageRegressor, items: Sequence[Chilled]) -> NDArray[np.float
     return np.array(found)
 
 
+Watch = Callable[[StageRegressor], Mapping[str, float]]
 Batch = tuple[list[tuple[Tensor, ...]], Tensor, tuple[Tensor, ...] | None]
 
 
@@ -188,34 +195,44 @@ def batches(config: Config, rated: Sequence[Chilled], lessons: Sequence[Chilled]
         yield parts, quality, (lesson.full[some], lesson.half[some], lesson.cold[some], lesson.quality[some])
 
 
-def step(config: Config, network: Any, batch: Batch) -> dict[str, Tensor]:
+class Tuned(nn.Module):
+    """What is trained: the network, and a second head that speaks the lessons' scale and is thrown away afterwards."""
+
+    def __init__(self, regressor: StageRegressor) -> None:
+        super().__init__()
+        self.regressor, self.lessons = regressor, RidgeHead(len(regressor.head.center))
+
+    def forward(self, full: Tensor, half: Tensor, cold: Tensor) -> tuple[Tensor, Tensor]:
+        """Chilled images -> (N,) quality by the human scores' head, (N,) by the lessons' head."""
+        with torch.autocast("cpu", torch.bfloat16):
+            features = self.regressor.features(full, half, cold)
+        return self.regressor.head(features), self.lessons(features)
+
+
+def step(config: Config, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
     """The losses of one batch."""
     parts, quality, lesson = batch
-    with torch.autocast("cpu", torch.bfloat16):
-        features = torch.cat([network.features(*part) for part in parts])
-    losses = {"score": score_loss(network.head(features), quality, config.agreement)}
+    losses = {"score": score_loss(torch.cat([network(*part)[0] for part in parts]), quality, config.agreement)}
     total = losses["score"]
     if lesson is not None:
-        with torch.autocast("cpu", torch.bfloat16):
-            features = network.features(*lesson[:3])
-        rating, ranking = lesson_loss(
-            network.head(features), lesson[3], network.line, steps=STEPS, margin=config.margin
-        )
-        losses |= {"rating": rating, "ranking": ranking}
-        total = total + config.lessons * rating + config.ranking * ranking
+        score, rating = network(*lesson[:3])
+        ladders = [ladder_loss(found[: 1 + STEPS], margin=config.margin) for found in (score, rating)]
+        losses |= {"rating": rating_loss(rating, lesson[3]), "ranking": torch.stack(ladders).mean()}
+        total = total + config.lessons * losses["rating"] + config.ranking * losses["ranking"]
     return {"loss": total, **losses}
 
 
-def optimizer_groups(model: StageRegressor, config: Config) -> list[dict[str, Any]]:
-    """Later stages learn faster than early ones, the line between scales fast, the linear layer slowly."""
-    last = len(model.warm) - 1
-    groups: list[dict[str, Any]] = [
-        {"params": list(stage.parameters()), "lr_scale": config.stage_decay ** (last - i)}
-        for i, stage in enumerate(model.warm)
+def optimizer_groups(network: Tuned, config: Config) -> list[dict[str, Any]]:
+    """Later stages learn faster than early ones, the linear layers slowly: 7 000 features move together."""
+    stages = network.regressor.warm
+    heads = [*network.regressor.head.parameters(), *network.lessons.parameters()]
+    return [
+        *(
+            {"params": list(stage.parameters()), "lr_scale": config.stage_decay ** (len(stages) - 1 - i)}
+            for i, stage in enumerate(stages)
+        ),
+        {"params": heads, "lr_scale": config.head_rate / config.rate, "weight_decay": 0.0},
     ]
-    head = {"params": [model.weight, model.bias], "lr_scale": config.head_rate / config.rate, "weight_decay": 0.0}
-    line = {"params": [model.line], "lr_scale": LINE_RATE / config.rate, "weight_decay": 0.0}
-    return [*groups, head, line]
 
 
 def cosine(config: Config, epoch: float) -> float:
@@ -224,21 +241,38 @@ def cosine(config: Config, epoch: float) -> float:
     return config.rate * min(1.0, share / 0.05 + 1e-3) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def fit_head(model: StageRegressor, rated: Sequence[Chilled], config: Config) -> None:
-    """Give the linear layer its start: ridge regression on both mirror images of all rated images."""
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        shown = track(rated, description="ridge on ImageNet's features", console=Console(stderr=True))
-        features = torch.cat([model.features(item.full, item.half, item.cold) for item in shown])
-    model.set_head(features, torch.cat([item.quality for item in rated]), alpha=config.alpha)
+@torch.no_grad()
+def features_of(model: StageRegressor, items: Iterable[Chilled], total: int, what: str) -> tuple[Tensor, Tensor]:
+    """Features and labels of all rated images in `items`: (M, F), (M,)."""
+    features, labels = [], []
+    with torch.autocast("cpu", torch.bfloat16):
+        for item in track(items, total=total, description=what, console=Console(stderr=True)):
+            rated = torch.nonzero(~torch.isnan(item.quality)).flatten()
+            features.append(model.features(item.full[rated], item.half[rated], item.cold[rated]))
+            labels.append(item.quality[rated])
+    return torch.cat(features), torch.cat(labels)
+
+
+def start(config: Config, rated: Sequence[Chilled], lessons: Sequence[Chilled]) -> Tuned:
+    """The network on ImageNet's weights, with both heads fitted to its features."""
+    network = Tuned(build(config))
+    found = features_of(network.regressor, rated, len(rated), "ridge on ImageNet's features")
+    network.regressor.head.fit(*found, alpha=config.alpha)
+    if some := lessons[:: max(1, len(lessons) // LESSONS_IN_RIDGE)]:
+        network.lessons.fit(
+            *features_of(network.regressor, some, len(some), "the same for lessons"), alpha=config.alpha
+        )
+    return network
 
 
 def tune(
     config: Config,
     rated: Sequence[Chilled],
     lessons: Sequence[Chilled],
+    fabric: Fabric,
     *,
     run: Run | None = None,
-    watch: Callable[[StageRegressor], Mapping[str, float]] | None = None,
+    watch: Watch | None = None,
     report: Report = lambda step, values: None,
 ) -> StageRegressor:
     """Tune the network.
@@ -247,6 +281,7 @@ def tune(
         config: the recipe's settings.
         rated: the training part.
         lessons: of photographs; may be empty.
+        fabric: launched already, one process on the CPU.
         run: where log and checkpoint are written after each epoch; one that is resumed goes on from there, exactly.
         watch: numbers for the log after each epoch, from the averaged network.
         report: gets values while an epoch runs.
@@ -259,15 +294,10 @@ def tune(
     """
     if len(rated) < config.batch:
         raise DataError(f"{len(rated)} rated images do not fill a batch of {config.batch}")
-    torch.manual_seed(config.seed)
-    model = build(config)
-    fit_head(model, rated, config)
+    model = start(config, rated, lessons)
     average = copy.deepcopy(model)
-    fabric = Fabric(accelerator="cpu", devices=1)
     optimizer = torch.optim.AdamW(optimizer_groups(model, config), lr=config.rate, weight_decay=config.weight_decay)
     network, wrapped = fabric.setup(model, optimizer)
-    for method in ("features", "head"):
-        network.mark_forward_method(method)
     state = State(network, wrapped, teacher=average)
     if run is not None and run.resumed and run.file(CHECKPOINT).exists():
         state.restore(run.file(CHECKPOINT), fabric)
@@ -283,7 +313,7 @@ def tune(
     loaders = Loaders(
         train=lambda epoch: batches(config, rated, lessons, epoch),
         batches=len(rated) // config.batch,
-        validate=None if watch is None else lambda state: watch(average),
+        validate=None if watch is None else lambda state: watch(average.regressor),
     )
     fit(
         lambda network, batch: step(config, network, batch),
@@ -295,29 +325,7 @@ def tune(
         after_epoch=after_epoch,
         report=report,
     )
-    return average.eval()
-
-
-@torch.no_grad()
-def refit_head(model: StageRegressor, rated: Sequence[Chilled], lessons: Sequence[Chilled], config: Config) -> None:
-    """Fit the linear layer once more, on the tuned stages' features of rated images and of the lessons' rated versions.
-
-    The learning rate of the layer is too small to move it far in training; one regression puts it where the tuned
-    features want it.
-    """
-    every = [Chilled(item.full, item.half, item.cold, item.quality) for item in rated]
-    offset, slope = model.line.tolist()
-    for lesson in lessons[::2]:
-        some = torch.nonzero(~torch.isnan(lesson.quality)).flatten()
-        quality = offset + slope * lesson.quality[some]
-        every.append(Chilled(lesson.full[some], lesson.half[some], lesson.cold[some], quality))
-    shown = track(every, description="ridge on the tuned features", console=Console(stderr=True))
-    with torch.autocast("cpu", torch.bfloat16):
-        features = torch.cat([model.features(item.full, item.half, item.cold) for item in shown])
-    count = sum(len(item.quality) for item in rated)
-    weight = torch.full((len(features),), config.refit_lessons)
-    weight[:count] = 1.0
-    model.set_head(features, torch.cat([item.quality for item in every]), alpha=config.refit, weight=weight)
+    return average.regressor.eval()
 
 
 def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, Any]:
@@ -327,7 +335,7 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
         config: every option.
         data: the rated images.
         run: begun already; a resumed one goes on from its checkpoint.
-        fabric: not used: the frozen maps and bfloat16 make this a recipe for the CPU.
+        fabric: launched already, one process on the CPU.
 
     Returns:
         The figures on the test part; empty where `test` is 0.
@@ -350,8 +358,8 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
         return {"validation_srcc": srcc(predict(model, held_out), [float(item.quality[0]) for item in held_out])}
 
     with run.curves(0) as report:
-        model = tune(config, learning, lessons, run=run, watch=watch if held_out else None, report=report)
-    refit_head(model, learning, lessons, config)
+        model = tune(config, learning, lessons, fabric, run=run, watch=watch if held_out else None, report=report)
+    model.head.fit(*features_of(model, learning, len(learning), "ridge on the tuned features"), alpha=config.refit)
     tested = [data.records[i] for i in split.test]
     found: dict[str, Any] = {}
     if tested:

@@ -12,11 +12,11 @@ import torch
 from lightning_fabric import Fabric
 
 from noref.errors import OptionError, unknown
-from noref.recipes import deiqt
+from noref.recipes import deiqt, embedded
 from noref.recipes.options import Option, build, options_of, read_yaml
 from noref.recipes.run import open_run, read_data, read_run, resumed_config
 
-RECIPES: dict[str, ModuleType] = {"deiqt": deiqt}
+RECIPES: dict[str, ModuleType] = {"deiqt": deiqt, "embedded": embedded}
 
 
 def recipe_options(name: str) -> list[Option]:

@@ -1,0 +1,92 @@
+"""The embedded model's network against timm's own and against plain arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from noref.errors import ModelError
+from noref.models.stages import RidgeHead, StageRegressor, mobilenet_stages, statistics
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A MobileNetV2 of timm's with batch norms that do something."""
+    torch.manual_seed(0)
+    net = timm.create_model("mobilenetv2_100", pretrained=False, pad_type="same", num_classes=7).eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.8, 1.2)
+            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.8, 1.2)
+    return net
+
+
+@pytest.fixture(scope="module")
+def stages(network):
+    return mobilenet_stages(network.state_dict())
+
+
+@torch.no_grad()
+def test_folded_stages_are_timms_network_at_even_sizes(network, stages):
+    image = torch.rand(2, 3, 64, 96) * 2 - 1
+    x = image
+    for stage in stages:
+        x = stage(x)
+    torch.testing.assert_close(x, network.forward_features(image), rtol=1e-3, atol=1e-3)
+
+
+@torch.no_grad()
+def test_the_detour_for_bfloat16_takes_the_same_pixels_whatever_the_side(stages):
+    for size in ((64, 64), (63, 50), (33, 47)):
+        x = torch.rand(1, 3, *size)
+        with torch.autocast("cpu", torch.bfloat16):
+            y = x
+            for stage in stages[:4]:
+                y = stage(y)
+        for stage in stages[:4]:
+            x = stage(x)
+        assert y.shape == x.shape
+        torch.testing.assert_close(y.float(), x, rtol=0.1, atol=0.05 * float(x.abs().max()))
+
+
+def test_statistics_are_numpys_mean_and_deviation():
+    x = torch.rand(2, 3, 5, 4)
+    flat = x.numpy().reshape(2, 3, 20)
+    expected = np.concatenate([flat.mean(2), np.sqrt(flat.var(2) + 1e-5)], axis=1)
+    np.testing.assert_allclose(statistics(x).numpy(), expected, rtol=1e-5)
+
+
+def test_the_ridge_is_scikit_learns():
+    from sklearn.linear_model import Ridge
+
+    torch.manual_seed(1)
+    features, quality = torch.rand(12, 30), torch.rand(12)
+    head = RidgeHead(30)
+    head.fit(features, quality, alpha=2.0)
+    scaled = ((features - features.mean(0)) / (features.std(0) + 1e-3)).numpy()
+    expected = Ridge(alpha=2.0).fit(scaled, quality.numpy()).predict(scaled)
+    np.testing.assert_allclose(head(features).detach().numpy(), expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_frozen_and_tuned_parts_together_are_the_whole(stages):
+    model = StageRegressor(stages, frozen=4).eval()
+    torch.nn.init.normal_(model.head.weight, std=0.01)
+    image = torch.randint(0, 256, (2, 64, 80, 3), dtype=torch.uint8)
+    parts = torch.cat([model.head(model.features(*model.chill(one[None]))) for one in image])
+    torch.testing.assert_close(model(image), parts, rtol=1e-4, atol=1e-4)
+    assert not any(parameter.requires_grad for parameter in model.cold.parameters())
+    assert all(parameter.requires_grad for parameter in model.warm.parameters())
+
+
+def test_weights_of_another_network_are_refused():
+    with pytest.raises(ModelError, match="mobilenetv2_100"):
+        mobilenet_stages({"conv_stem.weight": torch.zeros(1)})
+
+
+def test_a_cut_that_leaves_a_side_empty_is_refused(stages):
+    with pytest.raises(ModelError, match="frozen"):
+        StageRegressor(stages, frozen=9)
