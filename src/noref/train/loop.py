@@ -93,8 +93,8 @@ def fit(
                 row |= loaders.validate(state)
             state.log.append({"epoch": state.epoch, **row})
             report(state.step, row)
-            show(0, _words(state.log[-1]), True)
             after_epoch(state)
+            show(0, _words(state.log[-1]), True)  # said only once it is saved
     return state
 
 
