@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -47,6 +46,8 @@ def rows(scorer: Scorer, found: Sequence[Found]) -> Generator[Row]:
 
 def csv_writer(stream: TextIO) -> Writer:
     """Write the header now and each row when it comes: quoted where needed, empty where absent, score to 1e-4."""
+    import csv
+
     writer = csv.writer(stream, lineterminator="\n")
 
     def write(row: Row) -> None:

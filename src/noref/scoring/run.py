@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import sys
 import time
 import warnings
@@ -147,5 +146,5 @@ def _writer(form: str, stream: TextIO, found: Sequence[Found], minimum: float | 
         return jsonl_writer(stream)
     from noref.scoring.screen import table_writer
 
-    columns = shutil.get_terminal_size().columns if stream.isatty() else None
+    columns = (os.get_terminal_size(stream.fileno()).columns or 80) if stream.isatty() else None
     return table_writer(stream, [printable(item.path) for item in found], columns=columns, minimum=minimum)
