@@ -37,13 +37,14 @@ def test_the_header_names_the_columns():
     assert header.rindex("e") == first.index("75.0") + 3
 
 
+@pytest.mark.parametrize("minimum", [None, 51.5])
 @pytest.mark.parametrize("columns", [20, 30, 40, 59, 60, 80, 200])
-def test_a_terminal_row_fits_and_keeps_score_and_name(columns, monkeypatch):
+def test_a_terminal_row_fits_and_keeps_score_and_name(columns, minimum, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     rows = [Row(f"/home/me/{'deep/' * 20}photo_{i}.jpg", score=50.0 + i) for i in range(3)]
-    lines = table(rows, columns=columns)
+    lines = table(rows, columns=columns, minimum=minimum)
     for i, line in enumerate(lines[1:]):
-        assert cells(line) <= max(columns, 31)
+        assert cells(line) <= max(columns, 37)
         assert f"{50 + i}.0" in line
         assert f"_{i}.jpg" in line
 

@@ -26,7 +26,7 @@ def table_writer(stream: TextIO, paths: Sequence[str], *, columns: int | None, m
     bar = BAR if columns is None or columns >= 60 else BAR // 2
     width = max([cells(plain(path)) for path in paths] + [len("path")])
     if columns is not None:
-        width = max(12, min(width, columns - bar - 9))
+        width = max(12, min(width, columns - bar - (9 if minimum is None else 15)))
     color = columns is not None and "NO_COLOR" not in os.environ
     draw = bar_for(stream)
 
