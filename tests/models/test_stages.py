@@ -71,6 +71,24 @@ def test_the_ridge_is_scikit_learns():
     np.testing.assert_allclose(head(features).detach().numpy(), expected, atol=1e-5)
 
 
+def test_the_ridge_with_drops_is_the_minimum_that_scipy_finds():
+    from scipy.optimize import minimize
+
+    torch.manual_seed(2)
+    features, quality, drops = torch.rand(10, 6), torch.rand(10), torch.randn(8, 6)
+    head = RidgeHead(6)
+    head.fit(features, quality, alpha=0.5, drops=drops, margin=0.3)
+    x = ((features - features.mean(0)) / (features.std(0) + 1e-3)).double().numpy()
+    steps, wanted = (drops / (features.std(0) + 1e-3)).double().numpy(), (quality - quality.mean()).double().numpy()
+
+    def cost(weight):
+        missing = np.maximum(0.0, 0.3 - steps @ weight)
+        return ((x @ weight - wanted) ** 2).sum() + 0.5 * (weight**2).sum() + (missing**2).sum()
+
+    best = minimize(cost, np.zeros(6), method="BFGS", options={"gtol": 1e-9})
+    np.testing.assert_allclose(head.weight.detach().numpy(), best.x, atol=1e-4)
+
+
 @torch.no_grad()
 def test_frozen_and_tuned_parts_together_are_the_whole(stages):
     model = StageRegressor(stages, frozen=4).eval()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from noref.errors import ModelError
 
 EPSILON = 1e-5
+NEWTON_STEPS = 20  # a handful is enough
 
 
 class FoldedConv(nn.Module):
@@ -136,21 +137,46 @@ class RidgeHead(nn.Module):
         return ((features - self.center) / self.spread) @ self.weight + self.bias
 
     @torch.no_grad()
-    def fit(self, features: Tensor, quality: Tensor, *, alpha: float) -> None:
+    def fit(
+        self, features: Tensor, quality: Tensor, *, alpha: float, drops: Tensor | None = None, margin: float = 0.0
+    ) -> None:
         """Centre and scale by these features, and take the ridge regression of quality on them.
+
+        With `drops`, quality must also fall by `margin` along each of those differences: what is missing is
+        penalised by its square. The minimum of this convex sum is found by solving for the drops that are too
+        small, looking which are too small then, and so on (Newton's method on a squared hinge).
 
         Args:
             features: (M, F).
             quality: (M,) labels.
             alpha: the penalty, > 0.
+            drops: (K, F) features of a picture minus features of a worse version of it; None: none.
+            margin: by which quality must fall, >= 0.
         """
         self.center.copy_(features.mean(0))
         self.spread.copy_(features.std(0) + 1e-3)
         x = ((features - self.center) / self.spread).double()
         mean = quality.double().mean()
-        gram = x @ x.T + alpha * torch.eye(len(x), dtype=torch.float64)  # the dual: fewer images than features
-        self.weight.copy_(x.T @ torch.linalg.solve(gram, quality.double() - mean))
+        rows, wanted = x, quality.double() - mean
+        weight = _ridge(rows, wanted, alpha)
+        if drops is not None:
+            steps = (drops / self.spread).double()
+            short = torch.zeros(len(steps), dtype=torch.bool)
+            for _ in range(NEWTON_STEPS):
+                before, short = short, steps @ weight < margin
+                if torch.equal(before, short):
+                    break
+                asked = torch.full((int(short.sum()),), margin, dtype=torch.float64)
+                weight = _ridge(torch.cat([rows, steps[short]]), torch.cat([wanted, asked]), alpha)
+        self.weight.copy_(weight)
         self.bias.copy_(mean)
+
+
+def _ridge(x: Tensor, wanted: Tensor, alpha: float) -> Tensor:
+    """(F,) weights of the ridge regression without intercept; in the dual, for there are fewer rows than features."""
+    gram = x @ x.T + alpha * torch.eye(len(x), dtype=x.dtype)
+    weight: Tensor = x.T @ torch.linalg.solve(gram, wanted)
+    return weight
 
 
 class StageRegressor(nn.Module):

@@ -6,7 +6,8 @@
 3. AdamW, one cosine, later stages faster than early ones; each step sees windows of rated images (score loss)
    and versions of one photograph (`lessons.py`: ranking loss, and rating loss through a head of their own, for
    their ratings are on another scale). The weights are averaged over steps.
-4. Ridge regression on the tuned features gives the linear layer its last values, from the human scores alone.
+4. Ridge regression on the tuned features gives the linear layer its last values, from the human scores and under
+   the condition that each ladder step lowers the score.
 
 The last epoch is the result: nothing is picked by the test part.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from noref import images
@@ -38,13 +36,14 @@ from noref.data.splits import Split
 from noref.errors import DataError, OptionError
 from noref.evaluate.correlation import srcc
 from noref.models.stages import RidgeHead, StageRegressor, mobilenet_stages
-from noref.models.weights import origin
+from noref.models.weights import origin, read
 from noref.objectives.rated import ladder_loss, rating_loss, score_loss
-from noref.recipes.chilled import Chilled, chill, kept, key, rated_batch
+from noref.recipes.chilled import Chilled, chill, drops_of, exact_features, features_of, kept, key, rated_batch
 from noref.recipes.judge import figures
 from noref.recipes.lessons import STEPS, kept_apart, make_lesson, mean_ratings, pick_versions
 from noref.recipes.run import DataSet, Run, choose_split
 from noref.scoring.export import export_onnx
+from noref.scoring.scorer import Scorer
 from noref.train.loop import Loaders, Pace, Report, fit
 from noref.train.state import State, follow
 
@@ -82,13 +81,14 @@ class Config:
         margin: by which quality must fall from one ladder step to the next.
         averaging: decay of the averaged weights, a step.
         refit: ridge penalty of the head that is fitted once more at the end, on the tuned stages' features.
+        drop: by which quality must fall from one ladder step to the next in that fit; 0: not asked.
         seed: of split, windows, order and lessons.
         accelerator: cpu; the frozen maps and bfloat16 make this a recipe for it.
         devices: 1.
         precision: of what is not said otherwise; the stages run in bfloat16.
     """
 
-    weights: str
+    weights: str = "mobilenetv2_100_imagenet.safetensors"
     photos: str | None = None
     ratings: str | None = None
     cache: str | None = None
@@ -113,6 +113,7 @@ class Config:
     margin: float = 0.04
     averaging: float = 0.995
     refit: float = 30_000.0
+    drop: float = 0.02
     seed: int = 0
     accelerator: str = "cpu"
     devices: str = "1"
@@ -124,7 +125,7 @@ PREPROCESSING = Preprocessing(max_pixels=250_000, min_side=224, crop=None, resam
 
 def build(config: Config) -> StageRegressor:
     """The untrained network on the ImageNet weights."""
-    return StageRegressor(mobilenet_stages(load_file(config.weights)), frozen=config.frozen)
+    return StageRegressor(mobilenet_stages(read(Path(config.weights))[0]), frozen=config.frozen)
 
 
 def chill_records(model: StageRegressor, config: Config, records: Sequence[Record], cache: Path) -> list[Chilled]:
@@ -241,18 +242,6 @@ def cosine(config: Config, epoch: float) -> float:
     return config.rate * min(1.0, share / 0.05 + 1e-3) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-@torch.no_grad()
-def features_of(model: StageRegressor, items: Iterable[Chilled], total: int, what: str) -> tuple[Tensor, Tensor]:
-    """Features and labels of all rated images in `items`: (M, F), (M,)."""
-    features, labels = [], []
-    with torch.autocast("cpu", torch.bfloat16):
-        for item in track(items, total=total, description=what, console=Console(stderr=True)):
-            rated = torch.nonzero(~torch.isnan(item.quality)).flatten()
-            features.append(model.features(item.full[rated], item.half[rated], item.cold[rated]))
-            labels.append(item.quality[rated])
-    return torch.cat(features), torch.cat(labels)
-
-
 def start(config: Config, rated: Sequence[Chilled], lessons: Sequence[Chilled]) -> Tuned:
     """The network on ImageNet's weights, with both heads fitted to its features."""
     network = Tuned(build(config))
@@ -260,7 +249,7 @@ def start(config: Config, rated: Sequence[Chilled], lessons: Sequence[Chilled]) 
     network.regressor.head.fit(*found, alpha=config.alpha)
     if some := lessons[:: max(1, len(lessons) // LESSONS_IN_RIDGE)]:
         network.lessons.fit(
-            *features_of(network.regressor, some, len(some), "the same for lessons"), alpha=config.alpha
+            *features_of(network.regressor, some, len(some), "ridge for the lessons"), alpha=config.alpha
         )
     return network
 
@@ -338,7 +327,8 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
         fabric: launched already, one process on the CPU.
 
     Returns:
-        The figures on the test part; empty where `test` is 0.
+        The exported model's figures on the test part, and on the validation part as `validation_...`; nothing for
+        a part that is empty.
 
     Raises:
         OptionError: options that do not go together.
@@ -359,21 +349,34 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
 
     with run.curves(0) as report:
         model = tune(config, learning, lessons, fabric, run=run, watch=watch if held_out else None, report=report)
-    model.head.fit(*features_of(model, learning, len(learning), "ridge on the tuned features"), alpha=config.refit)
-    tested = [data.records[i] for i in split.test]
-    found: dict[str, Any] = {}
-    if tested:
-        quality = predict(model, [rated[i] for i in split.test])
-        run.write_predictions(tested, quality.tolist())
-        found = figures(quality, tested)
-        run.write_results({"data": data.name, "part": f"test, {split.description}, seed {split.seed}", **found})
+    drops = drops_of(model, lessons) if config.drop else None
+    labelled = exact_features(model, [data.records[i] for i in split.train], PREPROCESSING)
+    model.head.fit(*labelled, alpha=config.refit, drops=drops, margin=config.drop)
     example = images.read(data.records[0].path, preprocessing=PREPROCESSING)[None]
-    export_onnx(model, run.file("model.onnx"), describe(config, data, split, found), example=example, dynamic_size=True)
-    return found
+    out, card = run.file("model.onnx"), describe(config, data, split)
+    export_onnx(model, out, card, example=example, dynamic_size=True)
+    return judge(out, card, data, split, run)
 
 
-def describe(config: Config, data: DataSet, split: Split, found: Mapping[str, Any]) -> Card:
-    """The model's card: what it started from, what it learnt from, how it did on this run's own test part."""
+def judge(model: Path, card: Card, data: DataSet, split: Split, run: Run) -> dict[str, Any]:
+    """Figures of the exported model on the test part, also on its card; those on the validation part beside them."""
+    scorer, found = Scorer(model), {}
+    for part, indices in (("validation", split.validation), ("test", split.test)):
+        if indices:
+            records = [data.records[i] for i in indices]
+            quality = [score.quality for score in scorer.score_many([record.path for record in records])]
+            found[part] = figures(quality, records)
+    if "test" in found:
+        run.write_predictions(records, quality)
+        run.write_results({"data": data.name, "part": f"test, {split.description}, seed {split.seed}", **found["test"]})
+        results = [{"metric": name, "value": value} for name, value in found["test"].items()]
+        dataclasses.replace(card, results=results).write(model)
+    validation = {f"validation_{name}": value for name, value in found.get("validation", {}).items()}
+    return {**found.get("test", {}), **validation}
+
+
+def describe(config: Config, data: DataSet, split: Split) -> Card:
+    """The model's card, before its results are known: what it started from and what it learnt from."""
     options = dataclasses.asdict(config)
     paths = {name: Path(options[name]).name for name in ("weights", "photos", "ratings", "cache") if options[name]}
     training = {
@@ -384,6 +387,5 @@ def describe(config: Config, data: DataSet, split: Split, found: Mapping[str, An
         "split": split.description,
         "options": options | paths,
     }
-    results = [{"metric": name, "value": value} for name, value in found.items()]
     method = "MobileNetV2, statistics of all stages at two scales, ridge"
-    return Card("embedded", method, data.records[0].scale, PREPROCESSING, training=training, results=results)
+    return Card("embedded", method, data.records[0].scale, PREPROCESSING, training=training)

@@ -1,0 +1,90 @@
+"""Every command and every line of Python in the README works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from noref.cli import run
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    shlex.split(line, comments=True) for kind, text in BLOCKS if kind == "bash" for line in text.splitlines() if line
+]
+NOREF = [words[1:] for words in COMMANDS if words and words[0] == "noref"]
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A folder as the README's reader has it: pictures, and a CSV of scores."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for place in ("photo.jpg", *(f"photos/{i}.jpg" for i in range(10))):
+        Image.fromarray(rng.integers(90, 166, (240, 256, 3), dtype=np.uint8)).save(place)
+    rows = "".join(f"photos/{i}.jpg,{20 + 7 * i}\n" for i in range(10))
+    (tmp_path / "scores.csv").write_text("path,score\n" + rows)
+    return tmp_path
+
+
+def test_the_first_two_commands_are_make():
+    assert COMMANDS[0] == ["make", "demo"]
+    assert COMMANDS[1] == ["make", "test"]
+    makefile = (ROOT / "Makefile").read_text()
+    assert "\ndemo:" in makefile
+    assert "\ntest:" in makefile
+
+
+def test_python_comes_before_line_thirty():
+    assert "```python" in README.splitlines()[:30]
+
+
+def test_ci_runs_the_first_two_commands():
+    script = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert [line for line in script if line.startswith("make")] == ["make demo", "make test"]
+
+
+@pytest.mark.parametrize("code", [text for kind, text in BLOCKS if kind == "python"])
+def test_python_runs(code, photos, capsys):
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [w for w in NOREF if w[0] in ("score", "demo") and "--model" not in w], ids=" ".join)
+def test_scoring_commands_run(words, photos, capsys):
+    assert run(words) in (0, 3)
+    assert capsys.readouterr().out or (photos / "scores.csv").stat().st_size
+
+
+def test_training_commands_run_in_their_order(photos, capsys):
+    """In small: the options that make a run quick are added, everything else is as it stands."""
+    small = "--epochs 1 --crop 64 --crops 1 --batch 4 --test 0.4 --validation 0 --weights none --head pooled"
+    quick = [*small.split(), "--backbone", "test_resnet.r160_in1k"]
+    commands = [w for w in NOREF if w[0] not in ("score", "demo") or "--model" in w]
+    assert [w[0] for w in commands] == ["train", "train", "train", "evaluate", "export", "score"]
+    for words in commands:
+        words = [word.replace("livec=LIVEC", "csv=scores.csv") for word in words]
+        if words[0] == "train" and "--resume" not in words:
+            kept = [w for w in words if w != "--backbone" and w != "mobilenetv2_100"]
+            words = kept + quick
+        assert run(words) in (0, 3), words
+        capsys.readouterr()
+
+
+def test_linked_pages_exist():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_recipes_of_the_table_exist():
+    from noref.recipes.launch import RECIPES
+
+    for name in RECIPES:
+        assert f"`{name}`" in README
