@@ -118,7 +118,7 @@ def test_a_jpeg_decoded_small_is_near_the_same_pixels_decoded_whole(size, sampli
     assert small.shape == whole.shape
     assert np.abs(small - whole).mean() < 1
     target = small.shape[1::-1]
-    assert all(2 * t <= d < 4.1 * t for t, d in zip(target, drafts[0], strict=True))
+    assert all(images.DRAFT * t <= d < 2.1 * images.DRAFT * t for t, d in zip(target, drafts[0], strict=True))
     assert drafts[1] == size
 
 

@@ -72,8 +72,8 @@ def fact_results(path: Path) -> list[dict[str, Any]]:
     rows = [
         {
             "data": f"{row['photos']} photographs that gave no lesson",
-            "protocol": "each photograph and three steps of Pillow's Gaussian blur (radius 1.5, 3, 6), noise (sigma 12, "
-            "25, 50) or JPEG (quality 30, 12, 5)",
+            "protocol": "each photograph and three steps of Pillow's Gaussian blur (radius 1.5, 3, 6), noise (sigma "
+            "12, 25, 50) or JPEG (quality 30, 12, 5)",
             "metric": f"share of {row['kind']} steps in which the score falls",
             "value": round(row["falls"], 4),
         }
