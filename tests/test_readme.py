@@ -68,7 +68,7 @@ def test_training_commands_run_in_their_order(photos, capsys):
     small = "--epochs 1 --crop 64 --crops 1 --batch 4 --test 0.4 --validation 0 --weights none --head pooled"
     quick = [*small.split(), "--backbone", "test_resnet.r160_in1k"]
     commands = [w for w in NOREF if w[0] not in ("score", "demo") or "--model" in w]
-    assert [w[0] for w in commands] == ["train", "train", "train", "evaluate", "export", "score"]
+    assert [w[0] for w in commands] == ["data", "train", "train", "train", "evaluate", "export", "score"]
     for words in commands:
         words = [word.replace("livec=LIVEC", "csv=scores.csv") for word in words]
         if words[0] == "train" and "--resume" not in words:

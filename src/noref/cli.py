@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import click
@@ -194,6 +195,26 @@ def export(run: str, out: str) -> int:
     card = write(run, out=out)
     click.echo(f"{out}: {card.name}, sha256 {card.sha256[:12]}", err=True)
     return 0
+
+
+@cli.group(cls=Commands)
+def data() -> None:
+    """Look at data sets."""
+
+
+@data.command()
+@click.argument("name")
+@click.argument("path", type=click.Path(path_type=Path))
+def check(name: str, path: Path) -> int:
+    """Compare the data set NAME at PATH with what was published: counts, missing and broken files, twins, direction.
+
+    Exit status 1 when something is wrong.
+    """
+    from noref.data.check import check as examine
+
+    report = examine(name, path)
+    click.echo(report.render())
+    return report.exit_status
 
 
 def _print_figures(figures: Mapping[str, float]) -> None:

@@ -10,7 +10,10 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from rich.console import Console
 
+from noref.data.check import shortfall
+from noref.data.readers import missing
 from noref.errors import OptionError, unknown
 from noref.recipes import deiqt, embedded
 from noref.recipes.options import Option, build, options_of, read_yaml
@@ -67,6 +70,8 @@ def train(
     if data is None:
         raise OptionError("a new run needs --data NAME=PATH")
     found = read_data(data)
+    if lacking := shortfall(found.name, len(found.records), len(missing(found.name, Path(found.path)))):
+        Console(stderr=True, soft_wrap=True).print(f"{found.name}: {lacking}", highlight=False)
     fabric = make_fabric(chosen.accelerator, chosen.devices, chosen.precision)
     run = dataclasses.replace(run, writes=fabric.is_global_zero)
     run.begin(recipe, found, chosen)
