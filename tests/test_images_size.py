@@ -11,7 +11,7 @@ from PIL import Image
 from noref import images
 from noref.card import Preprocessing
 from noref.errors import ImageError
-from noref.images import grid, read, target_size
+from noref.images import LEAST_SIDE, grid, read, target_size
 
 
 def picture(width=40, height=30, seed=0):
@@ -53,7 +53,8 @@ def test_target_size_keeps_its_promises(width, height, budget, least, crop):
     if budget is None:
         assert min(w, h) >= min(wanted, min(width, height))
     elif not crop:
-        assert (w - 0.5) * (h - 0.5) <= max(budget, 1) or 1 in (w, h)
+        assert (w - 0.5) * (h - 0.5) <= budget or min(w, h) <= min(least, LEAST_SIDE)
+        assert min(w, h) >= min(least, LEAST_SIDE)
         assert min(w, h) >= wanted or grown >= min(budget, width * height)  # small only where the budget says so
 
 
@@ -64,7 +65,9 @@ def test_target_size_keeps_its_promises(width, height, budget, least, crop):
         ((500, 500), Preprocessing(max_pixels=250_000), (500, 500)),
         ((4000, 3000), Preprocessing(max_pixels=120_000), (400, 300)),
         ((1, 1), Preprocessing(), (224, 224)),
-        ((3000, 40), Preprocessing(max_pixels=480_000), (6000, 80)),
+        ((3000, 40), Preprocessing(max_pixels=480_000), (7200, 96)),
+        ((3000, 40), Preprocessing(max_pixels=480_000, min_side=40), (3000, 40)),
+        ((3000, 300), Preprocessing(max_pixels=400_000), (2000, 200)),
         ((3000, 40), Preprocessing(max_pixels=480_000, crop=200, min_side=1), (15_000, 200)),
         ((100, 400), Preprocessing(crop=200, min_side=1), (200, 800)),
     ],

@@ -28,6 +28,7 @@ Source = str | os.PathLike[str] | bytes | Pixels
 
 MAX_MEGAPIXELS = 200.0
 MAX_ASPECT = 100  # longer and thinner is a line, not a picture
+LEAST_SIDE = 96  # pixels; a network of stride 32 at half scale still sees two rows
 DRAFT = 3  # a JPEG is decoded to at least this many times the size needed: at 2 scores move by up to 0.65, at 3 by 0.33
 LARGE = 16_000_000  # pixels; images above it are decoded one at a time, whatever the number of threads
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
@@ -141,8 +142,8 @@ def target_size(width: int, height: int, preprocessing: Sizing) -> tuple[int, in
     """The (width, height) at which a model judges an image; pure arithmetic.
 
     First shrunk to `max_pixels`, then enlarged to `min_side` (to `crop` where that is more). Where a long and
-    thin image cannot have both, a network that sees the whole image keeps within `max_pixels`, one that sees
-    crops gets the side it needs.
+    thin image cannot have both, a network that sees crops gets the side it needs; one that sees the whole image
+    keeps within `max_pixels`, unless a side were to fall below 96 pixels, too little for its last layers.
 
     Raises:
         ImageError: an image without pixels, or more than 100 times as long as wide.
@@ -159,7 +160,7 @@ def target_size(width: int, height: int, preprocessing: Sizing) -> tuple[int, in
     scale = min(1.0, fit)
     least = max(preprocessing.min_side, preprocessing.crop or 0) / short
     if least > scale:
-        scale = least if preprocessing.crop else min(least, fit)
+        scale = least if preprocessing.crop else min(least, max(fit, LEAST_SIDE / short))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

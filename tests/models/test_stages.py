@@ -90,6 +90,20 @@ def test_the_ridge_with_drops_is_the_minimum_that_scipy_finds():
 
 
 @torch.no_grad()
+def test_a_bent_head_is_the_logistic_of_the_line():
+    from scipy.special import expit
+
+    head = RidgeHead(3)
+    torch.nn.init.normal_(head.weight)
+    features = torch.randn(5, 3)
+    line = head(features).numpy()
+    head.bend(bottom=-0.1, top=1.1, centre=0.4, width=0.3)
+    np.testing.assert_allclose(head(features).numpy(), -0.1 + 1.2 * expit((line - 0.4) / 0.3), rtol=1e-5)
+    with pytest.raises(ModelError, match="rise"):
+        head.bend(bottom=1.0, top=0.0, centre=0.4, width=0.3)
+
+
+@torch.no_grad()
 def test_frozen_and_tuned_parts_together_are_the_whole(stages):
     model = StageRegressor(stages, frozen=4).eval()
     torch.nn.init.normal_(model.head.weight, std=0.01)

@@ -119,22 +119,43 @@ def statistics(x: Tensor) -> Tensor:
 class RidgeHead(nn.Module):
     """A linear layer on features that are centred and scaled; ridge regression gives it its values.
 
+    Behind it, once `bend` was called, a logistic curve: people's ratings bunch at the good end of their scale and
+    thin out at the bad one, and a line cannot follow. The curve rises, so ranks stay as they are.
+
     Args:
         size: F, the number of features.
     """
 
     center: Tensor
     spread: Tensor
+    curve: Tensor
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.register_buffer("center", torch.zeros(size))
         self.register_buffer("spread", torch.ones(size))
+        self.register_buffer("curve", torch.tensor([0.0, 1.0, 0.5, 0.25]), persistent=False)  # only in what is exported
+        self.bent = False
         self.weight, self.bias = nn.Parameter(torch.zeros(size)), nn.Parameter(torch.zeros(()))
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, F) features -> (N,) quality, about [0, 1], higher is better."""
-        return ((features - self.center) / self.spread) @ self.weight + self.bias
+        line: Tensor = ((features - self.center) / self.spread) @ self.weight + self.bias
+        if not self.bent:
+            return line
+        bottom, span, centre, width = self.curve
+        return bottom + span * torch.sigmoid((line - centre) / width)
+
+    def bend(self, *, bottom: float, top: float, centre: float, width: float) -> None:
+        """Put a logistic curve behind the line: from `bottom` to `top`, half-way at `centre`.
+
+        Raises:
+            ModelError: the curve does not rise.
+        """
+        if not (top > bottom and width > 0):
+            raise ModelError(f"a curve from {bottom} to {top} with width {width} does not rise")
+        self.curve.copy_(torch.tensor([bottom, top - bottom, centre, width]))
+        self.bent = True
 
     @torch.no_grad()
     def fit(

@@ -22,7 +22,7 @@ from torch import Tensor
 from noref import images
 from noref.card import Preprocessing
 from noref.data.records import Record
-from noref.models.stages import StageRegressor
+from noref.models.stages import RidgeHead, StageRegressor
 from noref.recipes.lessons import FIRST_SINGLE, STEPS
 
 Pixels = NDArray[np.uint8]
@@ -145,3 +145,27 @@ def exact_features(
         for side in (image, np.ascontiguousarray(image[:, ::-1])):
             features.append(model.features(*model.chill(torch.from_numpy(side[None]))))
     return torch.cat(features), torch.tensor([record.quality for record in records]).repeat_interleave(2)
+
+
+def held_out_predictions(
+    features: Tensor, quality: Tensor, *, alpha: float, folds: int = 5
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What ridge regression says of images that it was not fitted to, and their labels.
+
+    Args:
+        features: (2M, F), an image and its mirror image side by side: they are held out together.
+        quality: (2M,).
+        alpha: the ridge's penalty.
+        folds: every fifth image is held out at a time.
+
+    Returns:
+        (2M,) predictions and (2M,) labels.
+    """
+    fold = torch.arange(len(features)) // 2 % folds
+    predicted = torch.zeros(len(features))
+    for held in range(folds):
+        head = RidgeHead(features.shape[1])
+        head.fit(features[fold != held], quality[fold != held], alpha=alpha)
+        with torch.no_grad():
+            predicted[fold == held] = head(features[fold == held])
+    return predicted.double().numpy(), quality.double().numpy()

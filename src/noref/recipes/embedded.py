@@ -7,7 +7,8 @@
    and versions of one photograph (`lessons.py`: ranking loss, and rating loss through a head of their own, for
    their ratings are on another scale). The weights are averaged over steps.
 4. Ridge regression on the tuned features gives the linear layer its last values, from the human scores and under
-   the condition that each ladder step lowers the score.
+   the condition that each ladder step lowers the score; behind it a logistic curve, fitted on the training part
+   to predictions for images that were held out.
 
 The last epoch is the result: nothing is picked by the test part.
 """
@@ -34,16 +35,25 @@ from noref.data.readers import photos as read_photos
 from noref.data.records import Record
 from noref.data.splits import Split
 from noref.errors import DataError, OptionError
-from noref.evaluate.correlation import srcc
+from noref.evaluate.correlation import fit_logistic4, srcc
 from noref.models.stages import RidgeHead, StageRegressor, mobilenet_stages
 from noref.models.weights import origin, read
 from noref.objectives.rated import ladder_loss, rating_loss, score_loss
-from noref.recipes.chilled import Chilled, chill, drops_of, exact_features, features_of, kept, key, rated_batch
-from noref.recipes.judge import figures
+from noref.recipes.chilled import (
+    Chilled,
+    chill,
+    drops_of,
+    exact_features,
+    features_of,
+    held_out_predictions,
+    kept,
+    key,
+    rated_batch,
+)
+from noref.recipes.judge import finish_exported
 from noref.recipes.lessons import STEPS, kept_apart, make_lesson, mean_ratings, pick_versions
 from noref.recipes.run import DataSet, Run, choose_split
 from noref.scoring.export import export_onnx
-from noref.scoring.scorer import Scorer
 from noref.train.loop import Loaders, Pace, Report, fit
 from noref.train.state import State, follow
 
@@ -243,7 +253,7 @@ def cosine(config: Config, epoch: float) -> float:
 
 
 def start(config: Config, rated: Sequence[Chilled], lessons: Sequence[Chilled]) -> Tuned:
-    """The network on ImageNet's weights, with both heads fitted to its features."""
+    """The network on ImageNet's weights, both heads fitted to its features."""
     network = Tuned(build(config))
     found = features_of(network.regressor, rated, len(rated), "ridge on ImageNet's features")
     network.regressor.head.fit(*found, alpha=config.alpha)
@@ -283,12 +293,13 @@ def tune(
     """
     if len(rated) < config.batch:
         raise DataError(f"{len(rated)} rated images do not fill a batch of {config.batch}")
-    model = start(config, rated, lessons)
+    done = run is not None and run.resumed and run.file(CHECKPOINT).exists()
+    model = Tuned(build(config)) if done else start(config, rated, lessons)
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(optimizer_groups(model, config), lr=config.rate, weight_decay=config.weight_decay)
     network, wrapped = fabric.setup(model, optimizer)
     state = State(network, wrapped, teacher=average)
-    if run is not None and run.resumed and run.file(CHECKPOINT).exists():
+    if run is not None and done:
         state.restore(run.file(CHECKPOINT), fabric)
 
     def after_step(state: State) -> None:
@@ -352,27 +363,13 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
     drops = drops_of(model, lessons) if config.drop else None
     labelled = exact_features(model, [data.records[i] for i in split.train], PREPROCESSING)
     model.head.fit(*labelled, alpha=config.refit, drops=drops, margin=config.drop)
+    curve = fit_logistic4(*held_out_predictions(*labelled, alpha=config.refit))
+    if curve.top > curve.bottom:  # else the features say nothing of quality, and nothing is to be gained
+        model.head.bend(bottom=curve.bottom, top=curve.top, centre=curve.centre, width=curve.width)
     example = images.read(data.records[0].path, preprocessing=PREPROCESSING)[None]
     out, card = run.file("model.onnx"), describe(config, data, split)
     export_onnx(model, out, card, example=example, dynamic_size=True)
-    return judge(out, card, data, split, run)
-
-
-def judge(model: Path, card: Card, data: DataSet, split: Split, run: Run) -> dict[str, Any]:
-    """Figures of the exported model on the test part, also on its card; those on the validation part beside them."""
-    scorer, found = Scorer(model), {}
-    for part, indices in (("validation", split.validation), ("test", split.test)):
-        if indices:
-            records = [data.records[i] for i in indices]
-            quality = [score.quality for score in scorer.score_many([record.path for record in records])]
-            found[part] = figures(quality, records)
-    if "test" in found:
-        run.write_predictions(records, quality)
-        run.write_results({"data": data.name, "part": f"test, {split.description}, seed {split.seed}", **found["test"]})
-        results = [{"metric": name, "value": value} for name, value in found["test"].items()]
-        dataclasses.replace(card, results=results).write(model)
-    validation = {f"validation_{name}": value for name, value in found.get("validation", {}).items()}
-    return {**found.get("test", {}), **validation}
+    return finish_exported(out, card, data, split, run)
 
 
 def describe(config: Config, data: DataSet, split: Split) -> Card:

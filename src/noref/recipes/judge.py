@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from noref.models import network as networks
 from noref.models import weights as files
 from noref.models.network import QualityNet
 from noref.recipes.run import DataSet, Run
+from noref.scoring.scorer import Scorer
 from noref.train.loop import predict
 from noref.train.state import State
 
@@ -171,3 +173,20 @@ def finish(
         rows = [{**named, "metric": key, "value": round(value, 4)} for key, value in found.items() if key != "images"]
         dataclasses.replace(card, results=rows).write(path)
     return found
+
+
+def finish_exported(model: Path, card: Card, data: DataSet, split: Split, run: Run) -> dict[str, Any]:
+    """Figures of the exported model on the test part, also on its card; those on the validation part beside them."""
+    scorer, found = Scorer(model), {}
+    for part, indices in (("validation", split.validation), ("test", split.test)):
+        if indices:
+            records = [data.records[i] for i in indices]
+            quality = [score.quality for score in scorer.score_many([record.path for record in records])]
+            found[part] = figures(quality, records)
+    if "test" in found:
+        run.write_predictions(records, quality)
+        run.write_results({"data": data.name, "part": f"test, {split.description}, seed {split.seed}", **found["test"]})
+        results = [{"metric": name, "value": value} for name, value in found["test"].items()]
+        dataclasses.replace(card, results=results).write(model)
+    validation = {f"validation_{name}": value for name, value in found.get("validation", {}).items()}
+    return {**found.get("test", {}), **validation}
