@@ -144,7 +144,8 @@ class RidgeHead(nn.Module):
         if not self.bent:
             return line
         bottom, span, centre, width = self.curve
-        return bottom + span * torch.sigmoid((line - centre) / width)
+        bent: Tensor = bottom + span * torch.sigmoid((line - centre) / width)
+        return bent
 
     def bend(self, *, bottom: float, top: float, centre: float, width: float) -> None:
         """Put a logistic curve behind the line: from `bottom` to `top`, half-way at `centre`.
