@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from noref import Scorer
 from noref.errors import DataError, OptionError
-from noref.recipes import embedded, judge, lessons
+from noref.recipes import embedded, judge, lessons, trained
 from noref.recipes.chilled import rated_batch
 from noref.recipes.embedded import Config
 from noref.recipes.run import Run, read_data
@@ -74,6 +74,9 @@ def test_a_run_leaves_a_model_that_scores_as_its_predictions_say(world, tmp_path
         rows = list(csv.DictReader(file))
     for row in rows:
         assert scorer.score(world / row["path"]).quality == pytest.approx(float(row["quality"]), abs=1e-6)
+    found = trained.evaluate(str(tmp_path / "run"), data=f"csv={world / 'scores.csv'}")
+    assert found.figures["images"] == 4  # the run's own test part, not what it was trained on
+    assert trained.export(str(tmp_path / "run"), out=str(tmp_path / "copy.onnx")).sha256 == scorer.card.sha256
     assert scorer.card.training["options"]["weights"] == "weights.safetensors"
     assert str(world) not in (tmp_path / "run" / "model.card.json").read_text()
 
@@ -135,7 +138,22 @@ def test_the_rate_climbs_and_falls_along_one_cosine(world):
 def test_photos_without_ratings_are_refused(world):
     chosen = Config(weights=str(world / "weights.safetensors"), photos=str(world / "photos"))
     with pytest.raises(OptionError, match="ratings"):
-        embedded.chill_lessons(embedded.build(chosen), chosen, world / "cache")
+        embedded.train(
+            chosen, read_data(f"csv={world / 'scores.csv'}"), Run(world), Fabric(accelerator="cpu", devices=1)
+        )
+
+
+@pytest.mark.parametrize(
+    "given", [{"devices": "2"}, {"test": 0.0, "validation": 0.2}, {"test": 0.0, "split": "x.json"}]
+)
+def test_options_that_cannot_be_kept_are_refused(world, given):
+    with pytest.raises(OptionError):
+        embedded.train(
+            config(world, **given),
+            read_data(f"csv={world / 'scores.csv'}"),
+            Run(world),
+            Fabric(accelerator="cpu", devices=1),
+        )
 
 
 def test_too_few_images_for_a_batch_are_an_error(world):

@@ -221,6 +221,16 @@ class StageRegressor(nn.Module):
             size = self.features(*self.chill(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))).shape[1]
         self.head = RidgeHead(size)
 
+    @torch.no_grad()
+    def round_weights(self) -> None:
+        """Round the stages' weights to bfloat16, kept as float32.
+
+        Autocast rounds them in every step of training, so the stages have learnt to work with rounded weights;
+        in float32 the model must have the same ones. Unlike the rounding of activations this is no noise.
+        """
+        for parameter in (*self.cold.parameters(), *self.warm.parameters()):
+            parameter.copy_(parameter.bfloat16())
+
     def chill(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The frozen part: everything about an image that training cannot change.
 

@@ -6,9 +6,9 @@
 3. AdamW, one cosine, later stages faster than early ones; each step sees windows of rated images (score loss)
    and versions of one photograph (`lessons.py`: ranking loss, and rating loss through a head of their own, for
    their ratings are on another scale). The weights are averaged over steps.
-4. Ridge regression on the tuned features gives the linear layer its last values, from the human scores and under
-   the condition that each ladder step lowers the score; behind it a logistic curve, fitted on the training part
-   to predictions for images that were held out.
+4. Ridge regression on the tuned features gives the linear layer its last values, from the human scores, with a
+   penalty on ladder steps that do not lower the score; behind it a logistic curve, fitted on the training part to
+   what the ridge says of images that it was not fitted to (the stages were, so the curve is somewhat too steep).
 
 The last epoch is the result: nothing is picked by the test part.
 """
@@ -91,7 +91,7 @@ class Config:
         margin: by which quality must fall from one ladder step to the next.
         averaging: decay of the averaged weights, a step.
         refit: ridge penalty of the head that is fitted once more at the end, on the tuned stages' features.
-        drop: by which quality must fall from one ladder step to the next in that fit; 0: not asked.
+        drop: a ladder step that lowers quality by less is penalised in that fit; 0: not asked.
         seed: of split, windows, order and lessons.
         accelerator: cpu; the frozen maps and bfloat16 make this a recipe for it.
         devices: 1.
@@ -155,12 +155,10 @@ def chill_lessons(model: StageRegressor, config: Config, cache: Path) -> list[Ch
     """One lesson of each photograph, after the frozen stages; kept in the folder `cache`.
 
     Raises:
-        DataError: no photograph in the folder, or no ratings.
+        DataError: no photograph in the folder, or a rating table that lacks something.
     """
-    if config.photos is None:
+    if config.photos is None or config.ratings is None:
         return []
-    if config.ratings is None:
-        raise OptionError("photos need ratings: KADID-10k's score table")
     ratings = mean_ratings(Path(config.ratings))
     photos = [path for path in read_photos(Path(config.photos)) if not kept_apart(path.name)]
 
@@ -347,6 +345,12 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
         ImageError: an image cannot be read; names the file.
         ModelError: weights or a checkpoint that cannot be used.
     """
+    if (config.accelerator, config.devices) != ("cpu", "1"):
+        raise OptionError("the recipe `embedded` runs on one CPU process: accelerator cpu, devices 1")
+    if config.photos is not None and config.ratings is None:
+        raise OptionError("photos need ratings: KADID-10k's score table")
+    if not config.test and (config.validation or config.split != "random"):
+        raise OptionError("test 0 means that all images train: no validation part and no split file go with it")
     everything = tuple(range(len(data.records)))
     split = choose_split(config, data.records, run) if config.test else Split(everything, (), (), None, "all images")
     cache = Path(config.cache) if config.cache else run.file("cache")
@@ -360,6 +364,7 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
 
     with run.curves(0) as report:
         model = tune(config, learning, lessons, fabric, run=run, watch=watch if held_out else None, report=report)
+    model.round_weights()
     drops = drops_of(model, lessons) if config.drop else None
     labelled = exact_features(model, [data.records[i] for i in split.train], PREPROCESSING)
     model.head.fit(*labelled, alpha=config.refit, drops=drops, margin=config.drop)
@@ -384,5 +389,5 @@ def describe(config: Config, data: DataSet, split: Split) -> Card:
         "split": split.description,
         "options": options | paths,
     }
-    method = "MobileNetV2, statistics of all stages at two scales, ridge"
+    method = "MobileNetV2, statistics of all stages at two scales, ridge, logistic curve"
     return Card("embedded", method, data.records[0].scale, PREPROCESSING, training=training)

@@ -177,16 +177,18 @@ def finish(
 
 def finish_exported(model: Path, card: Card, data: DataSet, split: Split, run: Run) -> dict[str, Any]:
     """Figures of the exported model on the test part, also on its card; those on the validation part beside them."""
-    scorer, found = Scorer(model), {}
-    for part, indices in (("validation", split.validation), ("test", split.test)):
-        if indices:
-            records = [data.records[i] for i in indices]
-            quality = [score.quality for score in scorer.score_many([record.path for record in records])]
-            found[part] = figures(quality, records)
-    if "test" in found:
-        run.write_predictions(records, quality)
-        run.write_results({"data": data.name, "part": f"test, {split.description}, seed {split.seed}", **found["test"]})
-        results = [{"metric": name, "value": value} for name, value in found["test"].items()]
-        dataclasses.replace(card, results=results).write(model)
-    validation = {f"validation_{name}": value for name, value in found.get("validation", {}).items()}
-    return {**found.get("test", {}), **validation}
+    scorer = Scorer(model)
+    parts: dict[str, dict[str, float]] = {}
+    for name, indices in (("validation", split.validation), ("test", split.test)):
+        if not indices:
+            continue
+        records = [data.records[i] for i in indices]
+        quality = [score.quality for score in scorer.score_many([record.path for record in records])]
+        parts[name] = figures(quality, records)
+        if name == "test":
+            run.write_predictions(records, quality)
+    found = parts.get("test", {})
+    if found:
+        run.write_results({"data": data.name, "part": f"test, {split.description}, seed {split.seed}", **found})
+        dataclasses.replace(card, results=[{"metric": k, "value": v} for k, v in found.items()]).write(model)
+    return {**found, **{f"validation_{k}": v for k, v in parts.get("validation", {}).items()}}

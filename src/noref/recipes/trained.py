@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from noref.card import Card
+from noref.card import Card, read_card
 from noref.data.loading import Protocol
 from noref.data.records import Record
 from noref.data.splits import load_split
@@ -22,7 +23,7 @@ from noref.recipes.run import Run, read_data
 from noref.scoring.export import export_onnx
 from noref.scoring.scorer import Scorer
 
-MODEL = "model.safetensors"
+MODEL, EXPORTED = "model.safetensors", "model.onnx"
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,10 @@ def _judge_of(
     model: str, protocol: Protocol
 ) -> tuple[Callable[[Sequence[Record]], NDArray[np.float64]], Card, Path | None]:
     """What scores records, the model's card, and its run's folder if it has one."""
-    path = Path(model) / MODEL if Path(model).is_dir() else Path(model)
+    path = _model_file(model)
     if path.suffix != ".safetensors":
-        scorer = Scorer(model)
-        return lambda records: _with_scorer(scorer, records), scorer.card, None
+        scorer = Scorer(path if path.exists() else model)
+        return lambda records: _with_scorer(scorer, records), scorer.card, path.parent if path.exists() else None
     if not path.exists():
         raise OptionError(f"{model}: no trained model: there is no {path}")
     network, card = networks.load(path)
@@ -92,6 +93,14 @@ def _judge_of(
         return Judge(records, preprocessing=card.preprocessing, protocol=protocol, fabric=fabric).scores(network)
 
     return score, card, path.parent
+
+
+def _model_file(model: str) -> Path:
+    """A run's result, which is ONNX where a recipe trains whole pictures, or the file that was named."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return folder
+    return folder / MODEL if (folder / MODEL).exists() or not (folder / EXPORTED).exists() else folder / EXPORTED
 
 
 def _with_scorer(scorer: Scorer, records: Sequence[Record]) -> NDArray[np.float64]:
@@ -126,14 +135,26 @@ def export(model: str, *, out: str) -> Card:
         OptionError: no such model, or an `out` that cannot be.
         ModelError: the model cannot be trusted, or its ONNX file would score otherwise than it does.
     """
-    path = Path(model) / MODEL if Path(model).is_dir() else Path(model)
+    path = _model_file(model)
     if not path.exists():
         raise OptionError(f"{model}: no trained model: there is no {path}")
+    if path.suffix == ".onnx":
+        return _copy(path, Path(out))
     network, card = networks.load(path)
     side = card.preprocessing.crop or card.preprocessing.min_side
     return export_onnx(
         FromBytes(network), Path(out), card, example=_example(side), dynamic_size=not card.preprocessing.crop
     )
+
+
+def _copy(model: Path, out: Path) -> Card:
+    """An ONNX file that a run made already, with its card, at another place."""
+    card = read_card(model)
+    if out.suffix != ".onnx" or not out.parent.is_dir():
+        raise OptionError(f"{out}: not an .onnx file in a folder that exists")
+    if out.resolve() != model.resolve():
+        shutil.copyfile(model, out)
+    return card.write(out)
 
 
 def _example(side: int) -> NDArray[np.uint8]:
