@@ -29,6 +29,7 @@ from PIL import Image, ImageDraw
 from noref import Scorer, images
 from noref.card import Preprocessing
 from noref.evaluate.correlation import plcc, srcc
+from noref.recipes.embedded import PREPROCESSING
 from noref.recipes.lessons import kept_apart, ladder_step
 from noref.scoring.network import Network
 
@@ -79,7 +80,7 @@ def size(run: Path, livec: Path) -> list[Row]:
     part = list(tested(run, livec))
     human = [score for _, _, score in part]
     plain = np.array([s.value for s in scorer.score_many([path for path, _, _ in part])])
-    policy = scorer.card.preprocessing
+    policy = PREPROCESSING
 
     def judged(rule: Preprocessing, factor: float = 1.0) -> np.ndarray[Any, np.dtype[np.float64]]:
         network = Network(run / "model.onnx")
@@ -100,7 +101,8 @@ def size(run: Path, livec: Path) -> list[Row]:
         "4-megapixel copy, judged at 1 megapixel": (dataclasses.replace(policy, max_pixels=1_000_000), 4.0),
         "200 px thumbnail, as shipped": (policy, 0.4),
         "200 px thumbnail, judged at 200 px": (dataclasses.replace(policy, min_side=32), 0.4),
-        "200 px thumbnail, enlarged to 400 px": (dataclasses.replace(policy, min_side=400), 0.4),
+        "200 px thumbnail, enlarged to 224 px": (dataclasses.replace(policy, min_side=224), 0.4),
+        "200 px thumbnail, enlarged to 500 px": (dataclasses.replace(policy, min_side=500), 0.4),
     }
     rows = []
     for name, (rule, factor) in cases.items():

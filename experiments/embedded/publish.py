@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from noref.card import read_card
+from noref.recipes.embedded import PREPROCESSING
 
 DEFAULT = Path(__file__).parents[2] / "src" / "noref" / "scoring" / "default" / "model.onnx"
 INITIALISED = {
@@ -43,6 +44,11 @@ TRAINED = [
         "citation": "H. Lin, V. Hosu and D. Saupe, KADID-10k: A Large-scale Artificially Distorted IQA Database, "
         "QoMEX 2019",
     },
+]
+POLICY = [
+    "Resolution: judged at up to 250 000 pixels (500 x 500, 577 x 433), the size at which people rated the training "
+    "pictures; a 12-megapixel photo at 577 x 433, a 4K frame at 667 x 375, a thumbnail enlarged to a short side of "
+    "384 pixels. What another choice changes is measured in docs/embedded.md.",
 ]
 LIMITS = Path(__file__).parent / "limits.txt"
 
@@ -106,9 +112,15 @@ def main() -> None:
     DEFAULT.parent.mkdir(exist_ok=True)
     shutil.copyfile(given.run / "model.onnx", DEFAULT)
     method = f"noref's recipe `embedded`: {card.method}"
-    dataclasses.replace(card, name="default", method=method, training=training, results=results, limits=limits).write(
-        DEFAULT
-    )
+    dataclasses.replace(
+        card,
+        name="default",
+        method=method,
+        preprocessing=PREPROCESSING,
+        training=training,
+        results=results,
+        limits=limits + POLICY,
+    ).write(DEFAULT)
     print(DEFAULT, f"{DEFAULT.stat().st_size / 1e6:.1f} MB")
 
 

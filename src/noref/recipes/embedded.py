@@ -130,7 +130,7 @@ class Config:
     precision: str = "32-true"
 
 
-PREPROCESSING = Preprocessing(max_pixels=250_000, min_side=224, crop=None, resample="bicubic")
+PREPROCESSING = Preprocessing(max_pixels=250_000, min_side=384, crop=None, resample="bicubic")
 
 
 def build(config: Config) -> StageRegressor:
