@@ -285,6 +285,7 @@ def test_a_closed_pipe_is_quiet(folder, brightness):
 def test_ctrl_c_keeps_what_was_scored(folder, brightness):
     os.mkfifo("endless.png")  # nobody ever writes into it
     paths = ["a.png", "b.png", "none.png", "endless.png", "c.png"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
     process = start([*paths, "-o", "rows.csv"], brightness, stderr=subprocess.PIPE)
     while not Path("rows.csv").exists() or Path("rows.csv").read_text().count("\n") < 4:
         assert process.poll() is None
