@@ -1,0 +1,50 @@
+"""The command line: each command parses, calls, prints and chooses the exit status; the work is done elsewhere.
+
+`group` holds the root; `pictures`, `training` and `datasets` add its commands by being imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+import click
+
+from noref.cli import datasets, pictures, training
+from noref.cli.group import FAILED, INTERRUPTED, WRONG_CALL, cli
+from noref.errors import NorefError, OptionError
+
+__all__ = ["cli", "datasets", "main", "pictures", "run", "training"]
+
+
+def main() -> None:
+    """Run the command line and leave with its exit status."""
+    status = run()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BrokenPipeError):
+            stream.flush()
+    if "torch" in sys.modules:  # loaders and loggers may have something to finish
+        sys.exit(status)
+    os._exit(status)  # at once: an orderly end of ONNX Runtime takes as long as a score
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run a command line, report on stderr what goes wrong, and return the exit status.
+
+    Args:
+        args: without the program's name; None: the process's own.
+    """
+    try:
+        return cli.main(args, prog_name="noref", standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:  # Ctrl-C
+        return INTERRUPTED
+    except NorefError as error:
+        click.echo(f"Error: {error}", err=True)
+        return WRONG_CALL if isinstance(error, OptionError) else FAILED
+    except OSError as error:  # the disk is full, or a folder is not ours
+        click.echo(f"Error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", err=True)
+        return FAILED

@@ -1,0 +1,55 @@
+"""The root of the command line, its exit statuses, and what several commands print."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+import click
+
+from noref.errors import unknown
+
+FAILED, WRONG_CALL, BELOW_MINIMUM, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 130, 141
+
+
+class Commands(click.Group):
+    """A group that offers the nearest name for a command that does not exist."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command as click does."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise click.UsageError(str(unknown("command", args[0], self.commands)), ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Run the command; a reader that has gone, as `head` does, ends it quietly."""
+        try:
+            return super().invoke(ctx) or 0
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return PIPE_CLOSED
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="noref", prog_name="noref", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Tell how good a picture looks, with nothing to compare it to.
+
+    \b
+    noref score photos/                 a table of scores, 0-100, higher is better
+    noref score *.jpg --min 40          exit status 3 when an image is below 40
+    noref score photos/ --format csv    for other programs
+    noref demo                          see scores fall as a scene is degraded
+
+    Exit status: 0 all done, 1 some inputs failed and are listed, 2 the call itself is wrong, 3 all were scored and
+    some are below --min.
+    """
+
+
+def print_figures(figures: Mapping[str, float]) -> None:
+    """One figure a line, name and value apart by a tab."""
+    for name, value in figures.items():
+        click.echo(f"{name}\t{value:.4f}" if isinstance(value, float) else f"{name}\t{value}")

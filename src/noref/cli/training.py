@@ -1,0 +1,95 @@
+"""What one does with models: train, evaluate, export."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import click
+
+from noref.cli.group import cli, print_figures
+
+
+@cli.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("recipe", required=False)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[--KEY VALUE]...")
+@click.option("--data", metavar="NAME=PATH", help="The data set's name and where it lies, such as livec=FOLDER.")
+@click.option("--out", metavar="DIR", help="The run's folder: log, checkpoints, model, predictions.")
+@click.option("--config", metavar="FILE", help="A YAML file of the recipe's options; --KEY VALUE wins over it.")
+@click.option("--resume", is_flag=True, help="Go on with the run in DIR, from the end of its last epoch.")
+@click.option("--help", "-h", "helped", is_flag=True, help="Show this; after a recipe's name also its options.")
+@click.pass_context
+def train(
+    ctx: click.Context,
+    recipe: str | None,
+    options: tuple[str, ...],
+    data: str | None,
+    out: str | None,
+    config: str | None,
+    resume: bool,
+    helped: bool,
+) -> int:
+    """Train a recipe on rated images.
+
+    \b
+    noref train deiqt --data livec=FOLDER --out RUN
+    noref train deiqt --data csv=scores.csv --out RUN --backbone resnet50 --epochs 5
+    noref train deiqt --out RUN --resume
+    noref train deiqt --help             every option of the recipe
+    """
+    if helped and recipe is None:
+        click.echo(ctx.get_help())
+        return 0
+    if recipe is None or (out is None and not helped):
+        raise click.UsageError(f"Missing {'argument RECIPE' if recipe is None else 'option --out'}.", ctx)
+    from noref.recipes import launch
+    from noref.recipes.options import given_pairs
+
+    if helped:
+        rows = [(f"{option.flag} {option.kind}", option.words) for option in launch.recipe_options(recipe)]
+        formatter = ctx.make_formatter()
+        with formatter.section(f"Options of {recipe}"):
+            formatter.write_dl(rows)
+        click.echo(f"{ctx.get_help()}\n\n{formatter.getvalue()}", nl=False)
+        return 0
+    given = given_pairs(options)
+    try:
+        print_figures(launch.train(recipe, data=data, out=str(out), config=config, options=given, resume=resume))
+    except KeyboardInterrupt:
+        click.echo(f"stopped; noref train {recipe} --out {out} --resume goes on", err=True)
+        raise
+    return 0
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--data", required=True, metavar="NAME=PATH", help="The data set's name and where it lies.")
+@click.option(
+    "--split", metavar="FILE", help="Judge this split's test part, or `all` images. Default: a run's own test part."
+)
+@click.option("--output", "-o", metavar="FILE", help="Write the predictions there, as CSV.")
+@click.option(
+    "--protocol", type=click.Choice(["grid", "paper"]), default="grid", show_default=True, help="Crops at test."
+)
+def evaluate(model: str, data: str, split: str | None, output: str | None, protocol: Literal["grid", "paper"]) -> int:
+    """Compare a model's scores with human ones.
+
+    MODEL is a run's folder, its model.safetensors, an .onnx file or `default`.
+    """
+    from noref.recipes.trained import evaluate as judge
+
+    found = judge(model, data=data, split=split, output=output, protocol=protocol)
+    click.echo(f"{found.model} on {found.data}, {found.part}", err=True)
+    print_figures(found.figures)
+    return 0
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--out", required=True, metavar="FILE", help="The .onnx file to write; its card goes beside it.")
+def export(run: str, out: str) -> int:
+    """Make an .onnx file of a trained RUN, checked against it, for `noref score --model`."""
+    from noref.recipes.trained import export as write
+
+    card = write(run, out=out)
+    click.echo(f"{out}: {card.name}, sha256 {card.sha256[:12]}", err=True)
+    return 0
