@@ -253,3 +253,16 @@ def test_models_that_are_none_are_errors(finished, rated, tmp_path):
         evaluate(str(tmp_path), data=f"csv={rated}")
     with pytest.raises(OptionError, match="no folder"):
         evaluate(str(finished[0]), data=f"csv={rated}", output=str(tmp_path / "no" / "rows.csv"))
+
+
+def test_the_papers_way_of_choosing_the_epoch_is_said_wherever_its_figures_go(rated, small, tmp_path):
+    out = tmp_path / "run"
+    run(rated, out, small, "--select", "test")
+    log = table(out / "log.csv")
+    assert set(log[0]) == {"epoch", "loss", "test_plcc"}  # the test part is looked at, the validation part is not
+    best = max(log, key=lambda row: float(row["test_plcc"]))
+    results, card = json.loads((out / "results.json").read_text()), read_card(out / "model.safetensors")
+    assert results["plcc"] == pytest.approx(float(best["test_plcc"]))
+    assert card.training["epoch"] == int(best["epoch"])
+    for said in (results["selection"], card.training["epoch chosen by"], card.results[0]["selection"]):
+        assert "ON THE TEST PART" in said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,12 @@ from noref.recipes.run import DataSet, Run
 from noref.scoring.scorer import Scorer
 from noref.train.loop import predict
 from noref.train.state import State
+
+SELECTION = {
+    "last": "last epoch",
+    "validation": "best epoch on the validation part",
+    "test": "best epoch ON THE TEST PART: too good by an unknown amount",
+}
 
 
 class Judge:
@@ -76,8 +82,15 @@ class Judge:
 
     def srcc(self, network: nn.Module) -> float:
         """Spearman's correlation with the human scores; NaN where there is none, as with constant scores."""
+        return self._follows(network, srcc)
+
+    def plcc(self, network: nn.Module) -> float:
+        """Pearson's correlation likewise; the paper's code chooses its epoch by it."""
+        return self._follows(network, plcc)
+
+    def _follows(self, network: nn.Module, statistic: Callable[..., float]) -> float:
         try:
-            return srcc(self.scores(network), [record.quality for record in self.records])
+            return statistic(self.scores(network), [record.quality for record in self.records])
         except DataError:
             return float("nan")
 
@@ -119,8 +132,8 @@ def figures(quality: Sequence[float] | NDArray[np.float64], records: Sequence[Re
 
 
 def keep_best(network: QualityNet, state: State, run: Run) -> None:
-    """Keep the weights as `best.safetensors` if the epoch just done is the best so far on the validation part."""
-    found = [row.get("validation_srcc", math.nan) for row in state.log]
+    """Keep the weights as `best.safetensors` if the epoch just done is the best so far on the part that chooses."""
+    found = [row.get("validation_srcc", row.get("test_plcc", math.nan)) for row in state.log]
     earlier = [value for value in found[:-1] if not math.isnan(value)]
     if run.writes and found[-1] > max(earlier, default=-math.inf):
         files.write(run.file("best.safetensors"), network.state_dict(), {"epoch": str(state.epoch)})
@@ -135,7 +148,7 @@ def finish(
     fabric: Fabric,
     *,
     protocol: Protocol,
-    best: bool,
+    selection: str = "last",
 ) -> dict[str, Any]:
     """Write the model, judge the test part once, write predictions and figures, and put the figures on the card.
 
@@ -147,12 +160,12 @@ def finish(
         run: where to write.
         fabric: device and processes.
         protocol: crops at test.
-        best: take the weights of the best epoch on the validation part instead.
+        selection: a key of `SELECTION`; but for "last" the weights of the best epoch are taken instead.
 
     Returns:
         The figures, see `figures`.
     """
-    if best and run.file("best.safetensors").exists():
+    if selection != "last" and run.file("best.safetensors").exists():
         tensors, words = files.read(run.file("best.safetensors"))
         files.fill(network, tensors, source=run.file("best.safetensors"))
         card.training["epoch"] = int(words["epoch"])
@@ -160,12 +173,13 @@ def finish(
     if run.writes:
         networks.save(network, path, card)
     quality = Judge(records, preprocessing=card.preprocessing, protocol=protocol, fabric=fabric).scores(network)
-    run.write_predictions(records, quality.tolist())
+    run.write_predictions(records, quality.tolist(), among=data.records)
     found = figures(quality, records)
     named: dict[str, Any] = {
         "data": data.name,
         "part": f"test, {split.description}, seed {split.seed}",
         "protocol": protocol,
+        "selection": SELECTION[selection],
     }
     run.write_results({**named, **found})
     if run.writes:
@@ -186,7 +200,7 @@ def finish_exported(model: Path, card: Card, data: DataSet, split: Split, run: R
         quality = [score.quality for score in scorer.score_many([record.path for record in records])]
         parts[name] = figures(quality, records)
         if name == "test":
-            run.write_predictions(records, quality)
+            run.write_predictions(records, quality, among=data.records)
     found = parts.get("test", {})
     if found:
         run.write_results({"data": data.name, "part": f"test, {split.description}, seed {split.seed}", **found})

@@ -109,10 +109,23 @@ class Run:
         self.write(name, text.getvalue())
 
     def write_predictions(
-        self, records: Sequence[Record], quality: Sequence[float], *, name: str = "predictions.csv"
+        self,
+        records: Sequence[Record],
+        quality: Sequence[float],
+        *,
+        among: Sequence[Record],
+        name: str = "predictions.csv",
     ) -> None:
-        """Write a row an image: raw scores, on the data set's own scale and in its own direction, and quality."""
-        found = zip(names(records), records, quality, strict=True)
+        """Write a row an image: raw scores, on the data set's own scale and in its own direction, and quality.
+
+        Args:
+            records: the images that were judged.
+            quality: their scores, higher is better.
+            among: all records of the data set: an image has the same name in every split.
+            name: of the file.
+        """
+        named = dict(zip((record.path for record in among), names(among), strict=True))
+        found = zip((named[record.path] for record in records), records, quality, strict=True)
         rows = [{"path": n, "predicted": r.scale.raw(q), "score": r.raw_score, "quality": q} for n, r, q in found]
         self.write_table(name, rows)
 

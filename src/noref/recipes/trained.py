@@ -71,7 +71,7 @@ def evaluate(
         path = Path(output)
         if not path.parent.is_dir():
             raise OptionError(f"{path}: there is no folder {path.parent}")
-        Run(path.parent).write_predictions(records, quality.tolist(), name=path.name)
+        Run(path.parent).write_predictions(records, quality.tolist(), among=found.records, name=path.name)
     return result
 
 
