@@ -10,7 +10,7 @@ from torch import nn
 from noref.errors import OptionError
 from noref.models.features import Features
 from noref.models.heads import PanelHead, PooledHead
-from noref.models.panel import AttentionPanel, DecoderLayer, full_precision_line
+from noref.models.panel import AttentionPanel, DecoderLayer, TwoTokenDecoder, full_precision_line
 
 
 def layer_norm(x, norm):
@@ -77,6 +77,41 @@ def test_panel_is_what_the_slow_loops_give(panel):
         assert scores[image].item() == pytest.approx(score, rel=1e-9)
         np.testing.assert_allclose(attention[image].numpy(), share, rtol=1e-9)
     torch.testing.assert_close(panel(pooled, tokens), scores)
+
+
+def two_tokens_by_hand(decoder, pair, tokens):
+    """Each token alone, a query of one; returns the score and where the tokens looked."""
+    layer, refined, shares = decoder.layer, [], []
+    for token in pair:
+        x = token[None]
+        normed = layer_norm(token, layer.norm_self)[None]
+        x = x + attend(normed, normed, layer.self_attention)[0]
+        looked, share = attend(layer_norm(x[0], layer.norm_cross)[None], tokens, layer.cross_attention)
+        x = (x + looked)[0]
+        first, _, second = layer.mlp
+        hidden = gelu(first.weight.numpy() @ layer_norm(x, layer.norm_mlp) + first.bias.numpy())
+        refined.append(x + second.weight.numpy() @ hidden + second.bias.numpy())
+        shares.append(share[0])
+    both = np.concatenate(refined)
+    mixed = gelu(decoder.mix[0].weight.numpy() @ both + decoder.mix[0].bias.numpy())
+    return decoder.score.weight.numpy()[0] @ mixed + decoder.score.bias.item(), np.mean(shares, axis=0)
+
+
+def test_two_tokens_are_refined_each_on_its_own():
+    torch.manual_seed(2)
+    decoder = TwoTokenDecoder(12, heads=3).double()
+    for parameter in decoder.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    decoder.requires_grad_(False)
+    pooled, quality, tokens = torch.randn(2, 12).double(), torch.randn(2, 12).double(), torch.randn(2, 7, 12).double()
+    scores, attention = decoder.with_attention(pooled, quality, tokens)
+    for image in range(2):
+        pair = [pooled[image].numpy(), quality[image].numpy()]
+        score, share = two_tokens_by_hand(decoder, pair, tokens[image].numpy())
+        assert scores[image].item() == pytest.approx(score, rel=1e-9)
+        np.testing.assert_allclose(attention[image].numpy(), share, rtol=1e-9)
+    torch.testing.assert_close(decoder(pooled, quality, tokens), scores)
+    assert not torch.allclose(decoder(quality, pooled, tokens), scores)  # the two have places of their own
 
 
 def test_layer_is_torchs_pre_norm_decoder_layer():

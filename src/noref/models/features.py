@@ -20,12 +20,16 @@ class Features(NamedTuple):
         grid: rows and columns of the tokens; T is their product.
         stride16: (B, D16, h, w) the last feature map at a sixteenth of the image's side, for saliency on a
             14 x 14 grid at 224 px; None where the network has no such stage.
+        quality: (B, D) the quality token after the last norm; None where there is none.
+        layers: one embedding (B, D_l) for each layer, the first first; empty unless asked for.
     """
 
     pooled: Tensor
     tokens: Tensor
     grid: tuple[int, int]
     stride16: Tensor | None = None
+    quality: Tensor | None = None
+    layers: tuple[Tensor, ...] = ()
 
 
 def check_size(net: Any, images: Tensor) -> None:

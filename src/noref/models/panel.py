@@ -1,4 +1,4 @@
-"""The attention panel of DEIQT: a few learnt judges look at the image's tokens and their scores are averaged."""
+"""Decoders from tokens to a score: DEIQT's panel of learnt judges, and CSIQA's pair of class and quality token."""
 
 from __future__ import annotations
 
@@ -52,19 +52,23 @@ class DecoderLayer(nn.Module):
         hidden = mlp_ratio * width
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, queries: Tensor, memory: Tensor, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, queries: Tensor, memory: Tensor, *, attention: bool = False, alone: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
         """Refine the queries by looking at each other, then at the memory.
 
         Args:
             queries: (B, Q, D).
             memory: (B, T, D), normalised.
             attention: also return where they looked (slower).
+            alone: each query looks at itself only, and then at the memory.
 
         Returns:
             (B, Q, D), and (B, Q, T) cross-attention averaged over the heads, each row summing to 1, or None.
         """
         normed = self.norm_self(queries)
-        queries = queries + self.self_attention(normed, normed, normed, need_weights=False)[0]
+        normed = normed.flatten(0, 1)[:, None] if alone else normed  # one query is one sequence
+        queries = queries + self.self_attention(normed, normed, normed, need_weights=False)[0].reshape(queries.shape)
         looked, weights = self.cross_attention(self.norm_cross(queries), memory, memory, need_weights=attention)
         queries = queries + looked
         return queries + self.mlp(self.norm_mlp(queries)), weights
@@ -117,3 +121,42 @@ class AttentionPanel(nn.Module):
 
     def _mean(self, refined: Tensor) -> Tensor:
         return full_precision_line(refined, self.score).mean(dim=1)
+
+
+class TwoTokenDecoder(nn.Module):
+    """Class token and quality token read the patch tokens, each on its own; a small MLP on both gives the score.
+
+    Args:
+        width: of all tokens, D.
+        heads: of both attentions; must divide the width.
+
+    Raises:
+        OptionError: the heads do not divide the width.
+
+    Source:
+        Li et al. 2024 (CSIQA), appendix B.2.
+    Differs:
+        The layer's own MLP is added to its input, as in every transformer; B.2 writes it without. Both tokens share
+        one layer. The paper names the last MLP and not its size: D hidden units.
+
+    Example:
+        >>> decoder = TwoTokenDecoder(12, heads=3)
+        >>> decoder(torch.zeros(2, 12), torch.zeros(2, 12), torch.zeros(2, 49, 12)).shape
+        torch.Size([2])
+    """
+
+    def __init__(self, width: int, *, heads: int = 6) -> None:
+        super().__init__()
+        self.layer = DecoderLayer(width, heads=heads)
+        self.mix = nn.Sequential(nn.Linear(2 * width, width), nn.GELU())
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, pooled: Tensor, quality: Tensor, tokens: Tensor) -> Tensor:
+        """(B, D) class token, (B, D) quality token, (B, T, D) patches, all normalised -> (B,), higher is better."""
+        refined, _ = self.layer(torch.stack([pooled, quality], dim=1), tokens, alone=True)
+        return full_precision_line(self.mix(refined.flatten(1)), self.score)
+
+    def with_attention(self, pooled: Tensor, quality: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The same scores, and (B, T) where the tokens looked, mean over both and over heads, rows summing to 1."""
+        refined, weights = self.layer(torch.stack([pooled, quality], dim=1), tokens, attention=True, alone=True)
+        return full_precision_line(self.mix(refined.flatten(1)), self.score), weights.mean(dim=1)
