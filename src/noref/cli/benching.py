@@ -1,0 +1,88 @@
+"""`noref bench`: a recipe over repeated splits, data sets and options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from noref.cli.group import FAILED, cli
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("recipe")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[--KEY VALUE]...")
+@click.option("--data", multiple=True, required=True, metavar="NAME=PATH", help="A data set to train on; repeatable.")
+@click.option("--out", metavar="DIR", help="The bench's folder. Default: bench-RECIPE-NAMES.")
+@click.option("--repeats", type=int, default=10, show_default=True, help="Random splits, seeded one after the other.")
+@click.option("--parts", metavar="80/20", help="Their shares; 70/10/20 has a validation part. Default: the paper's.")
+@click.option("--folds", type=int, help="Instead: this many folds, so that every image tests once.")
+@click.option(
+    "--split", multiple=True, metavar="FILE|official", help="Instead: these split files, or the release's own."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the first split.")
+@click.option("--runs", type=int, default=1, show_default=True, help="Trainings with each split, of different seeds.")
+@click.option("--fractions", metavar="20,40,60,100", help="Shares of the training part, in percent; same test part.")
+@click.option("--test-data", multiple=True, metavar="NAME=PATH", help="Judge every model on all of this set too.")
+@click.option("--cross", is_flag=True, help="Judge every model on the other sets of --data too: the whole matrix.")
+@click.option("--config", metavar="FILE", help="A YAML file of the recipe's options; --KEY VALUE wins over it.")
+@click.option("--grid", metavar="FILE", help="A YAML file of 'variant: {option: value, ...}'; each on every split.")
+@click.option("--only", multiple=True, metavar="VARIANT", help="Only these variants of the grid.")
+@click.option("--paper-selection", is_flag=True, help="Best epoch on the test part, as the papers' code; it is said.")
+@click.option("--report/--no-report", default=True, help="Write report.html, report.md and report.json at the end.")
+def bench(
+    recipe: str,
+    options: tuple[str, ...],
+    data: tuple[str, ...],
+    out: str | None,
+    repeats: int,
+    parts: str | None,
+    folds: int | None,
+    split: tuple[str, ...],
+    seed: int,
+    runs: int,
+    fractions: str | None,
+    test_data: tuple[str, ...],
+    cross: bool,
+    config: str | None,
+    grid: str | None,
+    only: tuple[str, ...],
+    paper_selection: bool,
+    report: bool,
+) -> int:
+    """Train and test a recipe over repeated splits; the report stands beside the published figures.
+
+    \b
+    noref bench deiqt --data livec=FOLDER --repeats 10
+    noref bench deiqt --data livec=A --data koniq10k=B --cross
+    noref bench lml_iqa --data livec=FOLDER --folds 5 --grid experiments/lml_iqa/table4.yaml
+    noref bench deiqt --data kadid10k=FOLDER --fractions 20,40,60,100 --backbone resnet50
+
+    The same command goes on where a killed one stopped, and never repeats what is done. Started several times at once,
+    also on several machines that share DIR, the processes divide the work. Exit status 1 when a run failed.
+    """
+    from noref.bench.launch import run_bench
+
+    outcome = run_bench(
+        recipe,
+        data=data,
+        out=Path(out) if out else None,
+        options=options,
+        repeats=repeats,
+        parts=parts,
+        folds=folds,
+        split=split,
+        seed=seed,
+        runs=runs,
+        fractions=fractions,
+        test_data=test_data,
+        cross=cross,
+        config=config,
+        variants=grid,
+        only=only,
+        paper_selection=paper_selection,
+        report=report,
+        say=lambda text: click.echo(text, err=True),
+        tell=click.echo,
+    )
+    return FAILED if outcome.failed else 0
