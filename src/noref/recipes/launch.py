@@ -15,11 +15,11 @@ from rich.console import Console
 from noref.data.check import shortfall
 from noref.data.readers import missing
 from noref.errors import OptionError, unknown
-from noref.recipes import deiqt, embedded
+from noref.recipes import arniqa, deiqt, embedded
 from noref.recipes.options import Option, build, options_of, read_yaml
 from noref.recipes.run import open_run, read_data, read_run, resumed_config
 
-RECIPES: dict[str, ModuleType] = {"deiqt": deiqt, "embedded": embedded}
+RECIPES: dict[str, ModuleType] = {"arniqa": arniqa, "deiqt": deiqt, "embedded": embedded}
 
 
 def recipe_options(name: str) -> list[Option]:
@@ -69,8 +69,9 @@ def train(
         chosen = build(module.Config, given)
     if data is None:
         raise OptionError("a new run needs --data NAME=PATH")
-    found = read_data(data)
-    if lacking := shortfall(found.name, len(found.records), len(missing(found.name, Path(found.path)))):
+    found = read_data(data, photos=getattr(module, "PHOTOS", False))
+    rated = found.name != "photos"
+    if rated and (lacking := shortfall(found.name, len(found.records), len(missing(found.name, Path(found.path))))):
         Console(stderr=True, soft_wrap=True).print(f"{found.name}: {lacking}", highlight=False)
     fabric = make_fabric(chosen.accelerator, chosen.devices, chosen.precision)
     run = dataclasses.replace(run, writes=fabric.is_global_zero)

@@ -50,8 +50,12 @@ class DataSet:
     records: Sequence[Record]
 
 
-def read_data(text: str) -> DataSet:
+def read_data(text: str, *, photos: bool = False) -> DataSet:
     """`NAME=PATH` -> the data set.
+
+    Args:
+        text: as it was typed.
+        photos: whether `photos=FOLDER` will do, plain pictures without scores; the data set then has no records.
 
     Raises:
         OptionError: not of that form, or an unknown data set.
@@ -60,8 +64,10 @@ def read_data(text: str) -> DataSet:
     name, equals, path = text.partition("=")
     if not equals or not path:
         raise OptionError(f"--data {text!r}: write NAME=PATH, such as livec=FOLDER")
+    if photos and name == "photos":
+        return DataSet(name, path, [])
     if name not in READERS:
-        raise unknown("data set", name, READERS)
+        raise unknown("data set", name, [*READERS, "photos"] if photos else READERS)
     records = READERS[name](Path(path))
     return DataSet(name, path, records)
 

@@ -1,0 +1,152 @@
+"""ARNIQA's network: an encoder whose feature lies on the unit sphere, and the projector that training looks through."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from noref.card import Card
+from noref.errors import ModelError, OptionError
+from noref.models import weights as files
+from noref.models.backbones import Cnn, freeze_batch_norm, load_backbone, normalisation
+from noref.models.features import Normalize
+from noref.models.fused import fuse_frozen_norms
+from noref.models.vit import Vit
+
+KIND = "arniqa encoder"
+
+
+@dataclass(frozen=True)
+class EncoderPlan:
+    """What an encoder is built from, apart from its weights.
+
+    Args:
+        backbone: timm's name.
+        pad_type: "same" for weights that come from TensorFlow.
+        mean: of the pixels, red, green, blue, for values in [0, 1]; None: what timm says of the backbone.
+        std: deviation of the pixels likewise.
+    """
+
+    backbone: str
+    pad_type: str = ""
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+class Encoder(nn.Module):
+    """Normalisation and backbone; the pooled feature, brought to length 1, is the place on the manifold.
+
+    Args:
+        normalize: pixels to the backbone's input.
+        backbone: gives `Features`.
+        plan: what both were built from, in full.
+    """
+
+    def __init__(self, normalize: Normalize, backbone: Cnn | Vit, plan: EncoderPlan) -> None:
+        super().__init__()
+        self.normalize, self.backbone, self.plan = normalize, backbone, plan
+        self.width = backbone.width
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB, uint8 or float in [0, 1] -> (B, D) of length 1."""
+        pixels = self.normalize(images).contiguous(memory_format=torch.channels_last)
+        return functional.normalize(self.backbone(pixels).pooled.float())
+
+
+class Projected(nn.Module):
+    """Encoder and projector: what is trained; the projector is thrown away afterwards.
+
+    Args:
+        encoder: D wide.
+        hidden: width of the projector's middle; None: D.
+        width: of its output.
+    """
+
+    def __init__(self, encoder: Encoder, *, hidden: int | None = None, width: int = 128) -> None:
+        super().__init__()
+        between = hidden or encoder.width
+        self.encoder = encoder
+        self.projector = nn.Sequential(nn.Linear(encoder.width, between), nn.ReLU(), nn.Linear(between, width))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) RGB -> (B, width) embeddings, not normalised.
+
+        Source:
+            ARNIQA, eq. 2; that the projector sees the feature at length 1 is from the released code.
+        """
+        embedded: Tensor = self.projector(self.encoder(images))
+        return embedded
+
+
+def build_encoder(plan: EncoderPlan, *, weights: str = "timm") -> Encoder:
+    """An encoder from its plan.
+
+    Args:
+        plan: see there.
+        weights: of the backbone: "timm", "none" or a local safetensors file.
+
+    Raises:
+        OptionError: a part of the plan that does not exist or cannot work.
+        ModelError: weights that cannot be had or do not fit.
+    """
+    backbone = load_backbone(plan.backbone, weights=weights, pad_type=plan.pad_type)
+    mean, std = normalisation(backbone)
+    plan = dataclasses.replace(plan, mean=tuple(plan.mean or mean), std=tuple(plan.std or std))
+    encoder = Encoder(Normalize(plan.mean or (), plan.std or ()), backbone, plan)
+    return encoder.to(memory_format=torch.channels_last)
+
+
+def settle_batch_norm(encoder: Encoder, mode: Literal["auto", "frozen", "trained"], *, random: bool) -> int:
+    """Decide whether batch norms train, and make frozen ones quick.
+
+    Args:
+        encoder: changed in place.
+        mode: "auto" freezes them where their statistics are no statistics: every mean 0, every variance the same, as
+            in weights whose norms were folded into the convolutions. Training mode would destroy such a network.
+        random: the weights are random, whose norms look the same but must train.
+
+    Returns:
+        How many are frozen.
+    """
+    norms = [layer for layer in encoder.modules() if isinstance(layer, _BatchNorm)]
+    empty = bool(norms) and not random and all(_says_nothing(norm) for norm in norms)
+    if mode == "trained" or (mode == "auto" and not empty):
+        return 0
+    count = freeze_batch_norm(encoder)
+    fuse_frozen_norms(encoder.backbone.net, torch.zeros(1, 3, 64, 64) + torch.linspace(-1, 1, 64))
+    return count
+
+
+def _says_nothing(norm: _BatchNorm) -> bool:
+    if norm.running_mean is None or norm.running_var is None:
+        return False
+    return not bool(norm.running_mean.any()) and float(norm.running_var.max() - norm.running_var.min()) == 0
+
+
+def save_encoder(encoder: Encoder, path: Path, card: Card) -> Card:
+    """Write an encoder to a safetensors file with its plan inside and its card beside it; the card as written."""
+    return files.save(encoder, path, card, network={"kind": KIND, **dataclasses.asdict(encoder.plan)})
+
+
+def load_encoder(path: Path) -> tuple[Encoder, Card]:
+    """An encoder that `save_encoder` wrote, in evaluation mode, and its card.
+
+    Raises:
+        ModelError: no card, a card of other bytes, another kind of model, or tensors that do not fit.
+    """
+    tensors, values, card = files.load(path)
+    if values.pop("kind", None) != KIND:
+        raise ModelError(f"{path}: no ARNIQA encoder")
+    try:
+        encoder = build_encoder(EncoderPlan(**values), weights="none")
+    except (OptionError, TypeError) as error:
+        raise ModelError(f"{path}: its header's plan cannot be built: {error}") from error
+    files.fill(encoder, tensors, source=path)
+    return encoder.eval(), card

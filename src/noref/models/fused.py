@@ -1,0 +1,97 @@
+"""Frozen batch norms computed as part of the convolutions in front of them: the same numbers, sooner.
+
+A batch norm in evaluation mode is a factor and an offset for each channel. Taken into the convolution's weights at
+every call, it costs no pass over the maps, and it still learns: the parameters, and their names, stay where they are.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from timm.layers import Conv2dSame, pad_same  # type: ignore[attr-defined]
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+TOLERANCE = 1e-3  # of the largest value; float32 leaves 1e-5
+
+
+def fuse_frozen_norms(net: nn.Module, example: Tensor) -> int:
+    """Run each convolution and the frozen batch norm behind it as one convolution, if that changes nothing.
+
+    Pairs are neighbours among a module's children. Whether the network really applies them one after the other is
+    not known from that, so its output on `example` is compared, and where it changes everything is put back.
+
+    Args:
+        net: batch norms in evaluation mode for good; changed in place.
+        example: (N, 3, H, W) input, normalised.
+
+    Returns:
+        How many pairs run as one; 0 where it cannot be done.
+    """
+    pairs = [pair for module in net.modules() for pair in _neighbours(module)]
+    with torch.no_grad():
+        before = net(example)
+        for conv, norm in pairs:
+            conv.__dict__["norm"] = norm  # past nn.Module's registration: the norm keeps its place and name
+            conv.forward = types.MethodType(_convolve, conv)  # type: ignore[method-assign]
+            norm.forward = types.MethodType(_activate, norm)
+        same = _same(before, net(example)) if pairs else True
+    if not same:
+        for conv, norm in pairs:
+            for name, module in (("norm", conv), ("forward", conv), ("forward", norm)):
+                del module.__dict__[name]
+        return 0
+    return len(pairs)
+
+
+def _neighbours(module: nn.Module) -> list[tuple[nn.Conv2d, Any]]:
+    children = list(module.children())
+    return [
+        (conv, norm)
+        for conv, norm in zip(children, children[1:], strict=False)
+        if isinstance(conv, nn.Conv2d)
+        and isinstance(norm, _BatchNorm)
+        and not norm.training
+        and norm.running_mean is not None
+        and norm.num_features == conv.out_channels
+    ]
+
+
+def _convolve(self: Any, x: Tensor) -> Tensor:
+    """The convolution, with the norm's factor and offset in its weights."""
+    norm = self.norm
+    gain = torch.rsqrt(norm.running_var + norm.eps)
+    gain = gain if norm.weight is None else gain * norm.weight
+    offset = -norm.running_mean * gain if self.bias is None else (self.bias - norm.running_mean) * gain
+    offset = offset if norm.bias is None else offset + norm.bias
+    weight = self.weight * gain.view(-1, 1, 1, 1)
+    stride, padding, skip = self.stride, self.padding, (0, 0)
+    if isinstance(self, Conv2dSame):
+        if (self.kernel_size, stride, self.dilation) == ((3, 3), (2, 2), (1, 1)) and not (x.shape[2] | x.shape[3]) & 1:
+            padding, skip = (1, 1), (1, 1)  # "same" pads one row below: every second row, from the second on
+        else:
+            x, padding = pad_same(x, self.kernel_size, stride, self.dilation), (0, 0)
+    slow = self.groups > 1 and stride != (1, 1) and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    if slow or skip != (0, 0):
+        # the CPU's bfloat16 gradient of a strided depthwise convolution is 15 times slower than this detour
+        if not slow:
+            x = functional.pad(x, (0, 1, 0, 1))
+            return functional.conv2d(x, weight, offset, stride, 0, self.dilation, self.groups)
+        whole = functional.conv2d(x, weight, offset, 1, padding, self.dilation, self.groups)
+        return whole[:, :, skip[0] :: stride[0], skip[1] :: stride[1]]
+    return functional.conv2d(x, weight, offset, stride, padding, self.dilation, self.groups)
+
+
+def _activate(self: Any, x: Tensor) -> Tensor:
+    """What is left of a norm whose factor and offset are in the convolution: timm's have an activation of their own."""
+    for part in (getattr(self, "drop", None), getattr(self, "act", None)):
+        x = x if part is None else part(x)
+    return x
+
+
+def _same(first: Any, second: Any) -> bool:
+    scale = max(float(first.abs().max()), 1e-6)
+    return bool(torch.isfinite(second).all()) and float((first - second).abs().max()) <= TOLERANCE * scale
