@@ -30,7 +30,7 @@ class Loaders:
 
     Args:
         train: epoch number -> that epoch's batches on the CPU, the same whenever it is asked.
-        batches: how many those are.
+        batches: how many those are; a last epoch that is cut short gives fewer.
         validate: the run after an epoch -> numbers for the log, such as a correlation; None: no validation.
     """
 
@@ -128,7 +128,7 @@ def _epoch(
             if state.step % LOOK_EVERY == 0:
                 report(state.step, {"loss": _finite(values["loss"].detach(), state.step), "lr": lr})
         show(1, f"epoch {state.epoch + 1}", False)
-    means = {name: fabric.all_reduce(total / loaders.batches, reduce_op="mean") for name, total in sums.items()}
+    means = {name: fabric.all_reduce(total / (count + 1), reduce_op="mean") for name, total in sums.items()}
     return {name: _finite(mean, state.step) for name, mean in means.items()}
 
 
