@@ -89,3 +89,12 @@ def test_a_stopped_run_says_how_to_go_on(words, rated, tmp_path, capsys, monkeyp
     monkeypatch.setattr(launch, "train", stopped)
     assert run(["train", "deiqt", *words, "--data", f"csv={rated}", "--out", str(tmp_path / "run")]) == 130
     assert "--resume goes on" in capsys.readouterr().err
+
+
+def test_a_model_on_the_images_it_learnt_from_is_no_test_and_that_is_said(words, rated, tmp_path, capsys):
+    assert run(["train", "deiqt", "--data", f"csv={rated}", "--out", str(tmp_path / "run"), *words]) == 0
+    own = ["--split", str(tmp_path / "run" / "split.json")]
+    for part, cautioned in (([], False), (own, False), (["--split", "all"], True)):
+        capsys.readouterr()
+        assert run(["evaluate", str(tmp_path / "run"), "--data", f"csv={rated}", *part]) == 0
+        assert ("CAUTION: deiqt-csv learnt from csv" in capsys.readouterr().err) is cautioned

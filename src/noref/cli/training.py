@@ -79,6 +79,8 @@ def evaluate(model: str, data: str, split: str | None, output: str | None, proto
 
     found = judge(model, data=data, split=split, output=output, protocol=protocol)
     click.echo(f"{found.model} on {found.data}, {found.part}", err=True)
+    if found.caution:
+        click.echo(f"CAUTION: {found.caution}", err=True)
     print_figures(found.figures)
     return 0
 

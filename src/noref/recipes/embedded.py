@@ -51,7 +51,7 @@ from noref.recipes.chilled import (
     rated_batch,
 )
 from noref.recipes.judge import finish_exported
-from noref.recipes.lessons import STEPS, kept_apart, make_lesson, mean_ratings, pick_versions
+from noref.recipes.lessons import LADDERS, PRISTINE, STEPS, TYPES, kept_apart, make_lesson, mean_ratings, pick_versions
 from noref.recipes.run import DataSet, Run, choose_split
 from noref.scoring.export import export_onnx
 from noref.train.loop import Loaders, Pace, Report, fit
@@ -170,8 +170,9 @@ def chill_lessons(model: StageRegressor, config: Config, cache: Path) -> list[Ch
             lesson = make_lesson(photo, ratings, rng, size=config.side, singles=config.singles)
             yield chill(model, lesson.images, lesson.quality.tolist())
 
+    drawn = (config.side, config.singles, PRISTINE, TYPES, LADDERS, dataclasses.asdict(PREPROCESSING))
     facts = [(path.name, path.stat().st_size) for path in photos]
-    name = key(digest(Path(config.weights)), config.frozen, config.side, config.singles, sorted(ratings.items()), facts)
+    name = key(digest(Path(config.weights)), config.frozen, drawn, sorted(ratings.items()), facts)
     return kept(cache / f"lessons-{name}.safetensors", len(photos), make(), "frozen stages, lessons")
 
 

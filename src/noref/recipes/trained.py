@@ -19,7 +19,7 @@ from noref.errors import DataError, OptionError
 from noref.models import network as networks
 from noref.models.network import FromBytes
 from noref.recipes.judge import Judge, figures
-from noref.recipes.run import Run, read_data
+from noref.recipes.run import DataSet, Run, read_data
 from noref.scoring.export import export_onnx
 from noref.scoring.scorer import Scorer
 
@@ -34,6 +34,7 @@ class Evaluation:
         model: the model's name, from its card.
         data: the data set's name.
         part: which of its images, in words.
+        caution: what makes the figures too good, in words; None where nothing is known to.
         figures: see `noref.recipes.judge.figures`.
     """
 
@@ -41,6 +42,7 @@ class Evaluation:
     data: str
     part: str
     figures: dict[str, float]
+    caution: str | None = None
 
 
 def evaluate(
@@ -66,7 +68,8 @@ def evaluate(
     score, card, folder = _judge_of(model, protocol)
     records, part = _part(list(found.records), split, folder)
     quality = score(records)
-    result = Evaluation(card.name, found.name, part, figures(quality, records))
+    caution = _caution(card, found, records, folder)
+    result = Evaluation(card.name, found.name, part, figures(quality, records), caution)
     if output is not None:
         path = Path(output)
         if not path.parent.is_dir():
@@ -105,6 +108,21 @@ def _model_file(model: str) -> Path:
 
 def _with_scorer(scorer: Scorer, records: Sequence[Record]) -> NDArray[np.float64]:
     return np.array([score.quality for score in scorer.score_many([record.path for record in records])])
+
+
+def _caution(card: Card, data: DataSet, judged: Sequence[Record], folder: Path | None) -> str | None:
+    """What is against these figures: the model learnt from this data set, and may have seen what it is judged on."""
+    learnt = {str(run.get("data set")) for run in (card.training, card.training.get("run") or {})}
+    if data.name not in learnt:
+        return None
+    try:
+        own = load_split((folder or Path()) / "split.json", data.records)
+    except DataError:
+        seen = data.name != "csv"  # a table of the same kind is not the same table
+    else:
+        unseen = {data.records[index].path for index in own.test}
+        seen = any(record.path not in unseen for record in judged)
+    return f"{card.name} learnt from {data.name} and may have seen these images: no test of it" if seen else None
 
 
 def _part(records: list[Record], split: str | None, folder: Path | None) -> tuple[list[Record], str]:
