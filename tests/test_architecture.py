@@ -13,7 +13,7 @@ LAYERS = [  # bottom first: a part imports lower layers, never its own layer or 
     {"card", "images"},
     {"data", "degrade", "models", "objectives"},
     {"train", "evaluate", "scoring"},
-    {"explain", "demo"},
+    {"explain", "demo", "contest"},
     {"recipes"},
     {"bench", "serve"},
     {"cli"},
