@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from noref.errors import ModelError, OptionError, unknown
 from noref.models import weights as files
-from noref.models.features import Features, check_size
+from noref.models.features import Embedding, Features, check_size
 from noref.models.vit import Vit
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -34,20 +34,29 @@ class Cnn(nn.Module):
         super().__init__()
         self.net = net
         self.width: int = net.num_features
-        self._stage16 = _stage_at(net, 16)
+        self._stage8, self._stage16 = _stage_at(net, 8), _stage_at(net, 16)
 
-    def forward(self, images: Tensor) -> Features:
+    def forward(self, images: Tensor, *, layers: Embedding | None = None) -> Features:
         """Normalised images (B, 3, H, W) -> features, D the channels of the last stage, pooled by the mean.
+
+        Args:
+            images: see above.
+            layers: also give an embedding for each of the last stages: the maps at strides 8 and 16 and the last
+                one, "pooled" by the mean, or all their "tokens". Shallower stages see a few pixels at a time; the
+                means of their channels say little that could be contrasted.
 
         Raises:
             OptionError: a size that this network cannot take.
         """
         check_size(self.net, images)
-        stride16 = None
-        if self._stage16 is None:
-            last = self.net.forward_features(images)
+        wanted = [self._stage8, self._stage16] if layers else [self._stage16]
+        places = [place for place in wanted if place is not None]
+        maps: list[Tensor] = []
+        if places:
+            last, maps = self.net.forward_intermediates(images, indices=places)
         else:
-            last, (stride16,) = self.net.forward_intermediates(images, indices=[self._stage16])
+            last = self.net.forward_features(images)
+        stride16 = None if self._stage16 is None else maps[-1]
         if last.ndim == 4 and getattr(self.net, "output_fmt", "NCHW") == "NHWC":
             last = last.permute(0, 3, 1, 2)
         if last.ndim != 4 or last.shape[1] != self.width:
@@ -55,7 +64,13 @@ class Cnn(nn.Module):
                 f"{type(self.net).__name__}: its features {tuple(last.shape)} are no map of {self.width} channels"
             )
         tokens = last.flatten(2).transpose(1, 2)
-        return Features(tokens.mean(dim=1), tokens, (last.shape[2], last.shape[3]), stride16)
+        pooled = tokens.mean(dim=1)
+        seen: tuple[Tensor, ...] = ()
+        if layers == "tokens":
+            seen = (*(stage.flatten(1) for stage in maps), tokens.flatten(1))
+        elif layers == "pooled":
+            seen = (*(stage.mean(dim=(2, 3)) for stage in maps), pooled)
+        return Features(pooled, tokens, (last.shape[2], last.shape[3]), stride16, layers=seen)
 
 
 def _stage_at(net: Any, stride: int) -> int | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from noref.errors import OptionError
+
+Embedding = Literal["pooled", "tokens"]  # what stands for an image in a layer: its pooled feature, or its whole map
 
 
 class Features(NamedTuple):

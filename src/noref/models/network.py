@@ -14,8 +14,9 @@ from noref.card import Card
 from noref.errors import ModelError, OptionError
 from noref.models import weights as files
 from noref.models.backbones import Cnn, freeze_batch_norm, load_backbone, normalisation
-from noref.models.features import Features, Normalize
-from noref.models.heads import PanelHead, PooledHead
+from noref.models.features import Embedding, Features, Normalize
+from noref.models.heads import NEEDS_QUALITY, PanelHead, PooledHead, TwoTokenHead
+from noref.models.quality_vit import with_quality_token
 from noref.models.vit import Vit
 
 SMALL_WIDTH = 192
@@ -27,23 +28,30 @@ class Plan:
 
     Args:
         backbone: timm's name.
-        head: "panel", or "pooled" for one line on the pooled feature.
+        head: "panel"; "pooled" for one line on the pooled feature; "tokens" for CSIQA's decoder of class and quality
+            token.
         width: of the panel; None: a transformer's own, 192 for other networks.
         heads: of the panel; must divide its width.
         queries: of the panel.
         pad_type: "same" for weights that come from TensorFlow.
         mean: of the pixels, red, green, blue, for values in [0, 1]; None: what timm says of the backbone.
         std: deviation of the pixels likewise.
+        mask: gives a transformer a quality token, from which each token is hidden with this probability in
+            training; None: no such token.
     """
 
     backbone: str
-    head: Literal["panel", "pooled"] = "panel"
+    head: Literal["panel", "pooled", "tokens"] = "panel"
     width: int | None = None
     heads: int = 6
     queries: int = 6
     pad_type: str = ""
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    mask: float | None = None
+
+
+Head = PanelHead | PooledHead | TwoTokenHead
 
 
 class QualityNet(nn.Module):
@@ -56,7 +64,7 @@ class QualityNet(nn.Module):
         plan: what all three were built from, in full.
     """
 
-    def __init__(self, normalize: Normalize, backbone: Cnn | Vit, head: PanelHead | PooledHead, plan: Plan) -> None:
+    def __init__(self, normalize: Normalize, backbone: Cnn | Vit, head: Head, plan: Plan) -> None:
         super().__init__()
         self.normalize, self.backbone, self.head, self.plan = normalize, backbone, head, plan
 
@@ -65,10 +73,16 @@ class QualityNet(nn.Module):
         scores: Tensor = self.head(self.features(images))
         return scores
 
-    def features(self, images: Tensor) -> Features:
-        """(B, 3, H, W) RGB -> what the backbone sees."""
-        features: Features = self.backbone(self.normalize(images))
+    def features(self, images: Tensor, *, layers: Embedding | None = None) -> Features:
+        """(B, 3, H, W) RGB -> what the backbone sees, with an embedding for each of its layers if asked."""
+        asked = {} if layers is None else {"layers": layers}
+        features: Features = self.backbone(self.normalize(images), **asked)
         return features
+
+    def with_features(self, images: Tensor, *, layers: Embedding | None = None) -> tuple[Tensor, Features]:
+        """(B,) quality, and the features that it came from: one pass for losses on both."""
+        features = self.features(images, layers=layers)
+        return self.head(features), features
 
     def attention(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) quality and (B, rows, columns), where the panel looked.
@@ -76,7 +90,7 @@ class QualityNet(nn.Module):
         Raises:
             OptionError: the head is no panel.
         """
-        if not isinstance(self.head, PanelHead):
+        if isinstance(self.head, PooledHead):
             raise OptionError(f"a {self.plan.head!r} head has no attention: use head 'panel'")
         return self.head.attention(self.features(images))
 
@@ -110,6 +124,8 @@ def build(plan: Plan, *, weights: str = "timm") -> QualityNet:
         ModelError: weights that cannot be had or do not fit.
     """
     backbone = load_backbone(plan.backbone, weights=weights, pad_type=plan.pad_type)
+    if plan.mask is not None:
+        backbone = with_quality_token(backbone, plan.mask)
     mean, std = normalisation(backbone)
     plan = dataclasses.replace(
         plan,
@@ -122,18 +138,17 @@ def build(plan: Plan, *, weights: str = "timm") -> QualityNet:
     return network.to(memory_format=torch.channels_last)
 
 
-def _head(plan: Plan, backbone: Cnn | Vit) -> PanelHead | PooledHead:
+def _head(plan: Plan, backbone: Cnn | Vit) -> Head:
+    width, normalised = plan.width or backbone.width, backbone.normalised
     if plan.head == "pooled":
-        return PooledHead(backbone.width)
+        return PooledHead(backbone.width, quality=plan.mask is not None)
+    if plan.head == "tokens":
+        if plan.mask is None:
+            raise OptionError(f"head 'tokens': {NEEDS_QUALITY}")
+        return TwoTokenHead(backbone.width, width=width, normalised=normalised, heads=plan.heads)
     if plan.head != "panel":
-        raise OptionError(f"unknown head {plan.head!r}: known are panel, pooled")
-    return PanelHead(
-        backbone.width,
-        width=plan.width or backbone.width,
-        normalised=backbone.normalised,
-        heads=plan.heads,
-        queries=plan.queries,
-    )
+        raise OptionError(f"unknown head {plan.head!r}: known are panel, pooled, tokens")
+    return PanelHead(backbone.width, width=width, normalised=normalised, heads=plan.heads, queries=plan.queries)
 
 
 def save(network: QualityNet, path: Path, card: Card) -> Card:
