@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal
 
 import cv2
@@ -74,9 +75,11 @@ class Config:
         batch: pairs of photos in a step.
         epochs: passes over the photos.
         steps: stop after this many steps; none: after the epochs.
+        optimizer: sgd is the paper's; a small network with folded batch norms learns with adamw.
         lr: learning rate after each restart.
-        momentum: of SGD.
+        momentum: of SGD; AdamW has betas of its own, 0.9 and 0.999.
         weight_decay: of all parameters.
+        clip: largest norm of the gradient; none: no limit.
         restart: epochs until the first restart.
         restart_factor: each stretch is this many times as long as the one before.
         lowest_lr: where each stretch ends.
@@ -116,9 +119,11 @@ class Config:
     batch: int = 16
     epochs: int = 10
     steps: int | None = None
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = 1e-3
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    clip: float | None = None
     restart: float = 1.0
     restart_factor: float = 2.0
     lowest_lr: float = 1e-6
@@ -187,10 +192,10 @@ def pretrain(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[st
     def after_epoch(state: State) -> None:
         run.write_table("log.csv", state.log)
         state.save(run.file(CHECKPOINT), fabric)
+        report(state.step, {"waiting": watch.waiting})
 
     def batches(part: int) -> Iterator[Tensor]:
-        for found in plan.batches(part, pairs, config.workers):
-            yield watch.seen(found)
+        return watch.over(plan.batches(part, pairs, config.workers))
 
     with run.curves(state.step) as report:
         fit(
@@ -198,13 +203,14 @@ def pretrain(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[st
             Loaders(batches, plan.part),
             state,
             fabric,
-            pace=Pace(plan.parts, lr=lambda parts: restarts(config, parts * plan.part / plan.epoch)),
+            pace=Pace(plan.parts, lr=lambda parts: restarts(config, parts * plan.part / plan.epoch), clip=config.clip),
             after_epoch=after_epoch,
             report=report,
         )
     network = state.network.module
     save_encoder(network.encoder, run.file(ENCODER), describe(config, data, len(learning) - len(watch.broken), state))
-    return {"steps": state.step, "loss": state.log[-1]["loss"], "photos skipped": len(watch.broken)}
+    found = {"steps": state.step, "loss": state.log[-1]["loss"], "photos skipped": len(watch.broken)}
+    return found | {"share of time waiting for data": watch.waiting}
 
 
 def contrast(config: Config, network: nn.Module, crops: Tensor) -> dict[str, Tensor]:
@@ -290,7 +296,7 @@ class Steps:
 
 
 class Watch:
-    """Counts photos that cannot be read, and says once that some are smaller than a crop.
+    """Counts photos that cannot be read, says once that some are smaller than a crop, and times the waiting for data.
 
     Args:
         learning: the photos, in the order that batches number them.
@@ -299,6 +305,23 @@ class Watch:
 
     def __init__(self, learning: list[Path], run: Run) -> None:
         self.learning, self.run, self.broken, self.said = learning, run, set[int](), False
+        self.waited = self.spent = 0.0
+
+    @property
+    def waiting(self) -> float:
+        """Share of the time so far in which the training step waited for its batch."""
+        return self.waited / self.spent if self.spent else 0.0
+
+    def over(self, batches: Iterator[PairBatch]) -> Iterator[Tensor]:
+        """The crops of the batches."""
+        while True:
+            asked = perf_counter()
+            batch = next(batches, None)
+            self.waited += perf_counter() - asked
+            if batch is None:
+                return
+            yield self.seen(batch)
+            self.spent += perf_counter() - asked
 
     def seen(self, batch: PairBatch) -> Tensor:
         """The batch's crops."""
@@ -334,10 +357,15 @@ def new_state(config: Config, fabric: Fabric) -> State:
     )
     settle_batch_norm(encoder, config.batch_norm, random=config.weights == "none")
     network = Projected(encoder, hidden=config.hidden, width=config.embedding)
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-    )
-    return State(*fabric.setup(network, optimizer))
+    return State(*fabric.setup(network, optimizer_of(config, network)))
+
+
+def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW, over every parameter."""
+    found = list(network.parameters())
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(found, lr=config.lr, weight_decay=config.weight_decay)
+    return torch.optim.SGD(found, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
 def describe(config: Config, data: DataSet, count: int, state: State) -> Card:

@@ -1,0 +1,84 @@
+"""Degraded files from files: one picture, a contact sheet, and the photos that a set is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from noref import images
+from noref.degrade.pipeline import apply, check_level, find
+from noref.degrade.sheet import draw_sheet
+from noref.errors import DataError, OptionError
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".ppm")
+
+
+def degrade_file(photo: Path, name: str, level: int | str, out: Path | None = None, *, seed: int = 0) -> Path:
+    """Degrade one picture by one distortion and write it without loss.
+
+    Args:
+        photo: an image file; read upright, 8 bit, RGB.
+        name: one of `noref.degrade.pipeline.DISTORTIONS`.
+        level: 1 to 5, also as text.
+        out: the file to write, of a kind that loses nothing; None: `NAME_DISTORTION_LEVEL.png` in the current folder.
+        seed: of all chance.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        OptionError: an unknown name, a level outside 1-5, or a file that cannot be written.
+        ImageError: the photo cannot be read, or is smaller than 8 x 8.
+    """
+    find(name)
+    number = check_level(int(level) if isinstance(level, str) and level.strip("+-").isdecimal() else level)
+    out = out or Path(f"{photo.stem}_{name}_{number}.png")
+    _check_target(out, photo)
+    pixels = apply(images.read(photo), name, number, np.random.default_rng(seed))
+    return _write(out, pixels)
+
+
+def draw_file(photo: Path, out: Path, *, seed: int = 0) -> Path:
+    """Draw the contact sheet of one picture: all distortions at all levels; arguments as `degrade_file`."""
+    _check_target(out, photo)
+    return _write(out, draw_sheet(images.read(photo), np.random.default_rng(seed)))
+
+
+def find_photos(paths: Sequence[Path]) -> list[Path]:
+    """The image files among `paths` and below the folders there, each folder's sorted by name.
+
+    Raises:
+        DataError: a path that is not there, or no image file at all.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        elif path.exists():
+            found.append(path)
+        else:
+            raise DataError(f"{path}: no such file or folder")
+    if not found:
+        raise DataError(f"{', '.join(map(str, paths))}: no image file in it")
+    return found
+
+
+def _check_target(out: Path, photo: Path) -> None:
+    if out.suffix.lower() not in LOSSLESS:
+        raise OptionError(f"{out}: the result is kept without loss, as {', '.join(LOSSLESS)}")
+    if not out.parent.is_dir():
+        raise OptionError(f"{out}: there is no folder {out.parent}")
+    if out.exists() and photo.exists() and out.samefile(photo):
+        raise OptionError(f"{out}: would overwrite the photo itself")
+
+
+def _write(out: Path, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Path:
+    try:
+        Image.fromarray(pixels).save(out)
+    except OSError as error:
+        raise OptionError(f"{out}: cannot be written: {error.strerror or error}") from error
+    return out

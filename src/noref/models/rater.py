@@ -1,0 +1,158 @@
+"""ARNIQA's score: five crops of the image at full and at half scale, their places on the manifold, one line."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from noref.card import Card
+from noref.errors import ModelError, OptionError
+from noref.models import weights as files
+from noref.models.arniqa import Encoder, EncoderPlan, build_encoder
+
+KIND = "arniqa"
+CROPS = 5
+Pad = Literal["reflect", "zero"]
+
+
+class Rater(nn.Module):
+    """Whole images to quality.
+
+    Args:
+        encoder: D wide.
+        crop: side of the crops in pixels.
+        pad: what an image that is smaller than a crop is continued with: its mirror image, or black.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, encoder: Encoder, *, crop: int = 224, pad: Pad = "reflect") -> None:
+        super().__init__()
+        if crop < 8 or pad not in ("reflect", "zero"):
+            raise OptionError(f"no crops of {crop} px with pad {pad!r}")
+        self.encoder, self.crop, self.pad = encoder, crop, pad
+        self.register_buffer("weight", torch.zeros(2 * encoder.width))
+        self.register_buffer("bias", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 RGB -> (B,) quality, about [0, 1], higher is better: the mean over the crops."""
+        quality: Tensor = (self.features(images) @ self.weight + self.bias).mean(dim=1)
+        return quality
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 RGB -> (B, 5, 2D): each crop's feature at full and at half scale, of length 1 each.
+
+        Crop k at full scale and crop k at half scale are put together, although they show different parts.
+        """
+        scales = [five_crops(scale, self.crop, self.pad) for scale in (images.float(), half_scale(images))]
+        found = self.encoder(torch.cat(scales).flatten(0, 1) / 255)  # (2 * 5 * B, D)
+        return found.unflatten(0, (2, CROPS, -1)).permute(2, 1, 0, 3).flatten(2)
+
+    @torch.no_grad()
+    def set_line(self, weight: Tensor, bias: float) -> None:
+        """Make quality = weight . feature + bias.
+
+        Raises:
+            ModelError: the weight is not (2D,).
+        """
+        if weight.shape != self.weight.shape:
+            raise ModelError(f"a line of {tuple(weight.shape)} for features of {tuple(self.weight.shape)}")
+        self.weight.copy_(weight)
+        self.bias.fill_(bias)
+
+
+def half_scale(images: Tensor) -> Tensor:
+    """The images at half width and height, rounded down, as Pillow's bicubic filter gives them (a = -0.5, antialiased).
+
+    Pillow filters rows, rounds to whole levels, then filters columns; so does this, and an exported graph. The same
+    to the level but for ties (2 in 10 000 samples at odd sizes) and for images much taller than wide, where Pillow
+    begins with the columns.
+
+    Args:
+        images: (B, 3, H, W) levels 0 to 255, both sides at least 2.
+
+    Returns:
+        (B, 3, H // 2, W // 2) float32, whole levels 0 to 255.
+    """
+    height, width = images.shape[2], images.shape[3]
+    rows = _levels(images.float(), (height, width // 2))
+    return _levels(rows, (height // 2, width // 2))
+
+
+def _levels(images: Tensor, size: tuple[int, int]) -> Tensor:
+    found = functional.interpolate(images, size=size, mode="bicubic", antialias=True)
+    return (found.clamp(0, 255) + 0.5).floor()
+
+
+def five_crops(images: Tensor, size: int, pad: Pad = "reflect") -> Tensor:
+    """Corners and centre; an image that is smaller is in the middle of each crop on that side, continued around.
+
+    Args:
+        images: (B, 3, H, W).
+        size: S, side of the crops.
+        pad: continued by its mirror image (border row not repeated), or by black.
+
+    Returns:
+        (5, B, 3, S, S): top left, top right, bottom left, bottom right, centre.
+    """
+    starts = [_starts(images.shape[axis], size) for axis in (2, 3)]  # each: first, last, middle
+    crops = [_cut(images, starts[0][i], starts[1][j], size, pad) for i, j in ((0, 0), (0, 1), (1, 0), (1, 1), (2, 2))]
+    return torch.stack(crops)
+
+
+def _starts(length: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the first, the last and the middle crop begin; tensors, for an exported graph has no numbers here."""
+    excess = torch.arange(1) + (length - size)
+    first = -torch.div(-excess.clamp(max=0), 2, rounding_mode="floor")
+    room = excess.clamp(min=0)
+    return first, first + room, first + torch.div(room, 2, rounding_mode="floor")
+
+
+def _cut(images: Tensor, top: Tensor, left: Tensor, size: int, pad: Pad) -> Tensor:
+    found = images
+    for axis, start in ((2, top), (3, left)):
+        length = torch.arange(1) + images.shape[axis]
+        places = start + torch.arange(size)
+        period = (2 * (length - 1)).clamp(min=1)
+        folded = torch.remainder(places, period)
+        inner = torch.minimum(torch.minimum(folded, period - folded), length - 1)
+        found = found.index_select(axis, inner.to(images.device))
+        if pad == "zero":
+            inside = ((places >= 0) & (places < length)).to(found)
+            found = found * (inside[:, None] if axis == 2 else inside)
+    return found
+
+
+def save(rater: Rater, path: Path, card: Card) -> Card:
+    """Write a rater to a safetensors file with its plan inside and its card beside it; the card as written."""
+    numbers = {"kind": KIND, "crop": rater.crop, "pad": rater.pad, **dataclasses.asdict(rater.encoder.plan)}
+    return files.save(rater, path, card, network=numbers)
+
+
+def is_rater(path: Path) -> bool:
+    """Whether a model file says that it is one of these; what it says is checked by `load`."""
+    return files.read_words(path).get("kind") == KIND
+
+
+def load(path: Path) -> tuple[Rater, Card]:
+    """A rater that `save` wrote, in evaluation mode, and its card.
+
+    Raises:
+        ModelError: no card, a card of other bytes, another kind of model, or tensors that do not fit.
+    """
+    tensors, values, card = files.load(path)
+    if values.pop("kind", None) != KIND:
+        raise ModelError(f"{path}: no ARNIQA model")
+    try:
+        crop, pad = values.pop("crop"), values.pop("pad")
+        rater = Rater(build_encoder(EncoderPlan(**values), weights="none"), crop=crop, pad=pad)
+    except (OptionError, TypeError, KeyError) as error:
+        raise ModelError(f"{path}: its header's plan cannot be built: {error}") from error
+    files.fill(rater, tensors, source=path)
+    return rater.eval(), card
