@@ -137,7 +137,7 @@ def save(rater: Rater, path: Path, card: Card) -> Card:
 
 def is_rater(path: Path) -> bool:
     """Whether a model file says that it is one of these; what it says is checked by `load`."""
-    return files.read_words(path).get("kind") == KIND
+    return f'"kind": "{KIND}"' in files.read_words(path).get("network", "")
 
 
 def load(path: Path) -> tuple[Rater, Card]:

@@ -31,6 +31,17 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ModelError(f"{path}: not a safetensors file: {error}") from error
 
 
+def read_words(path: Path) -> dict[str, str]:
+    """A safetensors file's header alone: its words, without the tensors; errors as `read`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise ModelError(f"{path}: not a safetensors file: {error}") from error
+
+
 def write(path: Path, tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> None:
     """Write a safetensors file in one step: a reader sees the old file or the new one, never half of one."""
     partial = path.with_name(path.name + ".part")

@@ -40,12 +40,13 @@ from noref.errors import DataError, OptionError
 from noref.models.arniqa import EncoderPlan, Projected, build_encoder, save_encoder, settle_batch_norm
 from noref.models.weights import origin
 from noref.objectives.contrastive import nt_xent
+from noref.recipes.ridge import ENCODER, fit_head
 from noref.recipes.run import DataSet, Run
 from noref.train.loop import Loaders, Pace, fit
 from noref.train.state import State
 
 PHOTOS = True  # `--data photos=FOLDER` is for this recipe
-CHECKPOINT, ENCODER = "checkpoint.safetensors", "encoder.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 REALESRGAN = ("blur", "spatial", "noise", "compression")  # always these, always in this order
 
 
@@ -162,7 +163,7 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
     """
     _check(config, data, fabric)
     if config.head_only:
-        raise OptionError("head_only: to come")
+        return fit_head(config, data, run, fabric)
     return pretrain(config, data, run, fabric)
 
 

@@ -17,6 +17,7 @@ import yaml
 from noref.errors import DataError, OptionError, unknown
 
 Config = TypeVar("Config")
+BARE = "\0"  # the value of an option that was typed without one: yes, where it takes yes or no
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,10 @@ def read_yaml(path: Path) -> dict[str, tuple[Any, str]]:
 def given_pairs(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
     """`--key value` and `--key=value` words of a command line -> values, as `read_yaml` gives them.
 
+    An option without a value gets `BARE`, which `build` takes for yes.
+
     Raises:
-        OptionError: a word that is no option, or an option without a value.
+        OptionError: a word that is no option.
 
     Example:
         >>> given_pairs(["--lr", "1e-4", "--layer-decay=0.8"])
@@ -109,9 +112,7 @@ def given_pairs(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
         if not flag.startswith("--") or len(flag) < 3:
             raise OptionError(f"{word!r} is no option; options are --key value")
         if not equals:
-            if not left:
-                raise OptionError(f"{flag} needs a value")
-            value = left.pop(0)
+            value = left.pop(0) if left and not left[0].startswith("--") else BARE
         found[flag[2:].replace("-", "_")] = (value, f"{flag}: ")
     return found
 
@@ -132,8 +133,10 @@ def build(config: type[Config], *sources: Mapping[str, tuple[Any, str]]) -> Conf
         for key, (value, place) in source.items():
             if key not in hints:
                 raise OptionError(f"{place if ', line ' in place else ''}{unknown('option', key, hints)}")
+            if value == BARE and hints[key] is not bool:
+                raise OptionError(f"{place.removesuffix(': ')} needs a value")
             try:
-                values[key] = _convert(value, hints[key])
+                values[key] = True if value == BARE else _convert(value, hints[key])
             except (TypeError, ValueError) as error:
                 raise OptionError(f"{place}{value!r} is not {_kind(hints[key])}") from error
     return config(**values)

@@ -17,7 +17,9 @@ from noref.data.records import Record
 from noref.data.splits import load_split
 from noref.errors import DataError, OptionError
 from noref.models import network as networks
-from noref.models.network import FromBytes
+from noref.models import rater as raters
+from noref.models.network import FromBytes, QualityNet
+from noref.models.rater import Rater
 from noref.recipes.judge import Judge, figures
 from noref.recipes.run import DataSet, Run, read_data
 from noref.scoring.export import export_onnx
@@ -88,7 +90,7 @@ def _judge_of(
         return lambda records: _with_scorer(scorer, records), scorer.card, path.parent if path.exists() else None
     if not path.exists():
         raise OptionError(f"{model}: no trained model: there is no {path}")
-    network, card = networks.load(path)
+    network, card = load(path)
     fabric = Fabric(accelerator="auto", devices=1)
     network.to(fabric.device)
 
@@ -96,6 +98,11 @@ def _judge_of(
         return Judge(records, preprocessing=card.preprocessing, protocol=protocol, fabric=fabric).scores(network)
 
     return score, card, path.parent
+
+
+def load(path: Path) -> tuple[QualityNet | Rater, Card]:
+    """The network of a `.safetensors` file, whatever recipe it comes from, and its card; errors as `networks.load`."""
+    return raters.load(path) if raters.is_rater(path) else networks.load(path)
 
 
 def _model_file(model: str) -> Path:
@@ -158,7 +165,7 @@ def export(model: str, *, out: str) -> Card:
         raise OptionError(f"{model}: no trained model: there is no {path}")
     if path.suffix == ".onnx":
         return _copy(path, Path(out))
-    network, card = networks.load(path)
+    network, card = load(path)
     side = card.preprocessing.crop or card.preprocessing.min_side
     return export_onnx(
         FromBytes(network), Path(out), card, example=_example(side), dynamic_size=not card.preprocessing.crop

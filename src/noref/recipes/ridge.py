@@ -1,0 +1,213 @@
+"""ARNIQA's head: ridge regression of human scores on the frozen encoder's features; behind `--head-only`.
+
+1. Five crops of each image, at full and at half scale -> five features of 2D numbers (`noref.models.rater`). They
+   depend on the image and the encoder alone and are kept on disk by their contents: ten splits cost one pass.
+2. Ridge regression of the raw scores on the crops of the training part, each crop with its image's score.
+3. The penalty is the one of a grid from 1e-3 to 1e3 whose scores follow those of this split's validation part best.
+4. An image's score is the mean over its crops.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from rich.progress import track
+from sklearn.linear_model import Ridge
+
+from noref import images
+from noref.card import Card, Preprocessing, digest
+from noref.data.records import Record
+from noref.data.splits import Split
+from noref.errors import DataError, OptionError
+from noref.evaluate.correlation import srcc
+from noref.models import rater as raters
+from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder
+from noref.models.rater import Rater
+from noref.models.weights import origin
+from noref.recipes.judge import figures
+from noref.recipes.run import DataSet, Run, choose_split
+
+if TYPE_CHECKING:
+    from noref.recipes.arniqa import Config
+
+Matrix = NDArray[np.float32]
+ENCODER, MODEL = "encoder.safetensors", "model.safetensors"
+GRID = np.geomspace(1e-3, 1e3, 13)  # two a decade
+PROTOCOL = "five crops at two scales"
+
+
+def fit_head(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, Any]:
+    """Fit the head on the training part, judge the test part once; everything is kept in the run's folder.
+
+    Args:
+        config: the recipe's options.
+        data: the rated images.
+        run: begun already.
+        fabric: device.
+
+    Returns:
+        The figures on the test part, and the penalty.
+
+    Raises:
+        OptionError: options that do not go together.
+        DataError: no validation part, or too few images.
+        ImageError: an image cannot be read; names the file.
+        ModelError: an encoder that cannot be used.
+    """
+    encoder, source = find_encoder(config)
+    split = choose_split(config, data.records, run)
+    if not split.validation:
+        raise OptionError("the ridge's penalty is chosen on a validation part: give --validation a share")
+    rule = Preprocessing(max_pixels=config.max_pixels, min_side=1)
+    rater = Rater(encoder, crop=config.crop, pad=config.pad).to(fabric.device).eval()
+    folder = Path(config.cache) if config.cache else _beside(config, run)
+    features = kept_features(rater, data.records, rule, folder)  # (M, 5, 2D)
+    raw = np.array([record.raw_score for record in data.records])
+    alpha, line = choose(features, raw, split)
+    scale = data.records[0].scale
+    set_line(rater, line, scale.quality)
+    records = [data.records[index] for index in split.test]
+    quality = [scale.quality(value) for value in predict(line, features[list(split.test)])]
+    found = figures(quality, records)
+    card = describe(config, data, split, rule, source, alpha)
+    part = {"data": data.name, "part": f"test, {split.description}, seed {split.seed}", "protocol": PROTOCOL}
+    if run.writes:
+        rows = [{**part, "metric": key, "value": round(value, 4)} for key, value in found.items() if key != "images"]
+        raters.save(rater.cpu(), run.file(MODEL), dataclasses.replace(card, results=rows))
+    run.write_predictions(records, quality, among=data.records)
+    run.write_results({**part, "alpha": alpha, **found})
+    return {**found, "alpha": alpha}
+
+
+def find_encoder(config: Config) -> tuple[Encoder, str]:
+    """The encoder that the options name, and where it comes from, for the card.
+
+    Raises:
+        OptionError: no such run or file.
+        ModelError: a file that cannot be used.
+    """
+    if config.encoder in (None, "imagenet", "none"):
+        plan = EncoderPlan(config.backbone, config.pad_type, config.mean, config.std)
+        return build_encoder(plan, weights=config.weights), origin(config.weights, config.backbone)
+    named = Path(config.encoder)
+    path = named / ENCODER if named.is_dir() else named
+    if not path.exists():
+        raise OptionError(f"{config.encoder}: no pre-trained encoder: there is no {path}")
+    encoder, card = load_encoder(path)
+    steps = card.training.get("steps", "unknown")
+    return encoder, f"{path.name}, {steps} steps, sha256 {card.sha256}"
+
+
+def kept_features(rater: Rater, records: Sequence[Record], rule: Preprocessing, folder: Path) -> Matrix:
+    """(M, 5, 2D) features of every image; those that lie in `folder` already are not computed again.
+
+    A file is named by the image's bytes, and its folder by the encoder's weights, crops and resize rule.
+
+    Raises:
+        ImageError: an image cannot be read; names the file.
+    """
+    facts = [rater.crop, rater.pad, dataclasses.astuple(rule)]
+    own = folder / hashlib.sha256(repr([facts, _fingerprint(rater.encoder)]).encode()).hexdigest()[:16]
+    own.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(2) as pool:
+        files = [own / f"{name[:32]}.npy" for name in pool.map(lambda record: digest(record.path), records)]
+    wanted = {file: record for file, record in zip(files, records, strict=True) if not file.exists()}
+    device = next(rater.parameters()).device
+    for file, record in track(wanted.items(), description="features", transient=True) if wanted else ():
+        pixels = torch.from_numpy(images.read(record.path, preprocessing=rule)).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            found = rater.features(pixels.to(device))[0].float().cpu().numpy()
+        partial = file.with_suffix(f".{os.getpid()}.part")
+        with partial.open("wb") as stream:
+            np.save(stream, found, allow_pickle=False)
+        os.replace(partial, file)
+    return np.stack([np.load(file, allow_pickle=False) for file in files])
+
+
+Line = tuple[NDArray[np.float64], float]  # weight (2D,), intercept
+
+
+def choose(features: Matrix, raw: NDArray[np.float64], split: Split) -> tuple[float, Line]:
+    """The penalty of `GRID` that serves the validation part best, and the line that it gives.
+
+    Args:
+        features: (M, 5, 2D) of all images.
+        raw: (M,) raw scores.
+        split: train fits, validation chooses; the test part is not looked at. Ties go to the strongest penalty.
+
+    Raises:
+        DataError: fewer than 2 images to validate on, or scores that are all the same.
+    """
+    learning, choosing = list(split.train), list(split.validation)
+    rows = features[learning].reshape(-1, features.shape[2]).astype(np.float64)
+    wanted = np.repeat(raw[learning], features.shape[1])
+    # one target a penalty: scikit-learn then forms the normal equations once for all of them
+    model = Ridge(alpha=GRID, solver="cholesky").fit(rows, np.tile(wanted[:, None], len(GRID)))
+    lines: list[Line] = [(w, float(b)) for w, b in zip(model.coef_, model.intercept_, strict=True)]
+    follows = [_srcc(predict(line, features[choosing]), raw[choosing]) for line in lines]
+    best = len(GRID) - 1 - int(np.argmax(follows[::-1]))
+    if follows[best] == -np.inf:
+        raise DataError("no penalty gives scores that differ on the validation part")
+    return float(GRID[best]), lines[best]
+
+
+def _srcc(predicted: NDArray[np.float64], raw: NDArray[np.float64]) -> float:
+    return srcc(predicted, raw) if np.ptp(predicted) > 0 else -np.inf
+
+
+def predict(line: Line, features: Matrix) -> NDArray[np.float64]:
+    """(M,) raw scores: the mean over each image's crops."""
+    weight, intercept = line
+    found: NDArray[np.float64] = (features.astype(np.float64) @ weight + intercept).mean(axis=1)
+    return found
+
+
+def set_line(rater: Rater, line: Line, quality: Any) -> None:
+    """Give the rater the line from features to raw scores, turned into quality by the scale's `quality`."""
+    weight, intercept = line
+    unit = quality(1.0) - quality(0.0)  # the conversion is a line itself
+    rater.set_line(torch.from_numpy(weight * unit).float(), quality(intercept))
+
+
+def describe(config: Config, data: DataSet, split: Split, rule: Preprocessing, source: str, alpha: float) -> Card:
+    """The model's card, before its results are known."""
+    kept = {key: Path(value).name for key in ("weights", "encoder", "cache", "split") if (value := getattr(config, key))}
+    training = {
+        "recipe": "arniqa",
+        "initialised from": source,
+        "data set": data.name,
+        "images": len(split.train),
+        "split": split.description,
+        "alpha": alpha,
+        "half scale": "Pillow's bicubic, antialiased, (height // 2, width // 2)",
+        "beyond the border": config.pad,
+        "options": dataclasses.asdict(config) | kept,
+    }
+    method = "ARNIQA: frozen encoder at two scales, five crops, ridge"
+    return Card(f"arniqa-{data.name}", method, data.records[0].scale, rule, training=training)
+
+
+def _beside(config: Config, run: Run) -> Path:
+    """Where features are kept by default: in the encoder's folder, so that every split of it finds them."""
+    if config.encoder in (None, "imagenet", "none"):
+        return run.file("features")
+    named = Path(str(config.encoder))
+    return (named if named.is_dir() else named.parent) / "features"
+
+
+def _fingerprint(encoder: Encoder) -> str:
+    """Of everything in an encoder that decides a feature."""
+    found = hashlib.sha256(repr(dataclasses.astuple(encoder.plan)).encode())
+    for name, tensor in encoder.state_dict().items():
+        found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
