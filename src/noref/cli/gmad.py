@@ -134,8 +134,8 @@ def _print(result: Tally) -> None:
 
 def _figure(estimate: Estimate) -> str:
     if estimate.low != estimate.low:  # NaN: one pair says nothing of others
-        return f"{estimate.value:+.2f}"
-    return f"{estimate.value:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
+        return f"{estimate.value:z.2f}"
+    return f"{estimate.value:z.2f} [{estimate.low:z.2f}, {estimate.high:z.2f}]"
 
 
 def _table(header: list[str], rows: list[list[str]]) -> None:

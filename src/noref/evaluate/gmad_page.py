@@ -88,7 +88,7 @@ def _template() -> Any:  # jinja2.Template: an extra
     space = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    space.filters["score"] = lambda value: f"{value:.4g}"
+    space.filters["score"] = lambda value: f"{value:#.4g}"
     space.filters["path"] = _plain
     return space.get_template("gmad.html")
 
