@@ -167,3 +167,32 @@ def test_pooled_head_takes_both_tokens():
     assert network.head.score.in_features == 2 * 64
     with torch.no_grad():
         assert network(torch.zeros(2, 3, 160, 160, dtype=torch.uint8)).shape == (2,)
+
+
+def test_a_plain_transformers_layers_are_its_blocks_class_tokens():
+    backbone, seen = plain().eval(), []
+    for block in backbone.net.blocks:
+        block.register_forward_hook(lambda block, given, found: seen.append(found))
+    with torch.no_grad():
+        pooled, tokens = (backbone(images(), layers=kind).layers for kind in ("pooled", "tokens"))
+    for place, expected in enumerate(seen[:6]):
+        assert torch.equal(pooled[place], expected[:, 0])
+        assert torch.equal(tokens[place], expected.flatten(1))
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "vgg11"])
+def test_a_cnns_layers_are_its_maps_from_stride_eight_on(name):
+    backbone = load_backbone(name, weights="none").eval()
+    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        without, pooled, tokens = (backbone(pixels, layers=kind) for kind in (None, "pooled", "tokens"))
+        maps = backbone.net.forward_intermediates(pixels, intermediates_only=True)
+    at = {64 // m.shape[2]: m for m in maps}  # the last of each stride
+    assert without.layers == ()
+    assert len(pooled.layers) == 3
+    for place, stride in enumerate((8, 16)):
+        torch.testing.assert_close(pooled.layers[place], at[stride].mean(dim=(2, 3)))
+        torch.testing.assert_close(tokens.layers[place], at[stride].flatten(1))
+    assert torch.equal(pooled.layers[2], pooled.pooled)
+    assert torch.equal(tokens.layers[2], tokens.tokens.flatten(1))
+    assert torch.equal(pooled.stride16, without.stride16)

@@ -75,8 +75,7 @@ class QualityNet(nn.Module):
 
     def features(self, images: Tensor, *, layers: Embedding | None = None) -> Features:
         """(B, 3, H, W) RGB -> what the backbone sees, with an embedding for each of its layers if asked."""
-        asked = {} if layers is None else {"layers": layers}
-        features: Features = self.backbone(self.normalize(images), **asked)
+        features: Features = self.backbone(self.normalize(images), layers=layers)
         return features
 
     def with_features(self, images: Tensor, *, layers: Embedding | None = None) -> tuple[Tensor, Features]:

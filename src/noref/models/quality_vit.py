@@ -67,14 +67,10 @@ class QualityVit(Vit):
             if layers == "tokens":
                 seen.append(tokens.flatten(1))
             elif layers == "pooled":
-                seen.append(torch.cat([self._class_token(tokens), tokens[:, -1]], dim=1))
+                seen.append(torch.cat([self.class_token(tokens[:, :-1]), tokens[:, -1]], dim=1))
         features = self.read_out(tokens[:, :-1], images)
         quality = self.net.fc_norm(self.net.norm(tokens[:, -1]))
         return features._replace(quality=quality, layers=tuple(seen))
-
-    def _class_token(self, tokens: Tensor) -> Tensor:
-        """(B, D); the mean of the patches where there is none."""
-        return tokens[:, :-1].mean(dim=1) if self.net.cls_token is None else tokens[:, 0]
 
 
 def with_quality_token(backbone: nn.Module, mask: float) -> QualityVit:

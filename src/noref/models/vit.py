@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from noref.errors import OptionError
-from noref.models.features import Features, check_size
+from noref.models.features import Embedding, Features, check_size
+from noref.models.quality_token import quality_mask as quality_mask
 
 
 class Vit(nn.Module):
@@ -39,17 +40,27 @@ class Vit(nn.Module):
         """Whether there is a class token, whose attention can be read."""
         return self.net.cls_token is not None
 
-    def forward(self, images: Tensor) -> Features:
+    def forward(self, images: Tensor, *, layers: Embedding | None = None) -> Features:
         """Normalised images (B, 3, S, S) of the size the weights were made for -> features, D the embedding width.
+
+        Args:
+            images: see above.
+            layers: also give an embedding for each block: its class token ("pooled"), or all its "tokens".
 
         Raises:
             OptionError: another size.
         """
         check_size(self.net, images)
-        tokens = self.embed(images)
+        tokens, seen = self.embed(images), []
         for block in self.net.blocks:
             tokens = block(tokens)
-        return self.read_out(tokens, images)
+            if layers is not None:
+                seen.append(tokens.flatten(1) if layers == "tokens" else self.class_token(tokens))
+        return self.read_out(tokens, images)._replace(layers=tuple(seen))
+
+    def class_token(self, tokens: Tensor) -> Tensor:
+        """(B, prefix + T, D) -> (B, D); the mean of the patches where there is no class token."""
+        return tokens[:, 0] if self.has_class_token else tokens[:, self.net.num_prefix_tokens :].mean(dim=1)
 
     def with_class_attention(self, images: Tensor, *, blocks: int = 3) -> tuple[Features, Tensor]:
         """The same features, and how much the class token attends to each patch, mean over heads and last blocks.
@@ -102,7 +113,7 @@ class Vit(nn.Module):
         net = self.net
         tokens = net.fc_norm(net.norm(tokens))  # one of the two is the identity in every timm ViT
         patches = tokens[:, net.num_prefix_tokens :]
-        pooled = patches.mean(dim=1) if net.cls_token is None else tokens[:, 0]
+        pooled = self.class_token(tokens)
         rows, columns = net.patch_embed.patch_size
         return Features(pooled, patches, (images.shape[2] // rows, images.shape[3] // columns))
 
