@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import signal
 
 import pytest
 import torch
@@ -126,6 +128,98 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, fabric):
     run(resumed)
     assert resumed.log == unbroken.log  # bit for bit
     assert same(resumed, unbroken)
+
+
+def steps_of(state, fabric, path, *, every=0, accumulate=1, kill=None, interrupt=None, calls=None):
+    """Four epochs of five batches; each epoch begins by drawing what it multiplies its targets with."""
+
+    def before(state):
+        calls.append(state.epoch) if calls is not None else None
+        state.extras = {"factor": torch.rand(3)}
+
+    def dying(epoch, start=0):
+        for place, batch in enumerate(data(epoch)[start:], start):
+            if (epoch, place) == kill:
+                raise KilledError
+            yield batch
+
+    def step(network, batch):
+        if (state.epoch, state.done) == interrupt:
+            os.kill(os.getpid(), signal.SIGINT)
+        loss = (network(batch[0])[:, 0] - batch[1] * state.extras["factor"].sum()).square().mean()
+        return {"loss": loss, "twice": 2 * loss}
+
+    pace = Pace(4, lr=lambda epoch: 0.1 / (1 + epoch), clip=1.0, accumulate=accumulate, save_every=every)
+    save = lambda s: s.save(path, fabric)  # noqa: E731
+    return fit(
+        step, Loaders(dying, 5, rest=dying), state, fabric, pace=pace, before_epoch=before, after_epoch=save, save=save
+    )
+
+
+def dropping(fabric):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+    return State(*fabric.setup(network, torch.optim.AdamW(network.parameters(), lr=0.1)))
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "every", "kill", "step", "done"),
+    [(1, 3, (2, 3), 12, 2), (1, 1, (2, 0), 10, 0), (2, 2, (1, 3), 4, 2), (2, 3, (0, 4), 0, None)],
+)
+def test_a_run_killed_in_the_middle_of_an_epoch_goes_on_there(tmp_path, fabric, accumulate, every, kill, step, done):
+    """What the epoch began with, its sums and its random numbers are those of the unbroken run, bit for bit."""
+    path = tmp_path / "c.safetensors"
+    unbroken = steps_of(dropping(fabric), fabric, tmp_path / "other.safetensors", accumulate=accumulate)
+    with pytest.raises(KilledError):
+        steps_of(dropping(fabric), fabric, path, every=every, accumulate=accumulate, kill=kill)
+    if done is None:
+        assert not path.exists()
+        return
+    torch.manual_seed(1234)
+    resumed, calls = dropping(fabric), []
+    resumed.restore(path, fabric)
+    assert (resumed.step, resumed.done) == (step, done)
+    steps_of(resumed, fabric, path, accumulate=accumulate, calls=calls)
+    assert calls == list(range(kill[0] + (done > 0), 4))  # an epoch that had begun does not begin again
+    assert resumed.log == unbroken.log
+    assert same(resumed, unbroken)
+
+
+def test_batches_are_thrown_away_where_nobody_can_leave_them_out():
+    loaders = Loaders(lambda epoch: iter(range(5)), 5)
+    assert list(loaders.left(0, 3)) == [3, 4]
+    assert list(loaders.left(0, 5)) == []
+
+
+def test_an_interrupted_run_saves_at_the_end_of_the_step(tmp_path, fabric):
+    path = tmp_path / "c.safetensors"
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        unbroken = steps_of(dropping(fabric), fabric, tmp_path / "other.safetensors")
+        with pytest.raises(KeyboardInterrupt):
+            steps_of(dropping(fabric), fabric, path, interrupt=(1, 2))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    resumed = dropping(fabric)
+    resumed.restore(path, fabric)
+    assert (resumed.epoch, resumed.done) == (1, 3)
+    assert same(steps_of(resumed, fabric, path), unbroken)
+
+
+def test_a_state_that_is_no_number_is_not_saved_in_mid_epoch(fabric):
+    saved = []
+    with pytest.raises(OptionError, match=r"loss is (nan|inf)"):
+        fit(
+            squared,
+            Loaders(lambda _: data(0, 15), 15),
+            fresh(fabric),
+            fabric,
+            pace=Pace(1, lr=lambda _: 1e30, save_every=8),
+            save=saved.append,
+        )
+    assert not saved
 
 
 def test_a_run_that_is_done_does_nothing(fabric):

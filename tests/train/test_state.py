@@ -63,6 +63,33 @@ def test_a_restored_run_is_the_run_itself(tmp_path, fabric):
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_the_middle_of_an_epoch_is_kept_too(tmp_path, fabric):
+    state = fresh(fabric)
+    state.done, state.sums = 7, {"loss": torch.tensor(0.1)}
+    state.extras = {"windows": torch.tensor([[1, 2], [3, 4]]), "map": torch.rand(2, 3)}
+    state.save(tmp_path / "c.safetensors", fabric)
+    other = fresh(fabric)
+    other.extras = {"stale": torch.zeros(1)}
+    other.restore(tmp_path / "c.safetensors", fabric)
+    assert (other.done, other.sums) == (7, {"loss": torch.tensor(0.1)})
+    assert other.extras.keys() == state.extras.keys()
+    assert all(torch.equal(other.extras[name], value) for name, value in state.extras.items())
+
+
+def test_a_teacher_after_many_steps_is_the_closed_form():
+    """decay^n of its start, and of each of the student's weights a share that falls with its age."""
+    student, teacher = nn.Linear(3, 2).double(), nn.Linear(3, 2).double()
+    start, path, decay = teacher.weight.detach().clone(), [], 0.9
+    for _ in range(25):
+        with torch.no_grad():
+            student.weight.add_(torch.randn(2, 3))
+        path.append(student.weight.detach().clone())
+        follow(teacher, student, decay=decay)
+    expected = decay**25 * start + sum((1 - decay) * decay ** (24 - k) * weight for k, weight in enumerate(path))
+    torch.testing.assert_close(teacher.weight.detach(), expected)
+    torch.testing.assert_close(student.weight.detach(), path[-1])
+
+
 def test_saving_leaves_one_file_and_no_pickle(tmp_path, fabric):
     state = fresh(fabric)
     train(state, 1)

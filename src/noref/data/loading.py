@@ -7,6 +7,7 @@ All chance is a pure function of (seed, epoch, index): any number of workers, an
 from __future__ import annotations
 
 import dataclasses
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -248,7 +249,21 @@ def make_loader(
     dataset.set_epoch(epoch)
     mine = [int(index) for index in order[:used][rank::ranks]]
     batches = [mine[at : at + batch_images] for at in range(0, len(mine), batch_images)][start_batch:]
-    return Loader(DataLoader(_OrError(dataset), batch_sampler=batches, num_workers=workers, collate_fn=_collate))
+    return Loader(
+        DataLoader(
+            _OrError(dataset),
+            batch_sampler=batches,
+            num_workers=workers,
+            collate_fn=_collate,
+            generator=torch.Generator(),  # torch's own would move with every loader that is made
+            worker_init_fn=_ignore_interrupts,
+        )
+    )
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the main one decides when to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _collate(items: Sequence[Batch | NorefError]) -> Batch | NorefError:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
 import torch
@@ -21,6 +24,7 @@ from noref.train.state import State
 
 Step = Callable[[nn.Module, Any], Mapping[str, Tensor]]  # network, batch -> "loss" and what else is to be logged
 Report = Callable[[int, Mapping[str, float]], None]  # step number, values
+Hook = Callable[[State], None]
 LOOK_EVERY = 20  # optimiser steps between looks at the loss: a look makes the GPU wait
 
 
@@ -32,11 +36,20 @@ class Loaders:
         train: epoch number -> that epoch's batches on the CPU, the same whenever it is asked.
         batches: how many those are; a last epoch that is cut short gives fewer.
         validate: the run after an epoch -> numbers for the log, such as a correlation; None: no validation.
+        rest: epoch number, n -> the same batches without the first n, for a run that goes on in the middle of an
+            epoch; None: they are made and thrown away.
     """
 
     train: Callable[[int], Iterable[Any]]
     batches: int
     validate: Callable[[State], Mapping[str, float]] | None = None
+    rest: Callable[[int, int], Iterable[Any]] | None = None
+
+    def left(self, epoch: int, done: int) -> Iterable[Any]:
+        """The batches of an epoch after the first `done`."""
+        if done and self.rest is not None:
+            return self.rest(epoch, done)
+        return islice(self.train(epoch), done, None)
 
 
 @dataclass(frozen=True)
@@ -48,12 +61,14 @@ class Pace:
         lr: epochs done, as a fraction within an epoch -> learning rate.
         clip: the largest norm of a gradient; None: no limit.
         accumulate: batches whose gradients make one optimiser step.
+        save_every: optimiser steps between saves in the middle of an epoch; 0: none but on Ctrl-C.
     """
 
     epochs: int
     lr: Callable[[float], float]
     clip: float | None = None
     accumulate: int = 1
+    save_every: int = 0
 
 
 def fit(
@@ -63,8 +78,10 @@ def fit(
     fabric: Fabric,
     *,
     pace: Pace,
-    after_step: Callable[[State], None] = lambda state: None,
-    after_epoch: Callable[[State], None] = lambda state: None,
+    before_epoch: Hook = lambda state: None,
+    after_step: Hook = lambda state: None,
+    after_epoch: Hook = lambda state: None,
+    save: Hook | None = None,
     report: Report = lambda step, values: None,
 ) -> State:
     """Train from where `state` is to the last epoch.
@@ -75,20 +92,28 @@ def fit(
         state: changed in place; fresh, or restored.
         fabric: device, precision and processes; `state` holds what its `setup` returned.
         pace: epochs, learning rate, clipping, accumulation.
+        before_epoch: called before the first batch of an epoch, and not where one is resumed in its middle: what it
+            finds out belongs into `state.extras`.
         after_step: called after each optimiser step, for a teacher that follows.
         after_epoch: called after each epoch with its row in `state.log`: the place to save.
+        save: called in the middle of epochs, every `pace.save_every` steps and once on Ctrl-C, which then waits for
+            the end of the step; a second Ctrl-C waits for nothing. None: only `after_epoch` saves.
         report: gets values while an epoch runs.
 
     Returns:
         `state`.
 
     Raises:
-        OptionError: the loss is no number any more; the state of the last epoch stays on the disk.
+        OptionError: the loss is no number any more; the state of the last save stays on the disk.
+        KeyboardInterrupt: on Ctrl-C, as ever.
     """
-    with _progress(fabric, pace.epochs * loaders.batches, state.epoch * loaders.batches) as show:
+    begun = state.epoch * loaders.batches + state.done
+    with _progress(fabric, pace.epochs * loaders.batches, begun) as show, _pauses(save, pace, fabric) as pause:
         while state.epoch < pace.epochs:
-            row = _epoch(step, loaders, state, fabric, pace, after_step, report, show)
-            state.epoch += 1
+            if state.done == 0:
+                before_epoch(state)
+            row = _epoch(step, loaders, state, fabric, pace, (after_step, pause), report, show)
+            state.epoch, state.done, state.sums = state.epoch + 1, 0, {}
             if loaders.validate is not None:
                 row |= loaders.validate(state)
             state.log.append({"epoch": state.epoch, **row})
@@ -104,15 +129,14 @@ def _epoch(
     state: State,
     fabric: Fabric,
     pace: Pace,
-    after_step: Callable[[State], None],
+    hooks: tuple[Hook, ...],
     report: Report,
     show: Callable[[int, str, bool], None],
 ) -> dict[str, float]:
-    """One pass over the batches; the mean of every value that `step` gave."""
+    """What is left of one pass over the batches; the mean of every value that `step` gave in all of it."""
     state.network.train()
-    sums: dict[str, Tensor] = {}
-    updates = math.ceil(loaders.batches / pace.accumulate)
-    for count, batch in enumerate(loaders.train(state.epoch)):
+    updates, count = math.ceil(loaders.batches / pace.accumulate), state.done - 1
+    for count, batch in enumerate(loaders.left(state.epoch, state.done), state.done):
         group, place = divmod(count, pace.accumulate)
         size = min(pace.accumulate, loaders.batches - group * pace.accumulate)  # the last group may be smaller
         ready = place == size - 1
@@ -120,16 +144,52 @@ def _epoch(
             values = step(state.network, fabric.to_device(batch))
             fabric.backward(values["loss"] / size)
         for name, value in values.items():
-            sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach()
+            state.sums[name] = state.sums.get(name, torch.zeros((), device=value.device)) + value.detach()
         if ready:
             lr = pace.lr(state.epoch + group / updates)
             _update(state, fabric, lr, pace.clip)
-            after_step(state)
+            state.done = count + 1
             if state.step % LOOK_EVERY == 0:
                 report(state.step, {"loss": _finite(values["loss"].detach(), state.step), "lr": lr})
+            for hook in hooks:
+                hook(state)
         show(1, f"epoch {state.epoch + 1}", False)
-    means = {name: fabric.all_reduce(total / (count + 1), reduce_op="mean") for name, total in sums.items()}
+    means = {name: fabric.all_reduce(total / (count + 1), reduce_op="mean") for name, total in state.sums.items()}
     return {name: _finite(mean, state.step) for name, mean in means.items()}
+
+
+@contextmanager
+def _pauses(save: Hook | None, pace: Pace, fabric: Fabric) -> Iterator[Hook]:
+    """What is called between steps: it saves when the time has come, and lets Ctrl-C through once all is saved.
+
+    Several processes get a Ctrl-C at different steps, so with them it stops at once, as it does without `save`.
+    """
+    asked = threading.Event()
+    waits = save is not None and fabric.world_size == 1 and threading.current_thread() is threading.main_thread()
+    waits = waits and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def ask(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        asked.set()
+
+    def pause(state: State) -> None:
+        due = pace.save_every > 0 and state.step % pace.save_every == 0
+        if save is not None and (due or asked.is_set()):
+            for value in state.sums.values():
+                _finite(value, state.step)
+            save(state)
+        if asked.is_set():
+            raise KeyboardInterrupt
+
+    if waits:
+        signal.signal(signal.SIGINT, ask)
+    try:
+        yield pause
+        if asked.is_set():
+            raise KeyboardInterrupt
+    finally:
+        if waits:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _update(state: State, fabric: Fabric, lr: float, clip: float | None) -> None:

@@ -1,4 +1,4 @@
-"""Everything that a training run is at the end of an epoch, in one object and one file."""
+"""Everything that a training run is between two optimiser steps, in one object and one file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from noref.models import weights as files
 
 @dataclass
 class State:
-    """A run between two epochs. The learning rate is a function of `step`, so it needs no place here.
+    """A run between two optimiser steps. The learning rate is a function of `epoch` and `done`: it needs no place here.
 
     Args:
         network: the one that learns, as `fabric.setup` returns it or bare.
@@ -29,6 +29,10 @@ class State:
         epoch: epochs done.
         step: optimiser steps done.
         log: one row of numbers an epoch.
+        done: batches done of the epoch under way; 0 between two epochs.
+        sums: of what these batches gave, by name, for the epoch's row.
+        extras: what else must not be lost in the middle of an epoch, by name, such as the crops that a teacher chose;
+            the same in every process.
     """
 
     network: nn.Module
@@ -37,6 +41,9 @@ class State:
     epoch: int = 0
     step: int = 0
     log: list[dict[str, float]] = field(default_factory=list)
+    done: int = 0
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    extras: dict[str, Tensor] = field(default_factory=dict)
 
     def save(self, path: Path, fabric: Fabric) -> None:
         """Write it all, in one step: a reader sees the old file or the new one. Every process must call this.
@@ -49,11 +56,13 @@ class State:
         if self.teacher is not None:
             tensors |= {f"teacher.{name}": value for name, value in self.teacher.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in moments.items()}
-        for name, value in _random_out(fabric.device).items():
+        tensors |= {f"extras.{name}": value for name, value in self.extras.items()}
+        own = {f"random.{name}": value for name, value in _random_out(fabric.device).items()}
+        for name, value in {**own, **{f"sums.{name}": value for name, value in self.sums.items()}}.items():
             gathered = cast(Tensor, fabric.all_gather(value.to(fabric.device)))
-            tensors[f"random.{name}"] = gathered.cpu().view(fabric.world_size, -1)
+            tensors[name] = gathered.cpu().view(fabric.world_size, -1)
         if fabric.is_global_zero:
-            rest = {"epoch": self.epoch, "step": self.step, "log": self.log, "optimizer": numbers}
+            rest = {"epoch": self.epoch, "step": self.step, "done": self.done, "log": self.log, "optimizer": numbers}
             files.write(path, {name: value.clone() for name, value in tensors.items()}, {"state": json.dumps(rest)})
         fabric.barrier()
 
@@ -74,6 +83,9 @@ class State:
                 files.fill(self.teacher, _part(tensors, "teacher"), source=path)
             _optimizer_in(self.optimizer, _part(tensors, "optimizer"), rest["optimizer"])
             self.epoch, self.step, self.log = int(rest["epoch"]), int(rest["step"]), list(rest["log"])
+            self.done, self.extras = int(rest.get("done", 0)), _part(tensors, "extras")
+            sums = _part(tensors, "sums")
+            self.sums = {name: value[fabric.global_rank, 0].to(fabric.device) for name, value in sums.items()}
             _random_in({name: value[fabric.global_rank] for name, value in generators.items()}, fabric.device)
         except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
             if isinstance(error, ModelError):
