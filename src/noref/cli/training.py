@@ -7,6 +7,7 @@ from typing import Literal
 import click
 
 from noref.cli.group import cli, print_figures
+from noref.errors import OptionError, unknown
 
 
 @cli.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
@@ -28,10 +29,11 @@ def train(
     resume: bool,
     helped: bool,
 ) -> int:
-    """Train a recipe on rated images.
+    """Train a recipe on rated images, or on plain photos where a recipe learns without scores.
 
     \b
     noref train deiqt --data livec=FOLDER --out RUN
+    noref train arniqa --data photos=FOLDER --out RUN
     noref train deiqt --data csv=scores.csv --out RUN --backbone resnet50 --epochs 5
     noref train deiqt --out RUN --resume
     noref train deiqt --help             every option of the recipe
@@ -82,6 +84,32 @@ def evaluate(model: str, data: str, split: str | None, output: str | None, proto
     if found.caution:
         click.echo(f"CAUTION: {found.caution}", err=True)
     print_figures(found.figures)
+    return 0
+
+
+@cli.command()
+@click.argument("method", metavar="METHOD")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--out", required=True, metavar="FOLDER", help="A new folder for the model and its card.")
+@click.option("--data", metavar="NAME", help="What the regressor was fitted to, where its name does not say it.")
+def convert(method: str, files: tuple[str, ...], out: str, data: str | None) -> int:
+    """Convert the weights that a METHOD's authors released to safetensors and a card; nothing in them is executed.
+
+    \b
+    noref convert arniqa ARNIQA.pth regressor_koniq10k.pth --out FOLDER
+    noref evaluate FOLDER --data livec=...
+    noref export FOLDER --out arniqa.onnx && noref score photos/ --model arniqa.onnx
+    """
+    if method != "arniqa":
+        raise unknown("method", method, ["arniqa"])
+    if len(files) != 2:
+        raise OptionError(f"arniqa has two files, ARNIQA.pth and regressor_NAME.pth; got {len(files)}")
+    from pathlib import Path
+
+    from noref.recipes.released import convert as write
+
+    card = write(Path(files[0]), Path(files[1]), Path(out), data=data)
+    click.echo(f"{out}: {card.name}, {card.scale}, sha256 {card.sha256[:12]}", err=True)
     return 0
 
 

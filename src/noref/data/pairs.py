@@ -134,9 +134,7 @@ class Pairs(Dataset[PairBatch]):
                     break
         return len(self._cache)
 
-    def _readable(
-        self, index: int | None, rng: Generator, broken: list[int], *, but: int | None
-    ) -> tuple[Image, int]:
+    def _readable(self, index: int | None, rng: Generator, broken: list[int], *, but: int | None) -> tuple[Image, int]:
         """The photo at `index`; where there is none, or it cannot be read, another one by chance."""
         for _ in range(TRIES):
             if index is None:
@@ -175,13 +173,17 @@ def half_size(image: Image) -> Image:
 def random_crop(image: Image, rng: Generator, *, size: int, pad: Pad = "reflect") -> Image:
     """A square at a uniform place; where the image is smaller, a square that holds all of that side.
 
+    With black around it the smaller image always lies at the square's top left, as the authors have it.
+
     Args:
         image: (H, W, 3).
         rng: where the place comes from.
         size: side of the square.
         pad: what lies beyond the border: the image mirrored at it (the border row is not repeated), or black.
     """
-    starts = [int(rng.integers(min(0, side - size), max(0, side - size), endpoint=True)) for side in image.shape[:2]]
+    least = [0 if pad == "zero" else min(0, side - size) for side in image.shape[:2]]
+    most = [max(0, side - size) for side in image.shape[:2]]
+    starts = [int(rng.integers(a, b, endpoint=True)) for a, b in zip(least, most, strict=True)]
     return cut(image, starts[0], starts[1], size=size, pad=pad)
 
 
@@ -195,7 +197,7 @@ def cut(image: Image, top: int, left: int, *, size: int, pad: Pad = "reflect") -
     rows, columns = (np.arange(start, start + size) for start in (top, left))
     found = image[mirrored(rows, image.shape[0])][:, mirrored(columns, image.shape[1])]
     if pad == "zero":
-        inside = [(0 <= place) & (place < side) for place, side in zip((rows, columns), image.shape[:2], strict=True)]
+        inside = [(place >= 0) & (place < side) for place, side in zip((rows, columns), image.shape[:2], strict=True)]
         found = found * np.logical_and.outer(*inside)[..., None].astype(image.dtype)
     return found
 

@@ -7,6 +7,7 @@ every call, it costs no pass over the maps, and it still learns: the parameters,
 from __future__ import annotations
 
 import types
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ def _neighbours(module: nn.Module) -> list[tuple[nn.Conv2d, Any]]:
     children = list(module.children())
     return [
         (conv, norm)
-        for conv, norm in zip(children, children[1:], strict=False)
+        for conv, norm in pairwise(children)
         if isinstance(conv, nn.Conv2d)
         and isinstance(norm, _BatchNorm)
         and not norm.training
@@ -73,7 +74,7 @@ def _convolve(self: Any, x: Tensor) -> Tensor:
         if (self.kernel_size, stride, self.dilation) == ((3, 3), (2, 2), (1, 1)) and not (x.shape[2] | x.shape[3]) & 1:
             padding, skip = (1, 1), (1, 1)  # "same" pads one row below: every second row, from the second on
         else:
-            x, padding = pad_same(x, self.kernel_size, stride, self.dilation), (0, 0)
+            x, padding = pad_same(x, list(self.kernel_size), list(stride), list(self.dilation)), (0, 0)
     slow = self.groups > 1 and stride != (1, 1) and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     if slow or skip != (0, 0):
         # the CPU's bfloat16 gradient of a strided depthwise convolution is 15 times slower than this detour

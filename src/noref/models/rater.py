@@ -52,7 +52,8 @@ class Rater(nn.Module):
         """
         scales = [five_crops(scale, self.crop, self.pad) for scale in (images.float(), half_scale(images))]
         found = self.encoder(torch.cat(scales).flatten(0, 1) / 255)  # (2 * 5 * B, D)
-        return found.unflatten(0, (2, CROPS, -1)).permute(2, 1, 0, 3).flatten(2)
+        together: Tensor = found.unflatten(0, (2, CROPS, -1)).permute(2, 1, 0, 3).flatten(2)
+        return together
 
     @torch.no_grad()
     def set_line(self, weight: Tensor, bias: float) -> None:
@@ -91,7 +92,7 @@ def _levels(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def five_crops(images: Tensor, size: int, pad: Pad = "reflect") -> Tensor:
-    """Corners and centre; an image that is smaller is in the middle of each crop on that side, continued around.
+    """Corners and centre; an image that is smaller lies in the corner, or the middle, of a crop that is continued.
 
     Args:
         images: (B, 3, H, W).
@@ -108,10 +109,8 @@ def five_crops(images: Tensor, size: int, pad: Pad = "reflect") -> Tensor:
 
 def _starts(length: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Where the first, the last and the middle crop begin; tensors, for an exported graph has no numbers here."""
-    excess = torch.arange(1) + (length - size)
-    first = -torch.div(-excess.clamp(max=0), 2, rounding_mode="floor")
-    room = excess.clamp(min=0)
-    return first, first + room, first + torch.div(room, 2, rounding_mode="floor")
+    zero = torch.arange(1)
+    return zero, zero + (length - size), zero + (length // 2 - size // 2)
 
 
 def _cut(images: Tensor, top: Tensor, left: Tensor, size: int, pad: Pad) -> Tensor:

@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Literal
 
 import cv2
@@ -29,17 +28,17 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.random import Generator
-from rich.console import Console
 from torch import Tensor, nn
 
 from noref.card import Card, Preprocessing, Scale
-from noref.data.pairs import Degrade, Image, PairBatch, Pairs, pair_batches
+from noref.data.pairs import Degrade, Image, Pairs
 from noref.data.readers import photos
 from noref.degrade.pipeline import GROUPS, Composition, apply_composition, sample_composition
 from noref.errors import DataError, OptionError
 from noref.models.arniqa import EncoderPlan, Projected, build_encoder, save_encoder, settle_batch_norm
 from noref.models.weights import origin
 from noref.objectives.contrastive import nt_xent
+from noref.recipes.passes import Steps, Watch
 from noref.recipes.ridge import ENCODER, fit_head
 from noref.recipes.run import DataSet, Run
 from noref.train.loop import Loaders, Pace, fit
@@ -208,7 +207,7 @@ def pretrain(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[st
             after_epoch=after_epoch,
             report=report,
         )
-    network = state.network.module
+    network = trained(state)
     save_encoder(network.encoder, run.file(ENCODER), describe(config, data, len(learning) - len(watch.broken), state))
     found = {"steps": state.step, "loss": state.log[-1]["loss"], "photos skipped": len(watch.broken)}
     return found | {"share of time waiting for data": watch.waiting}
@@ -222,7 +221,7 @@ def contrast(config: Config, network: nn.Module, crops: Tensor) -> dict[str, Ten
 
 
 def restarts(config: Config, epoch: float) -> float:
-    """The learning rate: a cosine from `lr` down, begun again after 1, 3, 7, ... stretches (Loshchilov, Hutter 2017)."""
+    """The learning rate: a cosine from `lr` down, begun again and again (Loshchilov and Hutter 2017, eq. 5)."""
     start, length = 0.0, config.restart
     while epoch >= start + length:
         start, length = start + length, length * config.restart_factor
@@ -251,91 +250,6 @@ def composition(config: Config, rng: Generator) -> Composition:
     levels = 1 + rng.choice(5, size=len(REALESRGAN), p=weights / weights.sum())
     names = [GROUPS[group][int(rng.integers(len(GROUPS[group])))] for group in REALESRGAN]
     return [(name, int(level)) for name, level in zip(names, levels, strict=True)]
-
-
-@dataclass(frozen=True)
-class Steps:
-    """How a run's steps are cut into epochs, which are passes over the photos, and those into parts.
-
-    Args:
-        part: steps between two checkpoints.
-        epoch: steps of a pass.
-        total: steps in all.
-        pairs: in a step.
-    """
-
-    part: int
-    epoch: int
-    total: int
-    pairs: int
-
-    @classmethod
-    def of(cls, config: Config, count: int) -> Steps:
-        """Of so many photos.
-
-        Raises:
-            DataError: they do not fill a batch.
-        """
-        pairs = config.batch if config.hard_negatives else 2 * config.batch
-        whole = count // pairs
-        if not whole:
-            raise DataError(f"{count} photos do not fill a batch of {pairs} pairs")
-        parts = math.ceil(whole / config.part)
-        epoch = whole // parts * parts
-        return cls(epoch // parts, epoch, config.steps or config.epochs * epoch, pairs)
-
-    @property
-    def parts(self) -> int:
-        """In all."""
-        return math.ceil(self.total / self.part)
-
-    def batches(self, part: int, pairs: Pairs, workers: int) -> Iterator[PairBatch]:
-        """The batches of one part, the same whenever they are asked for."""
-        number, start = divmod(part * self.part, self.epoch)
-        stop = start + min(self.part, self.total - part * self.part)
-        return pair_batches(pairs, batch=self.pairs, number=number, start=start, stop=stop, workers=workers)
-
-
-class Watch:
-    """Counts photos that cannot be read, says once that some are smaller than a crop, and times the waiting for data.
-
-    Args:
-        learning: the photos, in the order that batches number them.
-        run: gets skipped.csv.
-    """
-
-    def __init__(self, learning: list[Path], run: Run) -> None:
-        self.learning, self.run, self.broken, self.said = learning, run, set[int](), False
-        self.waited = self.spent = 0.0
-
-    @property
-    def waiting(self) -> float:
-        """Share of the time so far in which the training step waited for its batch."""
-        return self.waited / self.spent if self.spent else 0.0
-
-    def over(self, batches: Iterator[PairBatch]) -> Iterator[Tensor]:
-        """The crops of the batches."""
-        while True:
-            asked = perf_counter()
-            batch = next(batches, None)
-            self.waited += perf_counter() - asked
-            if batch is None:
-                return
-            yield self.seen(batch)
-            self.spent += perf_counter() - asked
-
-    def seen(self, batch: PairBatch) -> Tensor:
-        """The batch's crops."""
-        console = Console(stderr=True, soft_wrap=True, quiet=not self.run.writes)
-        if new := set(batch.broken) - self.broken:
-            self.broken |= new
-            for index in sorted(new):
-                console.print(f"{self.learning[index]}: cannot be read; skipped", highlight=False)
-            self.run.write_table("skipped.csv", [{"path": str(self.learning[i])} for i in sorted(self.broken)])
-        if not self.said and bool(batch.small.any()):
-            self.said = True
-            console.print("some photos are smaller than a crop, at full or half scale: padded", highlight=False)
-        return batch.crops
 
 
 def hold_out(found: list[Path], count: int, seed: int) -> tuple[list[Path], list[Path]]:
@@ -367,6 +281,14 @@ def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     if config.optimizer == "adamw":
         return torch.optim.AdamW(found, lr=config.lr, weight_decay=config.weight_decay)
     return torch.optim.SGD(found, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+def trained(state: State) -> Projected:
+    """The network that a run trains, without what the fabric wraps around it."""
+    network = state.network.module
+    if not isinstance(network, Projected):
+        raise TypeError(f"an ARNIQA run holds no {type(network).__name__}")
+    return network
 
 
 def describe(config: Config, data: DataSet, count: int, state: State) -> Card:

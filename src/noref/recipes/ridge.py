@@ -181,7 +181,8 @@ def set_line(rater: Rater, line: Line, quality: Any) -> None:
 
 def describe(config: Config, data: DataSet, split: Split, rule: Preprocessing, source: str, alpha: float) -> Card:
     """The model's card, before its results are known."""
-    kept = {key: Path(value).name for key in ("weights", "encoder", "cache", "split") if (value := getattr(config, key))}
+    paths = ("weights", "encoder", "cache", "split")
+    kept = {key: Path(value).name for key in paths if (value := getattr(config, key))}
     training = {
         "recipe": "arniqa",
         "initialised from": source,
