@@ -172,5 +172,7 @@ def test_photos_are_all_image_files_below_a_folder_in_order(tmp_path, draw):
     assert photos(tmp_path) == sorted(wanted)
     with pytest.raises(DataError, match="no image file"):
         photos(tmp_path / "folder.png")
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(OptionError, match="none: no such file or folder"):
         photos(tmp_path / "none")
+    with pytest.raises(OptionError, match="not a folder"):
+        photos(tmp_path / "notes.txt")

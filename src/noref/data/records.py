@@ -23,7 +23,9 @@ class Record:
         reference: the pristine image that this one was made from, as the data set names it; None for a photo.
         distortion: kind of distortion, as the data set names it; None where it is not known.
         level: strength of the distortion, 1 is the weakest; None where it is not known.
-        split: the part of the official split, `training`, `validation` or `test`; None where there is none.
+        split: the part of the official split, `training`, `validation` or `test`; `unused` where the release has a
+            split and leaves this image out of it; None where there is no official split.
+        listed: the name in the release's table, where the file differs from it in letter case; else None.
 
     Example:
         >>> Record(Path("a.png"), 20.0, Scale(0, 100, higher_is_better=False)).quality
@@ -37,6 +39,7 @@ class Record:
     distortion: str | None = None
     level: int | None = None
     split: str | None = None
+    listed: str | None = None
 
     @property
     def quality(self) -> float:

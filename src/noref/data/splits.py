@@ -164,7 +164,7 @@ def folds(
 
 
 def official_split(records: Sequence[Record]) -> Split:
-    """The split that the release brings, where each record names its part.
+    """The split that the release brings, where each record names its part; one that is `unused` is in none.
 
     Raises:
         DataError: a record has no part, or the training or the test part is empty.
@@ -173,7 +173,8 @@ def official_split(records: Sequence[Record]) -> Split:
         if record.split is None:
             raise DataError(f"{record.path}: in no part of an official split")
     parts = [[(i,) for i, r in enumerate(records) if r.split == part] for part in ("training", "validation", "test")]
-    return _split(parts, False, None, "official")
+    unused = sum(record.split == "unused" for record in records)
+    return _split(parts, False, None, f"official, {unused} images in none of its parts" if unused else "official")
 
 
 def _shuffled(together: Sequence[tuple[int, ...]], seed: int) -> list[tuple[int, ...]]:

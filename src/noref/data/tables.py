@@ -6,14 +6,16 @@ Every row comes with its line number (for a table that is no text: its row numbe
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from noref.data.records import Record
-from noref.errors import DataError, MissingExtraError
+from noref.errors import DataError, MissingExtraError, OptionError
 
 PARTS = {
     "train": "training",
@@ -23,7 +25,28 @@ PARTS = {
     "validation": "validation",
     "test": "test",
     "testing": "test",
+    "unused": "unused",
 }
+HEADER_ROWS = 10  # a workbook may begin with titles; its column names are looked for in so many rows
+
+
+def place(path: Path | str) -> Path:
+    """A file or folder that the caller named, as a path.
+
+    Raises:
+        OptionError: it does not exist, or a path cannot be written like this: the call is wrong, not the data.
+    """
+    if "\0" in os.fspath(path):
+        raise OptionError(f"{os.fspath(path)!r}: a path cannot contain a NUL character")
+    if not Path(path).exists():
+        raise OptionError(f"{path}: no such file or folder")
+    return Path(path)
+
+
+def either(folder: Path, names: Sequence[str]) -> Path:
+    """The first of these tables that is there; the first of all where none is, so that the error names it."""
+    tables = [folder / name for name in names]
+    return next((table for table in tables if table.is_file()), tables[0])
 
 
 def read_text(path: Path) -> str:
@@ -65,14 +88,14 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
         raise DataError(f"{path}, line {reader.line_num}: {error}") from error
 
 
-def _check_header(path: Path, header: list[str], columns: Sequence[str]) -> None:
+def _check_header(path: Path, header: list[str], columns: Sequence[str], line: int = 1) -> None:
     missing = [column for column in columns if column not in header]
     if missing:
         found = ", ".join(header) or "nothing"
-        raise DataError(f"{path}, line 1: column {' and '.join(missing)} missing; the file has {found}")
+        raise DataError(f"{path}, line {line}: column {' and '.join(missing)} missing; the file has {found}")
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
-        raise DataError(f"{path}, line 1: column {' and '.join(twice)} is there twice")
+        raise DataError(f"{path}, line {line}: column {' and '.join(twice)} is there twice")
 
 
 def read_cells(path: Path, count: int, *, separator: str | None = None) -> Iterator[tuple[int, list[str]]]:
@@ -94,11 +117,16 @@ def read_cells(path: Path, count: int, *, separator: str | None = None) -> Itera
             yield line, cells
 
 
-def read_excel(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a workbook's first sheet as `read_csv` gives them.
+def read_excel(path: Path, columns: Sequence[str], *, sheet: str | None = None) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a workbook's sheet as `read_csv` gives them; the line is the sheet's row.
+
+    Args:
+        path: the file; one of its first rows names the columns, titles may stand above.
+        columns: the columns that must be there; others may be, also without a name.
+        sheet: its name; None: the first.
 
     Raises:
-        DataError: no such file, no workbook, or a column that is missing or there twice.
+        DataError: no such file, no workbook, no such sheet, or a column that is missing or there twice.
         MissingExtraError: pandas is not installed.
     """
     try:
@@ -106,17 +134,20 @@ def read_excel(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[s
     except ImportError as error:
         raise MissingExtraError("train", f"reading {path.name}") from error
     try:
-        cells = read_excel(path, header=None, dtype=str, keep_default_na=False)
+        cells = read_excel(path, sheet_name=sheet or 0, header=None, dtype=str, keep_default_na=False)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
-    except Exception as error:  # a zip file that is none, or broken XML inside
-        raise DataError(f"{path}: not an Excel workbook: {error}") from error
+    except Exception as error:  # a zip file that is none, broken XML inside, or another sheet
+        raise DataError(f"{path}: not an Excel workbook with {sheet or 'a first sheet'}: {error}") from error
     rows = [[str(cell).strip() for cell in row] for row in cells.itertuples(index=False)]
-    header = rows[0] if rows else []
-    _check_header(path, [cell for cell in header if cell], columns)
-    for line, row in enumerate(rows[1:], start=2):
-        if any(row):
-            yield line, dict(zip(header, row, strict=True))
+    heads = [at for at, row in enumerate(rows[:HEADER_ROWS]) if set(columns) <= set(row)]
+    top = heads[0] if heads else 0
+    header = rows[top] if rows else []
+    _check_header(path, [cell for cell in header if cell], columns, top + 1)
+    for line, row in enumerate(rows[top + 1 :], start=top + 2):
+        named = {column: cell for column, cell in zip(header, row, strict=True) if column}
+        if any(named.values()):
+            yield line, named
 
 
 def number(text: str, path: Path, line: int, what: str = "score") -> float:
@@ -180,12 +211,13 @@ def read_matlab(path: Path, name: str) -> list[Any]:
     return [str(cell.item()) if cell.size == 1 else str(cell) for cell in array.ravel()]
 
 
-def kept(rows: Sequence[tuple[int, Record]], table: Path, *, every: bool) -> list[Record]:
+def kept(rows: Sequence[tuple[int, Record]], table: Path, found: Files, *, every: bool) -> list[Record]:
     """The records whose image is on the disk; all of them with `every`.
 
     Args:
         rows: (line number, record) in the table's order.
         table: the file that they come from.
+        found: what found the images; it knows which have another name on the disk.
         every: keep the others too.
 
     Raises:
@@ -198,12 +230,15 @@ def kept(rows: Sequence[tuple[int, Record]], table: Path, *, every: bool) -> lis
         if record.path in seen:
             raise DataError(f"{table}, line {line}: {record.path.name} is there already, in line {seen[record.path]}")
         seen[record.path] = line
-    if every:
-        return [record for _, record in rows]
-    here = [record for _, record in rows if record.path.is_file()]
-    if not here:
+    records = [record for _, record in rows]
+    if not every:
+        records = [record for record in records if record.path.is_file()]
+    if not records:
         raise DataError(f"{table}: none of its {len(rows)} images is there; the first should be {rows[0][1].path}")
-    return here
+    return [
+        dataclasses.replace(record, listed=found.renamed[record.path]) if record.path in found.renamed else record
+        for record in records
+    ]
 
 
 class Files:
@@ -214,6 +249,9 @@ class Files:
     Args:
         folder: the root; each folder below it is listed once, when its first file is asked for.
 
+    Attributes:
+        renamed: the files found in another letter case, each with the name that was asked for.
+
     Example:
         >>> Files(Path("/no/such/folder")).path("a.png").as_posix()
         '/no/such/folder/a.png'
@@ -221,6 +259,7 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.renamed: dict[Path, str] = {}
         self._listed: dict[Path, tuple[set[str], dict[str, str | None]]] = {}
 
     def path(self, name: str) -> Path:
@@ -233,9 +272,16 @@ class Files:
         if wanted.parent not in self._listed:
             self._listed[wanted.parent] = _list(wanted.parent)
         exact, folded = self._listed[wanted.parent]
-        if wanted.name in exact:
+        other = folded.get(wanted.name.casefold())
+        if wanted.name in exact or other is None:
             return wanted
-        return wanted.with_name(folded.get(wanted.name.casefold()) or wanted.name)
+        self.renamed[wanted.with_name(other)] = wanted.name
+        return wanted.with_name(other)
+
+    def first(self, name: str, folders: Sequence[str]) -> Path:
+        """The file in the first of these folders that has it; where it should be in the first of all."""
+        paths = [self.path(f"{folder}/{name}") for folder in folders]
+        return next((path for path in paths if path.is_file()), paths[0])
 
 
 def _list(folder: Path) -> tuple[set[str], dict[str, str | None]]:
