@@ -48,7 +48,7 @@ class Option:
 
 
 def options_of(config: type[Any]) -> list[Option]:
-    """The fields of a config dataclass with what its docstring says of each, in order.
+    """The fields of a config dataclass with what its docstring says of each, in order, inherited ones behind its own.
 
     Example:
         >>> @dataclass(frozen=True)
@@ -62,12 +62,15 @@ def options_of(config: type[Any]) -> list[Option]:
         >>> options_of(Config)
         [Option(name='lr', kind='number', default='0.1', help='learning rate.')]
     """
-    said = _docs(config)
+    said: dict[str, str] = {}
+    for kind in config.__mro__:
+        said = {**said, **{name: words for name, words in _docs(kind).items() if name not in said}}
     hints = typing.get_type_hints(config)
-    return [
-        Option(field.name, _kind(hints[field.name]), _typed(field.default), said.get(field.name, ""))
-        for field in dataclasses.fields(config)
-    ]
+    places = list(said)
+    fields = sorted(
+        dataclasses.fields(config), key=lambda field: places.index(field.name) if field.name in said else len(places)
+    )
+    return [Option(f.name, _kind(hints[f.name]), _typed(f.default), said.get(f.name, "")) for f in fields]
 
 
 def read_yaml(path: Path) -> dict[str, tuple[Any, str]]:
@@ -201,7 +204,7 @@ def _typed(value: Any) -> str:
 
 def _docs(config: type[Any]) -> dict[str, str]:
     """Field name -> its words in the docstring's `Args:` block."""
-    text = inspect.getdoc(config) or ""
+    text = inspect.cleandoc(config.__doc__ or "")
     block = re.search(r"^Args:\n((?:    .*\n?|\n)+)", text, re.MULTILINE)
     entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", block.group(1) if block else "", re.MULTILINE)
     return {name: " ".join(words.split()) for name, words in entries}

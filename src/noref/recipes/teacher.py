@@ -1,0 +1,157 @@
+"""A frozen teacher for a run: found or trained first, and its scores beside every batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from noref.card import Card
+from noref.data.loading import Batch, Protocol
+from noref.data.records import Record
+from noref.data.splits import Split, load_split
+from noref.errors import DataError, OptionError
+from noref.models import network as networks
+from noref.models.network import QualityNet
+from noref.recipes.contrast import ContrastOptions, Scored
+from noref.recipes.judge import Judge
+from noref.recipes.run import HARDWARE, DataSet, Run
+from noref.train.loop import Loaders
+
+MODEL = "model.safetensors"
+Train = Callable[[Run], Any]  # trains a teacher into a folder that it has begun
+
+
+class Teacher:
+    """A network that has learnt already and learns no more.
+
+    Args:
+        network: on the fabric's device.
+        card: of the network.
+        fabric: device and precision.
+    """
+
+    def __init__(self, network: QualityNet, card: Card, fabric: Fabric) -> None:
+        self.network, self.card, self.fabric = network.eval().requires_grad_(False), card, fabric
+
+    @torch.no_grad()
+    def of_crops(self, batch: Batch) -> Tensor:
+        """(N, C) quality of every crop of a batch, float32, on the CPU."""
+        with self.fabric.autocast():
+            scores = self.network(self.fabric.to_device(batch.crops.flatten(0, 1)))
+        found: Tensor = scores.float().view(batch.crops.shape[:2]).cpu()
+        return found
+
+    def of_images(self, records: list[Record], *, protocol: Protocol, workers: int) -> Tensor:
+        """(M,) quality of whole images, as at test, the same in every process."""
+        rule = self.card.preprocessing
+        judge = Judge(records, preprocessing=rule, protocol=protocol, workers=workers, fabric=self.fabric)
+        return torch.from_numpy(judge.scores(self.network)).float()
+
+
+def teach(
+    loaders: Loaders, teacher: Teacher, records: list[Record], *, per_image: bool, protocol: Protocol, workers: int
+) -> Loaders:
+    """The same batches with the teacher's scores beside them.
+
+    Crops are new in every epoch, so their scores are found at its beginning, one pass forward over all of them, and
+    kept until its end: the steps run as if there were no teacher. A score for each image is found once.
+
+    Args:
+        loaders: of the run.
+        teacher: its teacher.
+        records: the images of the training part, in the order of the batches' indices.
+        per_image: one score for each image, the mean over its crops at test, instead of one for each crop.
+        protocol: crops at test.
+        workers: processes that decode.
+    """
+    if per_image:
+        found = teacher.of_images(records, protocol=protocol, workers=workers)
+
+        def beside(batches: Callable[[], Iterable[Batch]]) -> Iterator[Scored]:
+            for batch in batches():
+                yield Scored(*batch, found[batch.indices][:, None].expand(batch.crops.shape[:2]))
+
+    else:
+
+        def beside(batches: Callable[[], Iterable[Batch]]) -> Iterator[Scored]:
+            kept = [teacher.of_crops(batch) for batch in batches()]
+            for batch, scores in zip(batches(), kept, strict=True):
+                yield Scored(*batch, scores)
+
+    return dataclasses.replace(
+        loaders,
+        train=lambda epoch: beside(lambda: loaders.train(epoch)),
+        rest=lambda epoch, done: beside(lambda: loaders.left(epoch, done)),
+    )
+
+
+def find_teacher(
+    options: ContrastOptions, plain: Any, data: DataSet, split: Split, run: Run, fabric: Fabric, *, train: Train
+) -> Teacher:
+    """The teacher that the options name, or one that is trained now, or was by an earlier run.
+
+    Args:
+        options: of the run.
+        plain: the config that a teacher is trained with.
+        data: the data set.
+        split: of the run.
+        run: its folder.
+        fabric: device and processes.
+        train: trains a teacher.
+
+    Raises:
+        OptionError: a teacher that has seen the test part, or whose scores have another scale.
+        ModelError: a model that cannot be trusted.
+    """
+    folder = Path(options.teacher) if options.teacher else _trained(options, plain, data, run, fabric, train)
+    path = folder / MODEL if folder.is_dir() else folder
+    if not path.exists():
+        raise OptionError(f"teacher {folder}: there is no trained model")
+    network, card = networks.load(path)
+    if card.scale != data.records[0].scale:
+        raise OptionError(f"teacher {folder}: its scores are {card.scale}, the data set's {data.records[0].scale}")
+    _check_unseen(path.parent, data, split)
+    network.to(fabric.device)
+    return Teacher(network, card, fabric)
+
+
+def _trained(options: ContrastOptions, plain: Any, data: DataSet, run: Run, fabric: Fabric, train: Train) -> Path:
+    """The folder of a teacher of the run's own, trained now if it is not there."""
+    fabric.barrier()  # the first process has written the split
+    folder = run.file("teacher")
+    if options.teachers:
+        facts = {k: v for k, v in dataclasses.asdict(plain).items() if k not in (*HARDWARE, "split")}
+        text = f"{data.name}\n{sorted(facts.items(), key=str)}\n{run.file('split.json').read_text(encoding='utf-8')}"
+        folder = Path(options.teachers) / hashlib.sha256(text.encode()).hexdigest()[:16]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock") if run.writes else nullcontext():  # another run may want the same teacher
+        fabric.barrier()
+        if not (folder / MODEL).exists() or not (folder / "results.json").exists():
+            own = Run(folder, resumed=(folder / "config.yaml").exists(), writes=run.writes)
+            own.begin("deiqt", data, plain)
+            fabric.barrier()
+            train(own)
+        fabric.barrier()
+    return folder
+
+
+def _check_unseen(folder: Path, data: DataSet, split: Split) -> None:
+    """A teacher that has learnt from the run's test part would teach what the test asks."""
+    file = folder / "split.json"
+    try:
+        own = load_split(file, data.records)
+    except DataError:
+        if file.exists():  # the split of another data set
+            return
+        raise OptionError(f"teacher {folder}: no split.json says what it has learnt from") from None
+    if seen := {*own.train, *own.validation} & set(split.test):
+        raise OptionError(f"teacher {folder}: it has learnt from {len(seen)} images of this run's test part")
