@@ -1,8 +1,8 @@
 """Speed of the gMAD competition: python benchmarks/gmad.py [--rows 100000] [--json FILE]
 
 Both roles, 6 levels, 4 pairs a level: the search alone, and the way from two CSV files; CPU time, as others may use
-the machine. Beside it what numpy takes to sort the two columns once, timed in between. The peak of memory is that of numpy and
-Python objects during the search: a matrix of pairs would show.
+the machine. Beside it what numpy takes to sort the two columns once, timed in between. The peak of memory is that of
+numpy and Python objects during the search: a matrix of pairs would show.
 """
 
 from __future__ import annotations
