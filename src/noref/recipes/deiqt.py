@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as functional
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from noref.card import Card, Preprocessing, Scale
 from noref.data.loading import Batch, Crops, Loader, make_loader
@@ -30,15 +29,19 @@ from noref.errors import OptionError
 from noref.models.backbones import freeze_stages, layer_depths
 from noref.models.network import Plan, QualityNet, build
 from noref.models.weights import origin
-from noref.recipes.judge import SELECTION, Judge, check_readable, finish, keep_best
-from noref.recipes.run import DataSet, Run, choose_split
+from noref.objectives.distill import distilled_loss
+from noref.recipes.contrast import ContrastOptions, QualityContext, Scored, noisy
+from noref.recipes.course import CHECKPOINT, keeper, prepare, resumed, watched
+from noref.recipes.judge import SELECTION, finish
+from noref.recipes.run import DataSet, Run
+from noref.recipes.teacher import find_teacher, teach
 from noref.train.loop import Loaders, Pace, Step, fit
 from noref.train.optim import StepDecay, parameter_groups
 from noref.train.state import State, follow
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ContrastOptions):
     """Every option of a run. Defaults are the paper's or its code's, but for `validation`, `max_pixels` and `protocol`.
 
     Args:
@@ -47,7 +50,7 @@ class Config:
         pad_type: "same" for weights that come from TensorFlow.
         mean: of the pixels that the weights expect, for values in [0, 1]; none: what timm says.
         std: deviation of those pixels likewise.
-        head: the attention panel, or one line on the pooled feature.
+        head: the attention panel, one line on the pooled feature, or CSIQA's decoder of class and quality token.
         width: of the panel; none: the transformer's own, 192 for other networks.
         heads: of the panel; its width must divide by them.
         queries: of the panel.
@@ -79,6 +82,7 @@ class Config:
         layer_decay: each layer of the backbone learns at this share of the rate of the layer behind it.
         frozen: stages of the backbone that do not learn; 1 is the stem.
         average: decay a step of averaged weights, which are then the model; 0: none.
+        save_every: optimiser steps between checkpoints in the middle of an epoch; 0: none but on Ctrl-C.
         seed: of split, crops, order and the panel's start.
         workers: processes that decode images; 0: none besides the main one.
         accelerator: cpu, cuda, or auto.
@@ -91,7 +95,7 @@ class Config:
     pad_type: str = ""
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
-    head: Literal["panel", "pooled"] = "panel"
+    head: Literal["panel", "pooled", "tokens"] = "panel"
     width: int | None = None
     heads: int = 6
     queries: int = 6
@@ -122,6 +126,7 @@ class Config:
     layer_decay: float = 1.0
     frozen: int = 0
     average: float = 0.0
+    save_every: int = 0
     seed: int = 0
     workers: int = 0
     accelerator: str = "auto"
@@ -129,7 +134,7 @@ class Config:
     precision: str = "auto"
 
 
-def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, Any]:
+def train(config: Config, data: DataSet, run: Run, fabric: Fabric, *, recipe: str = "deiqt") -> dict[str, Any]:
     """Train, choose the epoch, judge the test part; everything is kept in the run's folder.
 
     Args:
@@ -137,6 +142,7 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
         data: the rated images.
         run: begun already; a resumed one goes on from its checkpoint.
         fabric: launched already.
+        recipe: under which name, on the model's card.
 
     Returns:
         The figures on the test part, as `noref.recipes.judge.figures` gives them.
@@ -147,28 +153,13 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
         ImageError: an image cannot be read; names the file.
         ModelError: backbone weights or a checkpoint that cannot be used.
     """
-    split = choose_split(config, data.records, run)
-    if config.select == "validation" and not split.validation:
-        raise OptionError("select validation needs a validation part: give --validation a share")
-    rule = Preprocessing(max_pixels=config.max_pixels, min_side=config.crop, crop=config.crop)
-    if not run.resumed:
-        check_readable([data.records[index] for index in (*split.validation, *split.test)], rule)
-    learning = [data.records[index] for index in split.train]
-    loaders = batches(config, learning, rule, fabric)
-    state = new_state(config, fabric)
-    if run.resumed and run.file("checkpoint.safetensors").exists():
-        state.restore(run.file("checkpoint.safetensors"), fabric)
-    choosing = split.test if config.select == "test" else split.validation
-    if choosing:
-        held_out = [data.records[index] for index in choosing]
-        judge = Judge(held_out, preprocessing=rule, protocol=config.protocol, workers=config.workers, fabric=fabric)
-        name, follows = ("test_plcc", judge.plcc) if config.select == "test" else ("validation_srcc", judge.srcc)
-        loaders = Loaders(loaders.train, loaders.batches, lambda state: {name: follows(judged(state))})
-
-    def after_epoch(state: State) -> None:
-        keep_best(judged(state), state, run)
-        run.write_table("log.csv", state.log)
-        state.save(run.file("checkpoint.safetensors"), fabric)
+    split, rule = prepare(config, data, run)
+    learning = noisy([data.records[index] for index in split.train], config.label_noise, seed=config.seed)
+    context = context_of(config, learning[0].scale, fabric)
+    loaders = taught(config, batches(config, learning, rule, fabric), learning, data, split, run, fabric)
+    state = resumed(new_state(config, fabric), run, fabric)
+    if context is not None:
+        context.follow(state)
 
     def after_step(state: State) -> None:
         if state.teacher is not None:
@@ -176,16 +167,17 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
 
     with run.curves(state.step) as report:
         fit(
-            score_step(config, learning[0].scale),
-            loaders,
+            score_step(config, learning[0].scale, context),
+            watched(loaders, config, data, split, rule, fabric, network=judged),
             state,
             fabric,
             pace=pace(config),
             after_step=after_step,
-            after_epoch=after_epoch,
+            after_epoch=keeper(run, fabric, network=judged),
+            save=lambda state: state.save(run.file(CHECKPOINT), fabric),
             report=report,
         )
-    card = describe(config, data, split, rule)
+    card = describe(config, data, split, rule, recipe=recipe)
     return finish(judged(state), card, data, split, run, fabric, protocol=config.protocol, selection=config.select)
 
 
@@ -200,7 +192,45 @@ def plan(config: Config) -> Plan:
         pad_type=config.pad_type,
         mean=config.mean,
         std=config.std,
+        mask=config.mask,
     )
+
+
+def as_teacher(config: Config, run: Run) -> Config:
+    """The options that a run's own teacher is trained with: the same network without what CSIQA adds."""
+    own = {field.name: getattr(config, field.name) for field in fields(Config)}
+    without = {field.name: field.default for field in fields(ContrastOptions) if field.name != "label_noise"}
+    changed: dict[str, Any] = {
+        "split": str(run.file("split.json")),
+        "head": "panel" if config.head == "tokens" else config.head,
+        "epochs": config.teacher_epochs or config.epochs,
+    }
+    if config.teacher_backbone:
+        other = {"backbone": config.teacher_backbone, "weights": config.teacher_weights, "width": None}
+        changed |= {**other, "pad_type": "", "mean": None, "std": None}
+    return Config(**{**own, **without, **changed})
+
+
+def taught(
+    config: Config, loaders: Loaders, learning: list[Record], data: DataSet, split: Split, run: Run, fabric: Fabric
+) -> Loaders:
+    """The batches with a teacher's scores, if the options ask for any; the teacher is trained first if none is named.
+
+    This comes before the network is made, for both draw from torch's generator.
+    """
+    if not config.wants_teacher:
+        return loaders
+    plain = as_teacher(config, run)
+    teacher = find_teacher(config, plain, data, split, run, fabric, train=lambda own: train(plain, data, own, fabric))
+    per_image = config.teacher_scores == "image"
+    return teach(loaders, teacher, learning, per_image=per_image, protocol=config.protocol, workers=config.workers)
+
+
+def context_of(config: Config, scale: Scale, fabric: Fabric) -> QualityContext | None:
+    """What CSIQA adds to a step, if the options ask for any of it."""
+    if config.contrast == "none" and not config.wants_teacher and config.label_weight == 1:
+        return None
+    return QualityContext(config, scale, fabric, distance=config.loss, beta=config.beta)
 
 
 def new_state(config: Config, fabric: Fabric) -> State:
@@ -217,6 +247,7 @@ def new_state(config: Config, fabric: Fabric) -> State:
     )
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2))
     wrapped, optimizer = fabric.setup(network, optimizer)
+    wrapped.mark_forward_method("with_features")
     teacher = copy.deepcopy(network).requires_grad_(False) if config.average else None
     return State(wrapped, optimizer, teacher)
 
@@ -243,38 +274,47 @@ def batches(config: Config, records: list[Record], rule: Preprocessing, fabric: 
     passes = config.crops // config.together
     images = Crops(records, size=config.crop, crops=config.together, seed=config.seed, preprocessing=rule)
 
-    def one_pass(number: int) -> Loader:
+    def one_pass(number: int, start: int = 0) -> Loader:
         return make_loader(
             images,
             batch_images=config.batch // share,
             seed=config.seed,
             epoch=number,
+            start_batch=start,
             workers=config.workers,
             drop_last=fabric.world_size > 1,
             rank=fabric.global_rank,
             ranks=fabric.world_size,
         )
 
-    def epoch(number: int) -> Iterator[Batch]:
-        for place in range(passes):
-            yield from one_pass(number * passes + place)
+    def epoch(number: int, done: int = 0) -> Iterator[Batch]:
+        for place in range(done // length, passes):
+            yield from one_pass(number * passes + place, max(0, done - place * length))
 
     if config.workers:
         images.preload()  # what is decoded here is shared by the workers of every pass
-    return Loaders(epoch, passes * len(one_pass(0)))
+    length = len(one_pass(0))
+    return Loaders(epoch, passes * length, rest=epoch)
 
 
-def score_step(config: Config, scale: Scale) -> Step:
-    """The loss of one batch: distance of each crop's score from its image's, in units of the data set's scale."""
+def score_step(config: Config, scale: Scale, context: QualityContext | None = None) -> Step:
+    """The loss of one batch: distance of each crop's score from its image's, in units of the data set's scale.
+
+    A context adds what CSIQA adds.
+    """
     span = scale.high - scale.low
 
-    def step(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        crops, quality, _ = batch
-        predicted = network(crops.flatten(0, 1))
-        wanted = quality.repeat_interleave(crops.shape[1])
-        if config.loss == "l1":
-            return {"loss": functional.l1_loss(predicted * span, wanted * span)}
-        return {"loss": functional.smooth_l1_loss(predicted * span, wanted * span, beta=config.beta)}
+    def rated(predicted: Tensor, wanted: Tensor) -> Tensor:
+        return distilled_loss(predicted * span, wanted * span, distance=config.loss, beta=config.beta)
+
+    def step(network: Any, batch: Batch | Scored) -> dict[str, Tensor]:
+        images, wanted = batch.crops.flatten(0, 1), batch.quality.repeat_interleave(batch.crops.shape[1])
+        if context is None:
+            return {"loss": rated(network(images), wanted)}
+        predicted, features = network.with_features(images, layers=context.layers)
+        teacher = batch.teacher if isinstance(batch, Scored) else None
+        loss = rated(predicted, wanted)
+        return context.add(loss, predicted, features.layers, batch.quality, batch.indices, teacher)
 
     return step
 
@@ -289,14 +329,15 @@ def pace(config: Config) -> Pace:
         factor=config.decay_factor,
         after_warmup=config.decay_after_warmup,
     )
-    return Pace(config.epochs, lr=rate, clip=config.clip, accumulate=config.accumulate)
+    return Pace(config.epochs, lr=rate, clip=config.clip, accumulate=config.accumulate, save_every=config.save_every)
 
 
-def describe(config: Config, data: DataSet, split: Split, rule: Preprocessing) -> Card:
+def describe(config: Config, data: DataSet, split: Split, rule: Preprocessing, *, recipe: str = "deiqt") -> Card:
     """The model's card, before its results are known."""
-    options = asdict(config) | {"weights": Path(config.weights).name, "split": Path(config.split).name}
+    paths = {name: Path(getattr(config, name)).name for name in ("weights", "split", "teacher", "teachers")}
+    options = asdict(config) | paths
     training = {
-        "recipe": "deiqt",
+        "recipe": recipe,
         "initialised from": origin(config.weights, config.backbone),
         "data set": data.name,
         "images": len(split.train),
@@ -304,5 +345,6 @@ def describe(config: Config, data: DataSet, split: Split, rule: Preprocessing) -
         "epoch chosen by": SELECTION[config.select],
         "options": options,
     }
-    method = f"DEIQT: {config.backbone}, {config.head} head"
-    return Card(f"deiqt-{data.name}", method, data.records[0].scale, rule, training=training)
+    more = "" if config.contrast == "none" else f", {config.contrast} contrast"
+    method = f"{recipe.upper()}: {config.backbone}, {config.head} head{more}"
+    return Card(f"{recipe}-{data.name}", method, data.records[0].scale, rule, training=training)
