@@ -48,10 +48,12 @@ class ContrastOptions:
         contrast_layers: only so many of the last layers; 0: all.
         margin: of ranking, as a share of the data set's scale.
         distill: weight of the distance to the teacher's scores (l1); none: 0.9 with quality context, else 0.
-        label_weight: of the distance to the human scores; 0: the teacher's alone.
+        label_weight: of the distance to the human scores; 0: the teacher's scores alone, for the pairs too.
         teacher: a run whose model teaches; empty: one is trained first, on the same images, without all this.
         teachers: folder where such teachers are kept for other runs of the same split and options; empty: in the run.
         teacher_epochs: of that training; none: as many as the run's own.
+        teacher_backbone: a timm network for that training; empty: the run's own.
+        teacher_weights: of such a backbone: "timm" downloads them, "none" is random, else a local safetensors file.
         teacher_scores: of every crop anew in each epoch, or one for each image, found once.
         label_noise: deviation of noise that is added to the training labels, as a share of the data set's scale.
         mask: gives a transformer a quality token, from which each token is hidden with this probability in training.
@@ -74,6 +76,8 @@ class ContrastOptions:
     teacher: str = ""
     teachers: str = ""
     teacher_epochs: int | None = None
+    teacher_backbone: str = ""
+    teacher_weights: str = "timm"
     teacher_scores: Literal["crop", "image"] = "crop"
     label_noise: float = 0.0
     mask: float | None = None
@@ -182,6 +186,8 @@ class QualityContext:
             groups = self._gathered(indices[:, None].expand(-1, crops))
             scores = None if teacher is None else self._gathered(teacher)
             ours = self._gathered(predicted.view(-1, crops), grads=self.options.contrast == "ranking")
+            if self.options.label_weight == 0 and scores is not None:
+                labels, scores = scores, None
             positive, negative = self.pairs(labels, groups, scores, ours.detach())
             if self.options.contrast == "ranking":
                 contrast = ranking_loss(
@@ -238,6 +244,8 @@ def _check(options: ContrastOptions) -> None:
         raise OptionError("distill, label_weight, margin and label_noise must be >= 0")
     if options.label_weight == 0 and options.distillation == 0:
         raise OptionError("label_weight 0 needs a teacher: give distill a weight")
+    if options.label_weight == 0 and options.pairs == "hard":
+        raise OptionError("label_weight 0 has no hard pairs: they are where the teacher disagrees with the labels")
     if not 0 < options.delta < 1:
         raise OptionError(f"delta must be between 0 and 1, got {options.delta:g}")
     for name in ("easy", "hard", "rough"):
