@@ -117,7 +117,7 @@ class Crops(Dataset[Batch]):
         self.view = view or _view(size, crops, train, protocol)
         self.seed, self.epoch, self._varies = seed, 0, train
         self._cache: dict[int, Image] = {}
-        self._budget = cache_bytes
+        self._budget = [cache_bytes]  # what is left of it; a list, for `through` shares it
 
     def __len__(self) -> int:
         return len(self.records)
@@ -130,12 +130,22 @@ class Crops(Dataset[Batch]):
         """
         record = self.records[index]
         rng = np.random.default_rng([self.seed, self.epoch if self._varies else 0, index])
-        crops = np.ascontiguousarray(self.view(self.image(index), rng).transpose(0, 3, 1, 2))
+        crops = np.ascontiguousarray(self.cut(index, rng).transpose(0, 3, 1, 2))
         quality = record.quality if isinstance(record, Record) else float("nan")
         return Batch(torch.from_numpy(crops), torch.tensor(quality, dtype=torch.float32), torch.tensor(index))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cache": {}}  # a spawned worker fills its own
+
+    def cut(self, index: int, rng: Generator) -> NDArray[np.uint8]:
+        """The (C, S, S, 3) crops of one image; `rng` is where all their chance comes from."""
+        return self.view(self.image(index), rng)
+
+    def through(self, view: View) -> Crops:
+        """The same images, and those that are decoded already, seen through another view, the same in every epoch."""
+        other = Crops(self.records, size=self.preprocessing.crop, seed=self.seed, train=False, view=view)
+        other.preprocessing, other._cache, other._budget = self.preprocessing, self._cache, self._budget
+        return other
 
     def set_epoch(self, epoch: int) -> None:
         """From now on the random crops are those of this epoch; no effect outside of training."""
@@ -148,8 +158,8 @@ class Crops(Dataset[Batch]):
         record = self.records[index]
         image = images.read(record.path if isinstance(record, Record) else record, preprocessing=self.preprocessing)
         worker = get_worker_info()
-        if image.nbytes * (worker.num_workers if worker else 1) <= self._budget:
-            self._budget -= image.nbytes * (worker.num_workers if worker else 1)
+        if image.nbytes * (worker.num_workers if worker else 1) <= self._budget[0]:
+            self._budget[0] -= image.nbytes * (worker.num_workers if worker else 1)
             self._cache[index] = image
         return image
 
@@ -159,7 +169,7 @@ class Crops(Dataset[Batch]):
             for start in range(0, len(self), 64):
                 wanted = [i for i in range(start, min(start + 64, len(self))) if i not in self._cache]
                 sizes = [image.nbytes for image in pool.map(self.image, wanted)]
-                if self._budget < max(sizes, default=0):
+                if self._budget[0] < max(sizes, default=0):
                     break
         return len(self._cache)
 

@@ -1,0 +1,67 @@
+"""Where a network looks in whole images, on one grid for every backbone."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from noref.errors import OptionError
+from noref.models.network import QualityNet
+from noref.models.vit import Vit
+
+GRID = 14  # cells a side: a ViT/16's at 224 pixels
+
+
+def viewing_side(network: QualityNet, crop: int) -> int:
+    """The side to which a whole image is brought, so that a network's map of it has 14 x 14 cells, if it can.
+
+    Args:
+        network: a ViT of 16-pixel patches sees 224 pixels; one of stride 32 sees 448; one that takes a single size
+            sees that size, and its map is interpolated.
+        crop: side of the crops that it is trained on.
+    """
+    net = network.backbone.net
+    was, device = network.training, next(network.parameters()).device
+    network.eval()
+    try:
+        with torch.no_grad():
+            rows = network.features(torch.zeros(1, 3, crop, crop, device=device)).grid[0]
+            side = crop * GRID // rows
+            network.features(torch.zeros(1, 3, side, side, device=device))
+    except (OptionError, RuntimeError):  # it takes one size only; timm says so in many ways
+        size = getattr(getattr(net, "patch_embed", None), "img_size", None) or (crop, crop)
+        return int(size[0])
+    finally:
+        network.train(was)
+    return side
+
+
+@torch.no_grad()
+def saliency(network: QualityNet, images: Tensor, *, blocks: int = 3) -> Tensor:
+    """How much a network looks at each part of whole images.
+
+    A transformer with a class token says it by itself: class-to-patch attention of its last blocks. In any other
+    network the head's cross-attention over the spatial tokens says it, mean over queries and heads, so it must have
+    been trained.
+
+    Args:
+        network: in evaluation mode.
+        images: (B, 3, S, S) RGB, uint8 or float in [0, 1], S as `viewing_side` says.
+        blocks: K, over which class-to-patch attention is averaged.
+
+    Returns:
+        (B, 14, 14) float32, more is more salient; maps of another grid are interpolated (bilinear, antialiased).
+
+    Raises:
+        OptionError: neither a class token nor a head with attention.
+    """
+    backbone = network.backbone
+    if isinstance(backbone, Vit) and backbone.has_class_token:
+        _, maps = backbone.with_class_attention(network.normalize(images), blocks=blocks)
+    else:
+        _, maps = network.attention(images)
+    maps = maps.float()
+    if maps.shape[1:] == (GRID, GRID):
+        return maps
+    return functional.interpolate(maps[:, None], (GRID, GRID), mode="bilinear", antialias=True)[:, 0]
