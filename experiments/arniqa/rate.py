@@ -63,7 +63,7 @@ def main() -> None:
         label, _, which = text.partition("=")
         rater = Rater(find(which)).eval()
         settle_batch_norm(rater.encoder, "frozen", random=False)
-        rule, folder = Preprocessing(max_pixels=250_000, min_side=1), options.cache / options.precision
+        rule, folder = Preprocessing(max_pixels=250_000, min_side=8), options.cache / options.precision
         with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
             features = {name: kept_features(rater, records, rule, folder) for name, records in sets.items()}
         quality = {name: np.array([record.quality for record in records]) for name, records in sets.items()}

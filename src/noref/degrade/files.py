@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -35,7 +36,7 @@ def degrade_file(photo: Path, name: str, level: int | str, out: Path | None = No
         ImageError: the photo cannot be read, or is smaller than 8 x 8.
     """
     find(name)
-    number = check_level(int(level) if isinstance(level, str) and level.strip("+-").isdecimal() else level)
+    number = check_level(_number(level))
     out = out or Path(f"{photo.stem}_{name}_{number}.png")
     _check_target(out, photo)
     pixels = apply(images.read(photo), name, number, np.random.default_rng(seed))
@@ -65,6 +66,11 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
     if not found:
         raise DataError(f"{', '.join(map(str, paths))}: no image file in it")
     return found
+
+
+def _number(level: int | str) -> Any:
+    """Digits as a number; anything else as it is, for `check_level` to complain of."""
+    return int(level) if isinstance(level, str) and level.strip("+-").isdecimal() else level
 
 
 def _check_target(out: Path, photo: Path) -> None:

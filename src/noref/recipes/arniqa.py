@@ -317,6 +317,10 @@ def _check(config: Config, data: DataSet, fabric: Fabric) -> None:
         raise OptionError("the recipe `arniqa` runs in one process: devices 1")
     if not config.temperature > 0 or config.restart <= 0 or config.restart_factor < 1 or not config.sigma > 0:
         raise OptionError("temperature, restart and sigma must be > 0, restart_factor 1 or more")
-    if min(config.batch, config.epochs, config.part, config.embedding) < 1 or (config.steps or 1) < 1:
+    if (
+        min(config.batch, config.epochs, config.part, config.embedding) < 1
+        or config.steps == 0
+        or (config.steps or 1) < 1
+    ):
         raise OptionError("batch, epochs, steps, part and embedding must be 1 or more")
     sample_composition(np.random.default_rng(0), max_distortions=config.max_distortions, pristine=config.pristine)

@@ -25,6 +25,7 @@ from noref.models import rater as raters
 from noref.models import weights as files
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, save_encoder
 from noref.models.rater import Rater
+from noref.recipes.ridge import LEAST
 
 SCALES = {  # of the scores that each regressor was fitted to, as its authors give them
     "live": Scale(1, 100, higher_is_better=False),
@@ -67,7 +68,7 @@ def convert(encoder: Path, regressor: Path, out: Path, *, data: str | None = Non
     network = read_encoder(encoder)
     weight, intercept = read_regressor(regressor, 2 * network.width)
     out.mkdir(parents=True, exist_ok=True)
-    rule = Preprocessing(max_pixels=None, min_side=1)
+    rule = Preprocessing(max_pixels=None, min_side=LEAST)
     training: dict[str, Any] = {
         "recipe": "arniqa, the authors' release",
         "initialised from": f"{encoder.name}, sha256 {digest(encoder)}",

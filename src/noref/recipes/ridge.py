@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import track
 from sklearn.linear_model import Ridge
 
@@ -44,6 +46,7 @@ Matrix = NDArray[np.float32]
 ENCODER, MODEL = "encoder.safetensors", "model.safetensors"
 GRID = np.geomspace(1e-3, 1e3, 13)  # two a decade
 PROTOCOL = "five crops at two scales"
+LEAST = 8  # px; smaller images are enlarged, for half a pixel is none
 
 
 def fit_head(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, Any]:
@@ -68,7 +71,7 @@ def fit_head(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[st
     split = choose_split(config, data.records, run)
     if not split.validation:
         raise OptionError("the ridge's penalty is chosen on a validation part: give --validation a share")
-    rule = Preprocessing(max_pixels=config.max_pixels, min_side=1)
+    rule = Preprocessing(max_pixels=config.max_pixels, min_side=LEAST)
     rater = Rater(encoder, crop=config.crop, pad=config.pad).to(fabric.device).eval()
     folder = Path(config.cache) if config.cache else _beside(config, run)
     features = kept_features(rater, data.records, rule, folder)  # (M, 5, 2D)
@@ -123,7 +126,8 @@ def kept_features(rater: Rater, records: Sequence[Record], rule: Preprocessing, 
         files = [own / f"{name[:32]}.npy" for name in pool.map(lambda record: digest(record.path), records)]
     wanted = {file: record for file, record in zip(files, records, strict=True) if not file.exists()}
     device = next(rater.parameters()).device
-    for file, record in track(wanted.items(), description="features", transient=True) if wanted else ():
+    bar: dict[str, Any] = {"console": Console(stderr=True), "disable": not sys.stderr.isatty(), "transient": True}
+    for file, record in track(list(wanted.items()), description="features", **bar):
         pixels = torch.from_numpy(images.read(record.path, preprocessing=rule)).permute(2, 0, 1)[None]
         with torch.inference_mode():
             found = rater.features(pixels.to(device))[0].float().cpu().numpy()
