@@ -15,11 +15,17 @@ from rich.console import Console
 from noref.data.check import shortfall
 from noref.data.readers import missing
 from noref.errors import OptionError, unknown
-from noref.recipes import arniqa, csiqa, deiqt, embedded
+from noref.recipes import arniqa, csiqa, deiqt, embedded, lml_iqa
 from noref.recipes.options import Option, build, options_of, read_yaml
 from noref.recipes.run import open_run, read_data, read_run, resumed_config
 
-RECIPES: dict[str, ModuleType] = {"arniqa": arniqa, "csiqa": csiqa, "deiqt": deiqt, "embedded": embedded}
+RECIPES: dict[str, ModuleType] = {
+    "arniqa": arniqa,
+    "csiqa": csiqa,
+    "deiqt": deiqt,
+    "embedded": embedded,
+    "lml_iqa": lml_iqa,
+}
 
 
 def recipe_options(name: str) -> list[Option]:

@@ -1,0 +1,116 @@
+"""Before each epoch: where a teacher looks in every training image, and a sheet of photos that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from PIL import Image as Pillow
+from PIL import ImageDraw
+from torch import Tensor
+
+from noref.data.loading import Crops, make_loader
+from noref.data.salient import SalientCrops, region
+from noref.models.network import QualityNet
+from noref.models.saliency import saliency, viewing_side
+from noref.objectives.lml import salient_window
+
+WINDOWS = "lml.windows"  # where a run's state keeps the epoch's windows: the teacher has moved on when it is resumed
+AT_ONCE = 8  # images in a forward pass
+KEPT_BYTES = 2 << 30  # squashed images are kept in memory up to this size
+PHOTOS, SHEET_COLUMNS, TILE, GAP = 16, 4, 240, 8
+FRAME = (255, 64, 0)
+
+
+class Eye:
+    """Says where the salient windows of all images are.
+
+    Squashed images are kept from the first look on if they fit into memory, so that an epoch decodes an image once.
+
+    Args:
+        crops: the training images; their `places` are set by `look` and `remember`.
+        blocks: K, over which class-to-patch attention is averaged.
+        crop: side of the crops that the teacher knows.
+        workers: processes that decode.
+        fabric: device, precision and processes; each looks at its share of the images.
+    """
+
+    def __init__(self, crops: SalientCrops, *, blocks: int, crop: int, workers: int, fabric: Fabric) -> None:
+        self.crops, self.blocks, self.crop, self.workers, self.fabric = crops, blocks, crop, workers, fabric
+        self._views: list[tuple[Tensor, Tensor]] = []
+
+    def look(self, teacher: QualityNet) -> Tensor:
+        """(M, 2) int64 row and column of each image's window, M images; the crops of the coming epoch follow it.
+
+        Raises:
+            ImageError: an image cannot be read; names the file.
+        """
+        teacher.eval()
+        if not self._views:
+            views = self.crops.views(viewing_side(teacher, self.crop))
+            self._views = list(self._batches(views)) if self._fits(views) else []
+        places = torch.zeros(len(self.crops), 2, dtype=torch.int64, device=self.fabric.device)
+        batches = self._views or self._batches(self.crops.views(viewing_side(teacher, self.crop)))
+        for view, indices in batches:
+            with self.fabric.autocast():
+                maps = saliency(teacher, self.fabric.to_device(view), blocks=self.blocks)
+            places[indices] = torch.stack(salient_window(maps, self.crops.window), dim=1)
+        found = cast(Tensor, self.fabric.all_reduce(places, reduce_op="sum")).cpu()
+        self.remember(found)
+        return found
+
+    def remember(self, places: Tensor) -> None:
+        """Take windows that were found before an interruption."""
+        self.crops.places = places.cpu().numpy()
+
+    def _batches(self, views: Crops) -> Iterator[tuple[Tensor, Tensor]]:
+        fabric = self.fabric
+        for crops, _, indices in make_loader(
+            views,
+            batch_images=AT_ONCE,
+            shuffle=False,
+            workers=self.workers,
+            rank=fabric.global_rank,
+            ranks=fabric.world_size,
+        ):
+            yield crops[:, 0], indices
+
+    def _fits(self, views: Crops) -> bool:
+        size = views.cut(0, np.random.default_rng(0)).nbytes
+        return size * len(views) <= KEPT_BYTES
+
+
+def sheet(crops: SalientCrops, count: int = PHOTOS) -> Pillow.Image:
+    """Photos with their salient windows drawn: what is outside of a window is darkened.
+
+    Args:
+        crops: with `places`.
+        count: how many photos, evenly spread over the records.
+    """
+    shown = np.unique(np.linspace(0, len(crops) - 1, min(count, len(crops))).round().astype(int))
+    rows = -(-len(shown) // SHEET_COLUMNS)
+    page = Pillow.new("RGB", (SHEET_COLUMNS * (TILE + GAP) + GAP, rows * (TILE + GAP) + GAP), "white")
+    for number, index in enumerate(shown):
+        row, column = divmod(number, SHEET_COLUMNS)
+        tile = _framed(crops, int(index))
+        left, top = GAP + column * (TILE + GAP), GAP + row * (TILE + GAP)
+        page.paste(tile, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
+    return page
+
+
+def _framed(crops: SalientCrops, index: int) -> Pillow.Image:
+    if crops.places is None:
+        raise ValueError("no windows yet")
+    image = crops.image(index)
+    row, column = (int(place) for place in crops.places[index])
+    rows, columns = region(*image.shape[:2], row, column, crops.window)
+    dark = (image * 0.45).astype(np.uint8)
+    dark[rows, columns] = image[rows, columns]
+    scale = TILE / max(image.shape[:2])
+    tile = Pillow.fromarray(dark).resize((round(image.shape[1] * scale), round(image.shape[0] * scale)))
+    box = [round(edge * scale) for edge in (columns.start, rows.start, columns.stop - 1, rows.stop - 1)]
+    ImageDraw.Draw(tile).rectangle(box, outline=FRAME, width=2)
+    return tile
