@@ -17,6 +17,7 @@ from noref.data.readers import READERS
 from noref.data.splits import load_split
 from noref.errors import DataError, OptionError
 from noref.recipes import launch
+from noref.train.state import State
 
 
 def rows_of(folder):
@@ -122,19 +123,19 @@ class Killed(BaseException):
 def test_a_killed_cell_goes_on_from_its_last_epoch_to_the_same_end(first, tiny, tmp_path, monkeypatch):
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     go(first, whole, tiny, "--epochs", "3", repeats=1)
-    from noref.recipes import deiqt
+    real, saved = State.save, []
 
-    real, calls = deiqt.keep_best, []
-
-    def dies(*args):
-        calls.append(real(*args))
-        if len(calls) == 3:  # two epochs are on the disk
+    def dies(self, *args, **how):
+        saved.append(self.epoch)
+        if self.epoch == 3:  # two epochs are on the disk
             raise Killed
+        return real(self, *args, **how)
 
     with monkeypatch.context() as patched:
-        patched.setattr(deiqt, "keep_best", dies)
+        patched.setattr(State, "save", dies)
         with pytest.raises(Killed):
             go(first, torn, tiny, "--epochs", "3", repeats=1)
+    assert saved == [1, 2, 3]
     assert not (torn / "runs/all/first-split00/cell.json").exists()
     outcome = go(first, torn, tiny, "--epochs", "3", repeats=1)
     assert outcome.done == ["runs/all/first-split00"]
@@ -202,6 +203,17 @@ def test_two_trainings_of_one_split_differ_in_the_seed_alone(first, tiny, tmp_pa
     seeds = {seed: [row for row in rows if row["seed"] == seed] for seed in ("0", "1000")}
     assert [r["path"] for r in seeds["0"]] == [r["path"] for r in seeds["1000"]]
     assert [r["predicted"] for r in seeds["0"]] != [r["predicted"] for r in seeds["1000"]]
+
+
+def test_a_bench_of_an_older_noref_goes_on_though_recipes_have_more_options_now(first, tiny, tmp_path):
+    out = tmp_path / "bench"
+    go(first, out, tiny, repeats=1)
+    content = json.loads((out / "bench.json").read_text())
+    del content["options"]["average"], content["options"]["beta"]
+    (out / "bench.json").write_text(json.dumps(content))
+    with pytest.raises(OptionError, match="holds a bench of beta 1.0, not 2.0"):
+        go(first, out, tiny, "--beta", "2")
+    assert len(go(first, out, tiny).done) == 2
 
 
 @pytest.mark.parametrize(

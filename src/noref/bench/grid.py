@@ -126,6 +126,10 @@ class Grid:
                         for variant in self.variants:
                             yield Cell(variant, label, split, fraction, repeat)
 
+    def defaults(self) -> dict[str, Any]:
+        """Every option of the recipe at its default, but those that the bench sets."""
+        return {key: value for key, value in _plain(self.module.Config()).items() if key not in OWN}
+
     def words(self) -> dict[str, Any]:
         """The options for `bench.json`: those that all cells share, and what differs in each variant."""
         shared = _plain(build(self.module.Config, self.common))

@@ -103,11 +103,12 @@ def begin(grid: Grid, out: Path) -> None:
     words = grid.words()
     if (out / "bench.json").exists():
         earlier = table.read_json(out / "bench.json")
-        was = [earlier.get("recipe"), earlier.get("options"), earlier.get("division")]
+        options = {**grid.defaults(), **earlier.get("options", {})}  # noref may have learnt an option since
+        was = [earlier.get("recipe"), options, earlier.get("division")]
         if was != [grid.recipe, words["options"], _division(grid)]:
             raise OptionError(f"{out}: holds a bench of {_difference(was, grid, words)}; choose another --out")
-        for name, options in words["variants"].items():
-            if earlier["variants"].get(name, options) != options:
+        for name, differing in words["variants"].items():
+            if earlier["variants"].get(name, differing) != differing:
                 raise OptionError(f"{out}: its variant {name!r} has other options; choose another --out")
     (out / "claims").mkdir(parents=True, exist_ok=True)
     conclude(grid, out, None)
