@@ -211,7 +211,7 @@ def test_a_bench_of_an_older_noref_goes_on_though_recipes_have_more_options_now(
     content = json.loads((out / "bench.json").read_text())
     del content["options"]["average"], content["options"]["beta"]
     (out / "bench.json").write_text(json.dumps(content))
-    with pytest.raises(OptionError, match="holds a bench of beta 1.0, not 2.0"):
+    with pytest.raises(OptionError, match=r"holds a bench of beta 1\.0, not 2\.0"):
         go(first, out, tiny, "--beta", "2")
     assert len(go(first, out, tiny).done) == 2
 
