@@ -1,29 +1,89 @@
-"""What one does with data sets: look at them."""
+"""What one does with data sets: look at them, resize them once."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
 
-from noref.cli.group import Commands, cli
+from noref.cli.group import FAILED, Commands, cli
 
 
 @cli.group(cls=Commands)
 def data() -> None:
-    """Look at data sets."""
+    """Look at data sets, resize them once."""
 
 
 @data.command()
 @click.argument("name")
 @click.argument("path", type=click.Path(path_type=Path))
-def check(name: str, path: Path) -> int:
+@click.option("--all", "whole", is_flag=True, help="Write long lists to their end.")
+def check(name: str, path: Path, whole: bool) -> int:
     """Compare the data set NAME at PATH with what was published: counts, missing and broken files, twins, direction.
+
+    \b
+    noref data check tid2013 TID2013
+    noref data check csv scores.csv --all
+    noref data check live-original LIVE     with the scores before their realignment
 
     Exit status 1 when something is wrong.
     """
     from noref.data.check import check as examine
 
-    report = examine(name, path)
-    click.echo(report.render())
+    with _bar() as progress:
+        report = examine(name, path, progress=progress)
+    click.echo(report.render(limit=None if whole else 20))
     return report.exit_status
+
+
+@data.command()
+@click.argument("name")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--out", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="A folder of its own.")
+@click.option("--side", type=int, metavar="PIXELS", help="Shorter side. Default: as in CSIQA's Table 6.")
+@click.option("--jpeg", type=int, metavar="QUALITY", help="Write JPEG, 95 to 100. Default: PNG, which loses nothing.")
+@click.option("--threads", type=int, help="Default: one for each core.")
+def prepare(name: str, path: Path, out: Path, side: int | None, jpeg: int | None, threads: int | None) -> int:
+    """Resize the data set NAME at PATH once, aspect kept, into FOLDER, which the same NAME takes afterwards.
+
+    \b
+    noref data prepare spaq SPAQ --out SPAQ-384
+    noref data prepare csv scores.csv --out small --side 384 --jpeg 97
+
+    Repeat the same call after an interruption: what is finished stays. Exit status 1 when an image cannot be read.
+    """
+    from noref.data.prepare import prepare as resize
+    from noref.images import printable
+
+    with _bar() as progress:
+        done = resize(name, path, out, side=side, jpeg=jpeg, threads=threads, progress=progress)
+    for _, reason in done.failed:
+        click.echo(reason, err=True)
+    lacking = f", {done.missing} missing from the data set" if done.missing else ""
+    click.echo(
+        f"shorter side {done.side}: {done.written} images written, {done.kept} kept, {len(done.failed)} failed{lacking}"
+    )
+    click.echo(f"Next: noref data check {name} {printable(str(done.path))}")
+    return FAILED if done.failed else 0
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on a terminal's stderr, begun when the first image is done; None where there is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from noref.scoring.screen import progress
+
+    with ExitStack() as stack:
+        bars: list[Callable[[], None]] = []
+
+        def advance(done: int, count: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(progress(count, sys.stderr, rows_to_terminal=False)))
+            bars[0]()
+
+        yield advance

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from noref.data.records import Record, Scale
-from noref.data.reference_sets import META
+from noref.data.reference_sets import meta
 from noref.data.tables import (
     Files,
     either,
@@ -24,18 +24,18 @@ from noref.data.tables import (
 from noref.errors import DataError
 
 LIVEC_TRAINING = tuple(f"t{i}.bmp" for i in range(1, 8))  # the first rows of the release's tables
-LIVEC_TABLES = ("Data/AllImages_release.mat", META.format("LIVEChallenge"))
+LIVEC_TABLES = ("Data/AllImages_release.mat", *meta("LIVEChallenge"))
 KONIQ10K_TABLES = (
     "koniq10k_distributions_sets.csv",
     "koniq10k_scores_and_distributions.csv",
-    META.format("KonIQ10k"),
+    *meta("KonIQ10k"),
 )
-LIVEFB_TABLES = ("labels_image.csv", "database/labels_image.csv", META.format("FLIVE"))
+LIVEFB_TABLES = ("labels_image.csv", "database/labels_image.csv", *meta("FLIVE"))
 LIVEFB_TRAINING = ("labels=640_padded.csv", "labels<=640_padded.csv")  # some systems cannot write the release's `<`
 LIVEFB_TEST = ("labels640.csv", "labels>640.csv")
 LIVEFB_META_PARTS = {"0": "training", "1": "validation", "2": "test"}
 SPAQ_SCORES = "Annotations/MOS and Image attribute scores"
-SPAQ_TABLES = (f"{SPAQ_SCORES}.xlsx", f"{SPAQ_SCORES}.csv", META.format("SPAQ"))
+SPAQ_TABLES = (f"{SPAQ_SCORES}.xlsx", f"{SPAQ_SCORES}.csv", *meta("SPAQ"))
 AGIQA3K_TABLES = ("data.csv",)
 BID_TABLES = ("DatabaseGrades.xlsx", "DatabaseGrades.csv")
 BID_COLUMNS = ("Image Number", "Average Subjective Grade")

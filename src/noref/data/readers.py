@@ -46,7 +46,7 @@ def csv(
         DataError: names file and line: a missing column, an unknown image, a score that is no number or outside of
             the range, an image that is there twice, a split of another name; or all scores are the same.
     """
-    file = _the_csv(place(path))
+    file = the_csv(place(path))
     table = list(read_csv(file, ["path", "score"]))
     scores = [number(row["score"], file, line) for line, row in table]
     written = _written_scale(file) if low is None and high is None else None
@@ -64,8 +64,12 @@ def csv(
     return kept(rows, file, found, every=every)
 
 
-def _the_csv(path: Path) -> Path:
-    """The CSV file itself, or the only one in a folder."""
+def the_csv(path: Path) -> Path:
+    """The CSV file itself, or the only one in a folder.
+
+    Raises:
+        DataError: there is none, or more than one.
+    """
     if not path.is_dir():
         return path
     found = sorted(path.glob("*.csv"))

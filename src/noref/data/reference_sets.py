@@ -12,15 +12,22 @@ from noref.data.records import Record, Scale
 from noref.data.tables import Files, either, kept, number, place, read_cells, read_csv, read_excel, read_matlab
 from noref.errors import DataError
 
+META = "meta_info/meta_info_{}Dataset.csv"
+
+
+def meta(name: str) -> tuple[str, str]:
+    """Where IQA-PyTorch's own table of a data set lies: in the data set's folder, or in one beside it."""
+    return META.format(name), f"../{META.format(name)}"
+
+
 LIVE_COUNTS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
 CSIQ_KINDS = {"noise": "AWGN", "blur": "BLUR", "jpeg": "JPEG", "jpeg 2000": "jpeg2000"}  # workbook -> file name
-META = "../meta_info/meta_info_{}Dataset.csv"  # IQA-PyTorch's own table, in a folder beside that of the data set
 LIVE_TABLES = ("dmos_realigned.mat", "LIVE.txt")
 LIVE_COLUMNS = {".txt": ("dis_img_path", "score", "ref_img_path"), ".csv": ("dist_name", "mos", "ref_name")}
-LIVE_ORIGINAL_TABLES = ("dmos.mat", META.format("LIVEIQA"))
-CSIQ_TABLES = ("csiq_label.txt", "csiq.DMOS.xlsx", "CSIQ.txt", META.format("CSIQ"))
-TID2013_TABLES = ("mos_with_names.txt", META.format("TID2013"))
-KADID10K_TABLES = ("dmos.csv", "kadid10k_label.txt", META.format("KADID10k"))
+LIVE_ORIGINAL_TABLES = ("dmos.mat", *meta("LIVEIQA"))
+CSIQ_TABLES = ("csiq_label.txt", "csiq.DMOS.xlsx", "CSIQ.txt", *meta("CSIQ"))
+TID2013_TABLES = ("mos_with_names.txt", *meta("TID2013"))
+KADID10K_TABLES = ("dmos.csv", "kadid10k_label.txt", *meta("KADID10k"))
 
 
 def live(folder: Path, *, realigned: bool = True, every: bool = False) -> list[Record]:

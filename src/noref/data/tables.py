@@ -279,9 +279,15 @@ class Files:
         return wanted.with_name(other)
 
     def first(self, name: str, folders: Sequence[str]) -> Path:
-        """The file in the first of these folders that has it; where it should be in the first of all."""
-        paths = [self.path(f"{folder}/{name}") for folder in folders]
-        return next((path for path in paths if path.is_file()), paths[0])
+        """The file in the first of these folders that has it; else where it should be in the first that is there."""
+        likely: Path | None = None
+        for folder in folders:
+            path = self.path(f"{folder}/{name}")
+            if path.is_file():
+                return path
+            if likely is None and self._listed[path.parent][0]:
+                likely = path
+        return likely or self.folder / folders[0] / name
 
 
 def _list(folder: Path) -> tuple[set[str], dict[str, str | None]]:

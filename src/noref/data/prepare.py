@@ -1,0 +1,263 @@
+"""Resize a data set once, into a folder that the same reader takes afterwards.
+
+    out/...            every table and every image under its own name and at its own place
+    out/prepared.jsonl line 1: the settings; then a line for each image that is finished
+
+An image keeps its file name, so tables, splits and checksums are those of the original, and a split file fits both.
+What is in the file is PNG, or JPEG, whatever its suffix says: decoders go by the content.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from PIL import Image
+
+from noref import images
+from noref.card import Preprocessing
+from noref.data import photo_sets, reference_sets
+from noref.data.readers import READERS, SCALE_SUFFIX, the_csv
+from noref.data.tables import place
+from noref.errors import DataError, ImageError, OptionError, unknown
+
+FORMAT = 1
+JOURNAL = "prepared.jsonl"
+TABLE_6 = {  # shorter side in pixels; CSIQA's Table 6, column "Resize"; None: left as it is
+    "live": 384,
+    "live-original": 384,
+    "csiq": 512,
+    "tid2013": 384,
+    "kadid10k": 384,
+    "livec": None,
+    "koniq10k": 384,
+    "livefb": 512,
+    "spaq": 384,
+}
+TABLES = {
+    "live": (*reference_sets.LIVE_TABLES, "refnames_all.mat"),
+    "live-original": (*reference_sets.LIVE_ORIGINAL_TABLES, "refnames_all.mat"),
+    "csiq": reference_sets.CSIQ_TABLES,
+    "tid2013": reference_sets.TID2013_TABLES,
+    "kadid10k": reference_sets.KADID10K_TABLES,
+    "livec": (*photo_sets.LIVEC_TABLES, "Data/AllMOS_release.mat"),
+    "koniq10k": photo_sets.KONIQ10K_TABLES,
+    "livefb": tuple(
+        f"{folder}{name}"
+        for folder in ("", "database/")
+        for name in ("labels_image.csv", *photo_sets.LIVEFB_TRAINING, *photo_sets.LIVEFB_TEST)
+    )
+    + photo_sets.LIVEFB_TABLES[-2:],
+    "spaq": photo_sets.SPAQ_TABLES,
+    "agiqa3k": photo_sets.AGIQA3K_TABLES,
+    "bid": photo_sets.BID_TABLES,
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` did.
+
+    Attributes:
+        path: what the reader takes: the folder, or the CSV file in it.
+        side: length of the images' shorter side.
+        written: how many images were resized now.
+        kept: how many were finished already.
+        missing: how many images of the table were not on the disk.
+        failed: the images that could not be read or written, with the reason.
+    """
+
+    path: Path
+    side: int
+    written: int
+    kept: int
+    missing: int
+    failed: tuple[tuple[Path, str], ...]
+
+
+def prepare(
+    name: str,
+    path: Path,
+    out: Path,
+    *,
+    side: int | None = None,
+    jpeg: int | None = None,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prepared:
+    """Write a data set whose images have a shorter side of `side` pixels, aspect kept, larger and smaller ones alike.
+
+    Every file appears whole or not at all, so a call that was interrupted is simply repeated: finished images stay,
+    unless their source has another size or date. An image that has the right size is copied byte for byte.
+
+    Args:
+        name: a key of `READERS`.
+        path: folder or CSV file, as the reader takes it.
+        out: the folder, made where it is missing.
+        side: pixels; None: what CSIQA's Table 6 has for this set.
+        jpeg: quality of the files, 95 to 100, colours not subsampled; None: PNG, which loses nothing.
+        threads: how many images at a time; None: one for each core.
+        progress: called with (images done, images in all) after each image.
+
+    Raises:
+        OptionError: an unknown set, a set that Table 6 does not have or leaves as it is and no `side`, an `out` that
+            holds something else or other settings, or a number out of its range.
+        DataError: what the reader finds wrong; or an image that lies outside of the data set's folder.
+
+    Source:
+        Table 6 of CSIQA: "512 x 384" for sets of other sizes and shapes, which we read as the shorter side.
+    Differs:
+        The paper's squeezed aspect (512 x 384 for every shape) is not reproduced. Pillow's bicubic filter; the paper
+        names none. JPEG files are decoded at 1/2 to 1/8 where that leaves three times the size needed.
+    """
+    if name not in READERS:
+        raise unknown("data set", name, READERS)
+    source = place(path)
+    table = the_csv(source) if name == "csv" else None
+    root, out = (table.parent if table else source), Path(out)
+    side = _side(name, side)
+    if jpeg is not None and not 95 <= jpeg <= 100:
+        raise OptionError(f"JPEG quality must be 95 to 100, got {jpeg}: less would be seen in the scores")
+    records = READERS[name](source, every=True)
+    outside = next((record.path for record in records if not _below(root, record.path)), None)
+    if outside is not None:
+        raise DataError(f"{outside}: not below {root}, so its copy would have no place")
+    finished = _begin(root, out, {"format": FORMAT, "name": name, "side": side, "jpeg": jpeg, "filter": "bicubic"})
+    _copy_tables(name, root, out, table)
+    here = [record.path for record in records if record.path.is_file()]
+    work = partial(_finish, root=root, out=out, side=side, jpeg=jpeg, finished=finished, lock=Lock())
+    results: list[bool | str] = []
+    pool = ThreadPoolExecutor(threads or os.cpu_count() or 1)
+    try:
+        for result in pool.map(work, here):
+            results.append(result)
+            if progress is not None:
+                progress(len(results), len(here))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return Prepared(
+        path=out / table.name if table else out,
+        side=side,
+        written=results.count(True),
+        kept=results.count(False),
+        missing=len(records) - len(here),
+        failed=tuple((path, why) for path, why in zip(here, results, strict=True) if isinstance(why, str)),
+    )
+
+
+def _side(name: str, side: int | None) -> int:
+    if side is None and TABLE_6.get(name) is None:
+        why = "leaves its images as they are" if name in TABLE_6 else "does not have it"
+        raise OptionError(f"{name}: Table 6 of CSIQA {why}; --side PIXELS resizes all the same")
+    chosen = TABLE_6[name] if side is None else side
+    if chosen is None or not 32 <= chosen <= 8192:
+        raise OptionError(f"the shorter side must be 32 to 8192 pixels, got {chosen}")
+    return chosen
+
+
+def _begin(root: Path, out: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Make the folder with its journal, or read the journal: image -> what is known of its source and copy."""
+    whole, goal = root.resolve(), out.resolve()
+    if goal == whole or goal in whole.parents:
+        raise OptionError(f"{out}: the data set lies in it; resized images need a folder of their own")
+    journal = out / JOURNAL
+    if not journal.exists():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise OptionError(f"{out}: not an empty folder, and no {JOURNAL} in it")
+        out.mkdir(parents=True, exist_ok=True)
+        _write(journal, (json.dumps(settings) + "\n").encode())
+        return {}
+    text = journal.read_text(encoding="utf-8", errors="replace")
+    first, *rest = text.splitlines() or [""]
+    before = _entry(first) or {}
+    changed = [f"{key} {before.get(key)}, not {now}" for key, now in settings.items() if before.get(key) != now]
+    if changed:
+        raise OptionError(f"{journal}: made with {', '.join(changed)}; other images need another folder")
+    if not text.endswith("\n"):  # the last line was cut off: whatever follows begins a new one
+        with journal.open("a", encoding="utf-8") as file:
+            file.write("\n")
+    entries = (_entry(line) for line in rest)
+    return {entry["path"]: entry for entry in entries if entry is not None and isinstance(entry.get("path"), str)}
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """A line of the journal; None for one that an interruption has cut off."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def _below(root: Path, path: Path) -> bool:
+    return path.is_relative_to(root) and ".." not in path.relative_to(root).parts
+
+
+def _copy_tables(name: str, root: Path, out: Path, table: Path | None) -> None:
+    """The tables, as they are; those beside the folder come beside the new one's images."""
+    names = [table.name, table.stem + SCALE_SUFFIX] if table else TABLES[name]
+    for relative in names:
+        if (root / relative).is_file():
+            goal = out / relative.removeprefix("../")
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            _write(goal, (root / relative).read_bytes())
+
+
+def _finish(
+    path: Path,
+    *,
+    root: Path,
+    out: Path,
+    side: int,
+    jpeg: int | None,
+    finished: dict[str, dict[str, Any]],
+    lock: Lock,
+) -> bool | str:
+    """Resize one image: whether that was still to be done, or the reason why it failed."""
+    relative, state = path.relative_to(root), path.stat()
+    goal, known = out / relative, {"path": relative.as_posix(), "size": state.st_size, "mtime_ns": state.st_mtime_ns}
+    before = finished.get(relative.as_posix(), {})
+    if known.items() <= before.items() and goal.is_file() and goal.stat().st_size == before.get("bytes"):
+        return False
+    try:
+        content = _resized(path, side, jpeg)
+    except ImageError as error:
+        return str(error)
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    _write(goal, content)
+    with lock, (out / JOURNAL).open("a", encoding="utf-8") as journal:
+        journal.write(json.dumps({**known, "bytes": len(content)}) + "\n")
+    return True
+
+
+def _resized(path: Path, side: int, jpeg: int | None) -> bytes:
+    """The bytes of the copy."""
+    sizing = Preprocessing(max_pixels=1, min_side=side, crop=side)  # first to nothing, then to `side` exactly
+    pixels = images.read(path, preprocessing=sizing)
+    with Image.open(path) as original:
+        if sorted(original.size) == sorted(pixels.shape[:2]):
+            return path.read_bytes()
+    content = io.BytesIO()
+    if jpeg is None:
+        Image.fromarray(pixels).save(content, "PNG")
+    else:
+        Image.fromarray(pixels).save(content, "JPEG", quality=jpeg, subsampling=0)
+    return content.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file in one step."""
+    partial_file = path.with_name(f".{path.name}.part")
+    try:
+        partial_file.write_bytes(content)
+        os.replace(partial_file, path)
+    finally:
+        partial_file.unlink(missing_ok=True)
