@@ -204,6 +204,7 @@ def as_teacher(config: Config, run: Run) -> Config:
         "split": str(run.file("split.json")),
         "head": "panel" if config.head == "tokens" else config.head,
         "epochs": config.teacher_epochs or config.epochs,
+        "together": 1,
     }
     if config.teacher_backbone:
         other = {"backbone": config.teacher_backbone, "weights": config.teacher_weights, "width": None}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -34,6 +34,7 @@ from noref.models.vit import Vit
 from noref.objectives.distill import distilled_loss
 from noref.objectives.lml import InterNegatives, local_manifold_loss
 from noref.recipes import deiqt
+from noref.recipes.contrast import QualityContext, Scored, noisy
 from noref.recipes.course import CHECKPOINT, keeper, prepare, resumed, watched
 from noref.recipes.judge import finish
 from noref.recipes.run import DataSet, Run
@@ -45,11 +46,11 @@ from noref.train.state import State, follow
 
 @dataclass(frozen=True)
 class Config(deiqt.Config):
-    """Every option of a run: LML-IQA's own, then DEIQT's. `contrast` and what belongs to it is CSIQA's, and refused.
+    """Every option of a run: LML-IQA's own, then DEIQT's, then those of CSIQA, whose contrast may come on top.
 
     Args:
         alpha: share of the local manifold contrast in the loss, 0 to 1 (a of eq. 7); 0: the baseline.
-        temperature: of the contrast, t; smaller is sharper.
+        temperature: of the contrast, t, and of CSIQA's where it comes on top; smaller is sharper.
         positive: what crops are drawn to: their image's salient region, or one more random crop.
         window: M, side of the salient region in cells of a 14 x 14 grid over the image.
         blocks: K, last blocks of a transformer whose attention is averaged.
@@ -111,14 +112,18 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
     """
     check(config)
     split, rule = prepare(config, data, run)
-    learning = [data.records[index] for index in split.train]
+    learning = noisy([data.records[index] for index in split.train], config.label_noise, seed=config.seed)
+    context = deiqt.context_of(config, learning[0].scale, fabric)
     crops, loaders = batches(config, learning, rule, fabric)
+    loaders = deiqt.taught(config, loaders, learning, data, split, run, fabric)
     eye = None
     if isinstance(crops, SalientCrops):
         eye = Eye(crops, blocks=config.blocks, crop=config.crop, workers=config.workers, fabric=fabric)
     state = new_state(config, data, split, run, fabric)
     if eye is not None and WINDOWS in state.extras:
         eye.remember(state.extras[WINDOWS])
+    if context is not None:
+        context.follow(state)
     keep = keeper(run, fabric, network=student)
 
     def before_epoch(state: State) -> None:
@@ -134,7 +139,7 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
 
     with run.curves(state.step) as report:
         fit(
-            lml_step(config, learning[0].scale),
+            lml_step(config, learning[0].scale, context),
             watched(loaders, config, data, split, rule, fabric, network=student),
             state,
             fabric,
@@ -163,34 +168,44 @@ def check(config: Config) -> None:
         raise OptionError(f"window must be 1 to {GRID} cells, got {config.window}")
     if config.average:
         raise OptionError("average: LML-IQA's averaged network is its teacher, which is not the model")
-    if config.contrast != "none" or config.mask is not None or config.distillation or config.label_weight != 1:
-        raise OptionError("contrast, mask, distill and label_weight belong to CSIQA: use the recipe csiqa or deiqt")
+    if config.label_weight != 1:
+        raise OptionError("label_weight: the local manifold contrast has no labels to leave out; use csiqa or deiqt")
     if config.alpha > 0 and config.together != config.crops:
         raise OptionError(f"together {config.together} must be crops {config.crops}: an image's crops are contrasted")
 
 
-def lml_step(config: Config, scale: Scale) -> Step:
-    """Eq. 7: (1 - a) times the distance of scores, in units of the data set's scale, plus a times the contrast."""
+def lml_step(config: Config, scale: Scale, context: QualityContext | None = None) -> Step:
+    """Eq. 7: (1 - a) times the distance of scores, in units of the data set's scale, plus a times the contrast.
+
+    A context adds CSIQA's terms on the random crops; its contrast is then `global` in the log.
+    """
     span = scale.high - scale.low
 
-    def step(network: Any, batch: Batch) -> dict[str, Tensor]:
+    def step(network: Any, batch: Batch | Scored) -> dict[str, Tensor]:
         images, count = len(batch.crops), batch.crops.shape[1] - (config.alpha > 0)
         random, last = batch.crops[:, :count].flatten(0, 1), batch.crops[:, count:].flatten(0, 1)
-        scores, features = network.with_features(torch.cat([random, last]))
+        asked = None if context is None else context.layers
+        scores, features = network.with_features(torch.cat([random, last]), layers=asked)
         predicted, wanted = scores[: len(random)], batch.quality.repeat_interleave(count)
         score = distilled_loss(predicted * span, wanted * span, distance=config.loss, beta=config.beta)
-        if config.alpha == 0:
-            return {"loss": score}
-        contrast = local_manifold_loss(
-            features.pooled[: len(random)].unflatten(0, (images, count)),
-            features.pooled[len(random) :],
-            temperature=config.temperature,
-            inter_negatives=config.inter_negatives,
-            intra_negatives=config.intra_negatives,
-            positive_in_denominator=config.positive_in_denominator,
-        )
-        total = (1 - config.alpha) * score + config.alpha * contrast
-        return {"loss": total, "score": score.detach(), "contrast": contrast.detach()}
+        values = {"loss": score}
+        if config.alpha > 0:
+            contrast = local_manifold_loss(
+                features.pooled[: len(random)].unflatten(0, (images, count)),
+                features.pooled[len(random) :],
+                temperature=config.temperature,
+                inter_negatives=config.inter_negatives,
+                intra_negatives=config.intra_negatives,
+                positive_in_denominator=config.positive_in_denominator,
+            )
+            total = (1 - config.alpha) * score + config.alpha * contrast
+            values = {"loss": total, "score": score.detach(), "contrast": contrast.detach()}
+        if context is None:
+            return values
+        layers = [layer[: len(random)] for layer in features.layers]
+        teacher = batch.teacher[:, :count] if isinstance(batch, Scored) else None
+        more = context.add(values["loss"], predicted, layers, batch.quality, batch.indices, teacher)
+        return {**values, **{"global" if name == "contrast" else name: value for name, value in more.items()}}
 
     return step
 
@@ -256,7 +271,7 @@ def first_teacher(config: Config, data: DataSet, split: Split, run: Run, fabric:
         return None
     if config.first_teacher == "auto" and not config.teacher and _looks_by_itself(config):
         return None
-    plain = replace(deiqt.as_teacher(config, run), together=1)
+    plain = deiqt.as_teacher(config, run)
     found: Callable[[Run], Any] = lambda own: deiqt.train(plain, data, own, fabric)  # noqa: E731
     return find_teacher(config, plain, data, split, run, fabric, train=found).network
 
