@@ -193,7 +193,7 @@ def test_pillows_warnings_stay_off_the_terminal(noref, monkeypatch):
         (["score", "a.png", "--max-megapixels", "-1"], "max_megapixels must be above 0"),
         (["score", "a.png", "--max-megapixels", "inf"], "max_megapixels must be above 0"),
         (["score"], "PATH..."),
-        (["scoer", "a.png"], "did you mean score?"),
+        (["scoer", "a.png"], "did you mean score or convert?"),
         (["score", "a.png", "--output", "no/such/folder/rows.csv"], "cannot be written: No such file"),
         (["score", "a.png", "--output", "."], "cannot be written: Is a directory"),
         (["score", "a.png", "--output", "./a.png"], "one of the images to score"),

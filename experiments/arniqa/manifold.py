@@ -133,6 +133,7 @@ def main() -> None:
     parser.add_argument("--encoder", action="append", required=True, metavar="NAME=WHICH")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
     with options.held_out.open(newline="", encoding="utf-8") as file:
         photos = [options.photos / row["path"] for row in csv.DictReader(file)]
@@ -140,10 +141,11 @@ def main() -> None:
     views, results = {}, {}
     for text in options.encoder:
         name, _, which = text.partition("=")
-        views[name] = features(find(which), crops)
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
+            views[name] = features(find(which), crops)
         results[name] = figures(views[name], facts)
         print(name, {key: value for key, value in results[name].items() if key != "by type"}, flush=True)
-    words = {**machine(), "photos": len(photos), "levels": "3 to 5", "encoders": results}
+    words = {**machine(), "photos": len(photos), "levels": "3 to 5", "precision": options.precision, "encoders": results}
     options.json.write_text(json.dumps(words, indent=2) + "\n", encoding="utf-8")
     if options.picture:
         draw(views, facts, results, options.picture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -136,7 +137,9 @@ def save(rater: Rater, path: Path, card: Card) -> Card:
 
 def is_rater(path: Path) -> bool:
     """Whether a model file says that it is one of these; what it says is checked by `load`."""
-    return f'"kind": "{KIND}"' in files.read_words(path).get("network", "")
+    with suppress(ModelError):
+        return f'"kind": "{KIND}"' in files.read_words(path).get("network", "")
+    return False
 
 
 def load(path: Path) -> tuple[Rater, Card]:

@@ -101,6 +101,10 @@ def read_encoder(path: Path) -> Encoder:
     Raises:
         ModelError: not such a file; the first wrong tensor is named.
     """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise ModelError(f"{path}: a TorchScript archive, which is a program, and no state dictionary")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
