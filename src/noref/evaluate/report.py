@@ -286,6 +286,7 @@ def _sets(named: tuple[tuple[str, str], Comparison]) -> tuple[str, str]:
     return named[1].first.training_set, named[1].first.test_set
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),

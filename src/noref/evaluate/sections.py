@@ -34,6 +34,7 @@ class PublishedRow:
         at: place of SRCC on the common axis; None where there is none.
         low_at: place of `low`.
         high_at: place of `high`.
+        median: of our SRCC over splits; None where there is one split, and for theirs.
     """
 
     name: str
@@ -46,6 +47,7 @@ class PublishedRow:
     at: float | None = None
     low_at: float | None = None
     high_at: float | None = None
+    median: float | None = None
 
     @property
     def ours(self) -> bool:
@@ -190,7 +192,8 @@ def _our_row(group: Group, several: bool) -> PublishedRow:
     if group.model.selection == "test":
         name += " (epoch chosen on the test part)"
     kind = "single" if len(group.cells) == 1 else "mean"
-    return PublishedRow(name, "", kind, srcc.mean, plcc.mean, srcc.low, srcc.high)
+    median = srcc.median if len(group.cells) > 1 else None
+    return PublishedRow(name, "", kind, srcc.mean, plcc.mean, srcc.low, srcc.high, median=median)
 
 
 def _merged(rows: Sequence[Beside]) -> list[PublishedRow]:

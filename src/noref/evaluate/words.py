@@ -87,14 +87,14 @@ def range_of(scale: Scale) -> str:
 
 def conversion(name: str, scale: Scale) -> str:
     """How raw scores of a set become quality, and what that means for the figures."""
-    low, high = f"{scale.low:g}", f"{scale.high:g}"
-    away = f"- {low}" if scale.low >= 0 else f"+ {-scale.low:g}"
-    if scale.higher_is_better:
-        return f"{set_name(name)}: {range_of(scale)}; quality is (score {away}) / {scale.high - scale.low:g}."
-    return (
-        f"{set_name(name)}: {range_of(scale)}; quality is ({high} - score) / {scale.high - scale.low:g}, "
-        "so a positive correlation is a right one."
-    )
+    width = f"{scale.high - scale.low:g}"
+    if not scale.higher_is_better:
+        formula = f"({scale.high:g} - score) / {width}, so a positive correlation is a right one"
+    elif scale.low:
+        formula = f"(score {'-' if scale.low > 0 else '+'} {abs(scale.low):g}) / {width}"
+    else:
+        formula = f"score / {width}"
+    return f"{set_name(name)}: {range_of(scale)}; quality is {formula}."
 
 
 def number(value: float, digits: int = 3, sign: bool = False) -> str:
@@ -104,7 +104,8 @@ def number(value: float, digits: int = 3, sign: bool = False) -> str:
         >>> number(-0.0123)
         '\N{MINUS SIGN}0.012'
     """
-    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    rounded = round(float(value), digits) + 0.0  # no minus before a zero
+    return f"{rounded:{'+' if sign else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def chance(p: float) -> str:
@@ -178,13 +179,11 @@ def differs(group: Group, results: Results, rows: Sequence[Beside]) -> list[str]
 
 def _of_statistics(group: Group, rows: Sequence[Beside]) -> list[str]:
     kinds = {row.statistic for row in rows}
-    count, found = len(group.cells), list[str]()
-    figure = "one figure" if count == 1 else f"a mean over {count} splits"
-    found.append(f"Ours is {figure}, PLCC without a curve, as the papers' codes compute it.")
+    name, count = model_name(group.model), len(group.cells)
+    figure = "the figure of one split" if count == 1 else f"a mean over {count} splits"
+    found = [f"Our {name} is {figure}, PLCC without a curve, as the papers' codes compute it."]
     if "median" in kinds and count > 1:
-        srcc, plcc = group.figures["srcc"], group.figures.get("plcc")
-        ours = f"SRCC {srcc.median:.3f}" + (f", PLCC {plcc.median:.3f}" if plcc else "")
-        found.append(f"Rows marked median stand beside our median: {ours}.")
+        found.append("Rows marked median stand beside the median of ours, below the word mean.")
     if "single" in kinds:
         found.append("Rows marked single come from one division only.")
     return found
