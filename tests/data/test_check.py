@@ -106,6 +106,87 @@ def test_tables_that_cannot_be_read_and_names_that_are_not_known(tmp_path):
         check("live-c", tmp_path)
 
 
+def test_a_class_that_is_gone_and_images_in_no_row_are_named(whole):
+    for path in whole.parent.glob("*blur*.png"):
+        path.rename(path.with_name(f"x{path.name}"))
+    report = check("csv", whole)
+    assert report.problems == [
+        "incomplete, 9 missing: 9 of 18 images are here",
+        "of the distortion blur not one image is there (9 missing)",
+        "9 rows have no image and 9 images have no row: the table may belong to other images",
+    ]
+    assert "images in no row: 9" in report.render()
+
+
+def test_images_in_another_letter_case_are_listed_and_not_wrong(whole):
+    (whole.parent / "0blur1.png").rename(whole.parent / "0BLUR1.png")
+    report = check("csv", whole)
+    assert report.exit_status == 0
+    assert f"0blur1.png is {whole.parent / '0BLUR1.png'}" in report.render()
+
+
+def test_a_download_that_did_not_finish_is_named_with_what_it_spoils(whole, tmp_path):
+    assert check("csv", whole.parent).exit_status == 0
+    (whole.parent / "rest.zip.part").touch()
+    sound = check("csv", whole.parent)
+    assert sound.exit_status == 0
+    assert "rest.zip.part: a download that did not finish" in sound.render()
+    (whole.parent / "0blur1.png").write_bytes(b"")
+    assert check("csv", whole.parent).problems == ["1 images cannot be read", "a download was cut short"]
+    folder = tmp_path / "TID2013"
+    folder.mkdir()
+    (tmp_path / "TID2013.rar.part").touch()
+    with pytest.raises(DataError, match=r"mos_with_names\.txt: No such file.*TID2013\.rar\.part: a download"):
+        check("tid2013", folder)
+
+
+def test_twins_across_an_official_split_or_two_references_are_said_and_not_wrong(whole):
+    folder = whole.parent
+    shutil.copy(folder / "0blur1.png", folder / "2blur1.png")
+    report = check("csv", whole)
+    assert report.exit_status == 0
+    assert report.cautions == [
+        "the official split has 1 sets of byte-identical images on both sides",
+        "1 sets of byte-identical images join references that random splits keep apart",
+    ]
+    assert "CAUTION: the official split" in report.render()
+
+
+def test_an_official_split_of_another_size_is_said(whole):
+    report = dataclasses.replace(check("csv", whole), name="koniq10k", published=18)
+    assert report.cautions == [
+        "the official split is training 6, validation 6, test 6, "
+        "published are training 7058, validation 1000, test 2015"
+    ]
+
+
+def test_half_of_livefbs_split_is_said(tmp_path, draw):
+    draw("database/a/1.jpg", 1), draw("database/a/2.jpg", 2)
+    (tmp_path / "labels_image.csv").write_text("name,mos\na/1.jpg,10\na/2.jpg,20\n")
+    (tmp_path / "labels640.csv").write_text("name_image\na/1.jpg\n")
+    report = check("livefb", tmp_path)
+    assert report.half_split == tmp_path / "labels640.csv"
+    assert any("half of the official split" in caution for caution in report.cautions)
+    (tmp_path / "labels=640_padded.csv").write_text("name_image,is_valid\na/2.jpg,False\n")
+    whole_split = check("livefb", tmp_path)
+    assert whole_split.half_split is None
+    assert "official split training 1, validation 0, test 1" in whole_split.render()
+
+
+def test_many_images_of_the_same_bytes_fit_into_a_line(whole):
+    content = (whole.parent / "0blur1.png").read_bytes()
+    for path in whole.parent.glob("*.png"):
+        path.write_bytes(content)
+    report = check("csv", whole)
+    assert "    18 images: " in report.render()
+    assert report.render(limit=None).count(" = ") == 17
+
+
+def test_a_path_that_is_not_there_is_a_wrong_call(tmp_path):
+    with pytest.raises(OptionError, match="no such file or folder"):
+        check("livec", tmp_path / "none")
+
+
 def test_shortfall_takes_the_larger_of_published_and_named():
     assert shortfall("livec", 1162) is None
     assert shortfall("livec", 1100, 62) == "1100 of 1162 images, 62 missing"

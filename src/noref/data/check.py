@@ -198,6 +198,8 @@ def check(
                 unreadable.append((record.path, reason))
             if progress is not None:
                 progress(done, len(here))
+    broken = {path for path, _ in unreadable}
+    sound = [record for record in here if record.path not in broken]
     return Report(
         name=name,
         path=path,
@@ -205,7 +207,7 @@ def check(
         published=PUBLISHED.get(name),
         missing=missing,
         unreadable=tuple(unreadable),
-        twins=tuple(tuple(here[index] for index in group) for group in twins(here)),
+        twins=tuple(tuple(sound[index] for index in group) for group in twins(sound)),
         falling=falling_share(here),
         absent=tuple(absent_classes(rows, missing)),
         strangers=() if name in COPIES else tuple(strangers(rows)),
