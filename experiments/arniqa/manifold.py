@@ -145,7 +145,8 @@ def main() -> None:
             views[name] = features(find(which), crops)
         results[name] = figures(views[name], facts)
         print(name, {key: value for key, value in results[name].items() if key != "by type"}, flush=True)
-    words = {**machine(), "photos": len(photos), "levels": "3 to 5", "precision": options.precision, "encoders": results}
+    about = {"photos": len(photos), "levels": "3 to 5", "precision": options.precision}
+    words = {**machine(), **about, "encoders": results}
     options.json.write_text(json.dumps(words, indent=2) + "\n", encoding="utf-8")
     if options.picture:
         draw(views, facts, results, options.picture)
