@@ -105,10 +105,10 @@ class SalientCrops(Crops):
         Raises:
             OptionError: nobody has said yet where the windows are.
         """
-        crops = super().cut(index, rng)
         if self.places is None:
             raise OptionError("salient crops need `places` before the first epoch")
         image, (row, column) = self.image(index), (int(place) for place in self.places[index])
+        crops = self.view(image, rng)
         salient = squashed(image[region(*image.shape[:2], row, column, self.window)], self.size, self.resample)
         return np.concatenate([crops, (salient[:, ::-1] if rng.random() < 0.5 else salient)[None]])
 

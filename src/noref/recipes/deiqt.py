@@ -27,7 +27,9 @@ from noref.data.records import Record
 from noref.data.splits import Split
 from noref.errors import OptionError
 from noref.models.backbones import freeze_stages, layer_depths
+from noref.models.fused import fuse_frozen_norms
 from noref.models.network import Plan, QualityNet, build
+from noref.models.vit import Vit
 from noref.models.weights import origin
 from noref.objectives.distill import distilled_loss
 from noref.recipes.contrast import ContrastOptions, QualityContext, Scored, noisy
@@ -81,6 +83,7 @@ class Config(ContrastOptions):
         clip: largest norm of the gradient; none: no limit.
         layer_decay: each layer of the backbone learns at this share of the rate of the layer behind it.
         frozen: stages of the backbone that do not learn; 1 is the stem.
+        fused: run frozen batch norms as part of their convolutions: the same numbers but for rounding, sooner.
         average: decay a step of averaged weights, which are then the model; 0: none.
         save_every: optimiser steps between checkpoints in the middle of an epoch; 0: none but on Ctrl-C.
         seed: of split, crops, order and the panel's start.
@@ -125,6 +128,7 @@ class Config(ContrastOptions):
     clip: float | None = 5.0
     layer_decay: float = 1.0
     frozen: int = 0
+    fused: bool = False
     average: float = 0.0
     save_every: int = 0
     seed: int = 0
@@ -239,6 +243,8 @@ def new_state(config: Config, fabric: Fabric) -> State:
     fabric.seed_everything(config.seed, verbose=False)
     network = build(plan(config), weights=config.weights)
     freeze_stages(network.backbone, config.frozen)
+    if config.fused:
+        fuse(network, config.crop)
     depths = layer_depths(network.backbone) if config.layer_decay != 1 else {}
     groups = parameter_groups(
         network,
@@ -251,6 +257,18 @@ def new_state(config: Config, fabric: Fabric) -> State:
     wrapped.mark_forward_method("with_features")
     teacher = copy.deepcopy(network).requires_grad_(False) if config.average else None
     return State(wrapped, optimizer, teacher)
+
+
+def fuse(network: QualityNet, crop: int) -> None:
+    """Let a network's frozen batch norms run as part of its convolutions.
+
+    Raises:
+        OptionError: it has none where that could be done.
+    """
+    noise = torch.randn(1, 3, crop, crop, generator=torch.Generator().manual_seed(0))
+    noise = noise.to(next(network.parameters()).device)
+    if isinstance(network.backbone, Vit) or not fuse_frozen_norms(network.backbone.net, noise):
+        raise OptionError(f"fused: {network.plan.backbone} has no batch norms that could run inside a convolution")
 
 
 def judged(state: State) -> QualityNet:

@@ -252,6 +252,8 @@ def new_state(config: Config, data: DataSet, split: Split, run: Run, fabric: Fab
     """Student, first teacher, optimiser; or all of it as the checkpoint has it."""
     kept = run.resumed and run.file(CHECKPOINT).exists()
     trained = None if kept else first_teacher(config, data, split, run, fabric)
+    if trained is not None and config.fused:
+        deiqt.fuse(trained, config.crop)
     state = deiqt.new_state(config, fabric)  # seeds torch's generator, whatever the teacher drew from it
     if config.wants_windows:
         state.teacher = trained or copy.deepcopy(student(state))

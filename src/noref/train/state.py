@@ -63,6 +63,7 @@ class State:
             tensors[name] = gathered.cpu().view(fabric.world_size, -1)
         if fabric.is_global_zero:
             rest = {"epoch": self.epoch, "step": self.step, "done": self.done, "log": self.log, "optimizer": numbers}
+            rest["sums"] = list(self.sums)  # in their order, which is the log's
             files.write(path, {name: value.clone() for name, value in tensors.items()}, {"state": json.dumps(rest)})
         fabric.barrier()
 
@@ -85,7 +86,8 @@ class State:
             self.epoch, self.step, self.log = int(rest["epoch"]), int(rest["step"]), list(rest["log"])
             self.done, self.extras = int(rest.get("done", 0)), _part(tensors, "extras")
             sums = _part(tensors, "sums")
-            self.sums = {name: value[fabric.global_rank, 0].to(fabric.device) for name, value in sums.items()}
+            own = {name: value[fabric.global_rank, 0].to(fabric.device) for name, value in sums.items()}
+            self.sums = {name: own[name] for name in rest.get("sums", ())}
             _random_in({name: value[fabric.global_rank] for name, value in generators.items()}, fabric.device)
         except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
             if isinstance(error, ModelError):
