@@ -27,8 +27,8 @@ from noref.recipes import csiqa, deiqt
 from noref.recipes.contrast import Scored
 
 Row = dict[str, Any]
-VIT = {"backbone": "deit3_small_patch16_224", "weights": "none"}
-MOBILE = {"backbone": "mobilenetv2_100", "weights": "none"}
+VIT: dict[str, Any] = {"backbone": "deit3_small_patch16_224", "weights": "none"}
+MOBILE: dict[str, Any] = {"backbone": "mobilenetv2_100", "weights": "none"}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mobilenetv2_100, plug-in": (MOBILE, {"head": "panel", "mask": None}),
     "ViT-S, plug-in": (VIT, {"head": "panel", "mask": None}),
@@ -81,7 +81,7 @@ def cost(fabric: Fabric, *, crops: int, rounds: int) -> list[Row]:
     return rows
 
 
-def paper(fabric: Fabric, *, crops: int = 16, steps: int = 3) -> list[Row]:
+def paper(fabric: Fabric, *, crops: int, steps: int) -> list[Row]:
     """The ViT-S with everything on, at LIVE In the Wild's batch."""
     run = stepper(csiqa.Config(**VIT), batch_of(crops), fabric)
     seconds = statistics.median([run() for _ in range(steps + 1)][1:])
@@ -115,7 +115,7 @@ def main() -> None:
     fabric.launch()
     rows = {
         "cost": lambda: cost(fabric, crops=given.crops, rounds=given.rounds),
-        "paper": lambda: paper(fabric, crops=given.crops),
+        "paper": lambda: paper(fabric, crops=given.crops, steps=given.rounds),
         "epochs": lambda: epochs(given.runs),
     }
     found = rows[given.what]()
