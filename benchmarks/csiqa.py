@@ -119,7 +119,8 @@ def main() -> None:
         "epochs": lambda: epochs(given.runs),
     }
     found = rows[given.what]()
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
+    call = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    commit = subprocess.run(call, capture_output=True, text=True).stdout.strip()
     hardware = (
         torch.cuda.get_device_name() if fabric.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     )

@@ -212,7 +212,7 @@ def as_teacher(config: Config, run: Run) -> Config:
     }
     if config.teacher_backbone:
         other = {"backbone": config.teacher_backbone, "weights": config.teacher_weights, "width": None}
-        changed |= {**other, "pad_type": "", "mean": None, "std": None}
+        changed |= {**other, "pad_type": "", "mean": None, "std": None, "fused": False}
     return Config(**{**own, **without, **changed})
 
 
