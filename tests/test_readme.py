@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,15 +66,21 @@ def test_scoring_commands_run(words, photos, capsys):
 
 def test_training_commands_run_in_their_order(photos, capsys):
     """In small: the options that make a run quick are added, everything else is as it stands."""
-    small = "--epochs 1 --crop 64 --crops 1 --batch 4 --test 0.4 --validation 0 --weights none --head pooled"
-    quick = [*small.split(), "--backbone", "test_resnet.r160_in1k"]
+    small = "--epochs 1 --crop 64 --crops 1 --batch 4 --weights none --head pooled --backbone test_resnet.r160_in1k"
+    quick = {
+        "train": [*small.split(), "--test", "0.4", "--validation", "0"],
+        "bench": [*small.split(), "--repeats", "2", "--parts", "50/50"],
+    }
     commands = [w for w in NOREF if w[0] not in ("score", "demo") or "--model" in w]
-    assert [w[0] for w in commands] == ["data", "train", "train", "train", "evaluate", "export", "score"]
+    assert [w[0] for w in commands] == [
+        "data", "train", "train", "train", "evaluate", "export", "score", "bench", "bench", "report",
+    ]  # fmt: skip
+    for name in ("livec", "koniq10k"):
+        shutil.copy("scores.csv", f"{name}.csv")
     for words in commands:
-        words = [word.replace("livec=LIVEC", "csv=scores.csv") for word in words]
-        if words[0] == "train" and "--resume" not in words:
-            kept = [w for w in words if w != "--backbone" and w != "mobilenetv2_100"]
-            words = kept + quick
+        words = [re.sub(r"^(livec|koniq10k)=.*", r"csv=\1.csv", word) for word in words]
+        if words[0] in quick and "--resume" not in words:
+            words = [w for w in words if w not in ("--backbone", "mobilenetv2_100")] + quick[words[0]]
         assert run(words) in (0, 3), words
         capsys.readouterr()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from noref.data.readers import describe
 from noref.data.records import names
 from noref.data.splits import Split, checksum, load_split, save_split
 from noref.errors import DataError, OptionError
@@ -207,6 +208,7 @@ def describe_data(data: DataSet, shortfall: str | None) -> dict[str, Any]:
         "root": first[: -len(name) - 1],
         "images": len(data.records),
         "scale": dataclasses.asdict(scale),
+        "note": describe(data.name),
         "shortfall": shortfall,
         "checksum": checksum(data.records),
     }
