@@ -35,7 +35,7 @@ def cell_rows(
     names=None,
 ):
     """Rows of one cell; noise decides how far predictions lie from the human scores."""
-    rng = np.random.default_rng([split, len(variant), round(100 * fraction), len(test_set)])
+    rng = np.random.default_rng([split, *map(ord, variant), round(100 * fraction), len(test_set)])
     names = names or [f"img/{split * (images // 2) + i:03}.png" for i in range(images)]
     rows = []
     for i, name in enumerate(names):

@@ -44,7 +44,11 @@ def lead(results: Results, found: Sequence[Group], baseline: str) -> list[str]:
     for group in own[:2]:
         model, scale = group.model, results.scales[group.model.test_set]
         srcc, rmse = group.figures["srcc"], group.figures["rmse"]
-        ends = "" if srcc.low is None or srcc.high is None else f" (95 % {srcc.low:.3f} to {srcc.high:.3f})"
+        ends = (
+            ""
+            if srcc.low is None or srcc.high is None
+            else f" (95 % {words.number(srcc.low)} to {words.number(srcc.high)})"
+        )
         count = len(group.cells)
         over = "one split" if count == 1 else f"the mean over {count} splits"
         sentences.append(

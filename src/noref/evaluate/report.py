@@ -236,8 +236,17 @@ def as_json(report: Report) -> dict[str, Any]:
             }
             for photos in report.photos
         ],
-        "bench": {key: value for key, value in about.items() if key != "cells"},
+        "bench": _without_places(about),
     }
+
+
+def _without_places(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What the bench says besides, without the folders of the machine that it ran on."""
+    data = {
+        name: {key: value for key, value in part(about, "data", name).items() if key not in ("path", "root")}
+        for name in part(about, "data")
+    }
+    return {**{key: value for key, value in about.items() if key != "cells"}, **({"data": data} if data else {})}
 
 
 def _group_json(group: Group) -> dict[str, Any]:

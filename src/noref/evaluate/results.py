@@ -147,7 +147,7 @@ def read_results(path: Path) -> Results:
     about = _read_about(table.with_name("bench.json"))
     rows = list(_rows(table))
     if not rows:
-        raise DataError(f"{table}: no predictions")
+        raise DataError(f"{table}: no predictions in it; is no run done yet?")
     scales = _scales(table, rows, about)
     return Results(table, tuple(_cells(table, rows, scales)), scales, about)
 

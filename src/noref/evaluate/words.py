@@ -125,10 +125,13 @@ def verdict(found: Difference) -> str:
         >>> verdict(Difference(0.004, -0.01, 0.02, 0.4))
         'better by 0.004 (95 % \N{MINUS SIGN}0.010 to 0.020, p 0.40): not distinguishable'
     """
+    if found.value == found.low == found.high == 0:
+        return "the same"
     way = "better" if found.value >= 0 else "worse"
     ends = f"95 % {number(found.low)} to {number(found.high)}, p {chance(found.p)}"
     end = "" if found.p < SURE else ": not distinguishable"
-    return f"{way} by {abs(found.value):.3f} ({ends}){end}"
+    size = f"{abs(found.value):.3f}" if abs(found.value) >= 0.0005 else "less than 0.001"
+    return f"{way} by {size} ({ends}){end}"
 
 
 def compared(found: Comparison, several_recipes: bool = False) -> tuple[str, str]:
