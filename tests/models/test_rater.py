@@ -138,6 +138,13 @@ def test_files_that_are_not_such_a_model(encoder, tmp_path):
         raters.load(path)
 
 
+def test_a_transformer_has_no_batch_norms():
+    torch.manual_seed(0)
+    network = build_encoder(EncoderPlan("test_vit"), weights="none").eval()
+    assert settle_batch_norm(network, "frozen", random=False) == 0
+    assert Rater(network, crop=160).features(batch(random_image(170, 190))).shape == (1, 5, 2 * network.width)
+
+
 def test_numbers_that_make_no_sense(encoder):
     with pytest.raises(OptionError):
         Rater(encoder, crop=4)

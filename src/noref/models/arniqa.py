@@ -117,10 +117,10 @@ def settle_batch_norm(encoder: Encoder, mode: Literal["auto", "frozen", "trained
     """
     norms = [layer for layer in encoder.modules() if isinstance(layer, _BatchNorm)]
     empty = bool(norms) and not random and all(_says_nothing(norm) for norm in norms)
-    if mode == "trained" or (mode == "auto" and not empty):
+    if not norms or mode == "trained" or (mode == "auto" and not empty):
         return 0
     count = freeze_batch_norm(encoder)
-    fuse_frozen_norms(encoder.backbone.net, torch.zeros(1, 3, 64, 64) + torch.linspace(-1, 1, 64))
+    fuse_frozen_norms(encoder.backbone.net, torch.linspace(-1, 1, 224).expand(1, 3, 224, 224))
     return count
 
 

@@ -81,6 +81,10 @@ def half_scale(images: Tensor) -> Tensor:
 
     Returns:
         (B, 3, H // 2, W // 2) float32, whole levels 0 to 255.
+
+    Example:
+        >>> half_scale(torch.full((1, 3, 5, 6), 7)).unique(), half_scale(torch.zeros(1, 3, 5, 6)).shape
+        (tensor([7.]), torch.Size([1, 3, 2, 3]))
     """
     height, width = images.shape[2], images.shape[3]
     rows = _levels(images.float(), (height, width // 2))
@@ -102,6 +106,10 @@ def five_crops(images: Tensor, size: int, pad: Pad = "reflect") -> Tensor:
 
     Returns:
         (5, B, 3, S, S): top left, top right, bottom left, bottom right, centre.
+
+    Example:
+        >>> five_crops(torch.arange(5.0).expand(1, 3, 5, 5), 2)[:, 0, 0, 0].tolist()
+        [[0.0, 1.0], [3.0, 4.0], [0.0, 1.0], [3.0, 4.0], [1.0, 2.0]]
     """
     starts = [_starts(images.shape[axis], size) for axis in (2, 3)]  # each: first, last, middle
     crops = [_cut(images, starts[0][i], starts[1][j], size, pad) for i, j in ((0, 0), (0, 1), (1, 0), (1, 1), (2, 2))]

@@ -221,7 +221,12 @@ def contrast(config: Config, network: nn.Module, crops: Tensor) -> dict[str, Ten
 
 
 def restarts(config: Config, epoch: float) -> float:
-    """The learning rate: a cosine from `lr` down, begun again and again (Loshchilov and Hutter 2017, eq. 5)."""
+    """The learning rate: a cosine from `lr` down, begun again and again (Loshchilov and Hutter 2017, eq. 5).
+
+    Example:
+        >>> [round(restarts(Config(lr=0.1), epoch), 3) for epoch in (0, 0.5, 1, 2, 3)]
+        [0.1, 0.05, 0.1, 0.05, 0.1]
+    """
     start, length = 0.0, config.restart
     while epoch >= start + length:
         start, length = start + length, length * config.restart_factor

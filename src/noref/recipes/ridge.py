@@ -33,7 +33,7 @@ from noref.data.splits import Split
 from noref.errors import DataError, OptionError
 from noref.evaluate.correlation import srcc
 from noref.models import rater as raters
-from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder
+from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
 from noref.models.rater import Rater
 from noref.models.weights import origin
 from noref.recipes.judge import figures
@@ -68,6 +68,7 @@ def fit_head(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[st
         ModelError: an encoder that cannot be used.
     """
     encoder, source = find_encoder(config)
+    settle_batch_norm(encoder.eval(), "frozen", random=False)  # the encoder stays as it is, and so it is quicker
     split = choose_split(config, data.records, run)
     if not split.validation:
         raise OptionError("the ridge's penalty is chosen on a validation part: give --validation a share")
