@@ -94,6 +94,7 @@ def test_the_bench_says_what_it_is(matrix):
     assert content["cells"] == {"wanted": 8, "done": 8, "failed": []}
     assert content["options"]["backbone"] == "test_resnet"
     assert "seed" not in content["options"]
+    assert content["data"]["first"]["note"].startswith("scores of a CSV file")
     assert content["data"]["first"]["images"] == 20
     assert content["data"]["first"]["scale"] == {"low": 0, "high": 100, "higher_is_better": True}
     assert len(content["splits"]) == 8

@@ -242,6 +242,9 @@ def plain(name: str) -> str:
 
 
 def _plain(config: Any) -> dict[str, Any]:
-    """A config as JSON would hold it."""
+    """A config as JSON would hold it; of a file or folder only the name, for where it lies is nobody's business."""
     values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    for key, value in values.items():
+        if isinstance(value, str) and os.sep in value and Path(value).exists():
+            values[key] = Path(value).name
     return values

@@ -12,6 +12,7 @@ from noref.evaluate.uncertainty import Difference
 
 SETS = {
     "live": "LIVE",
+    "live-original": "LIVE with its original DMOS",
     "csiq": "CSIQ",
     "tid2013": "TID2013",
     "kadid10k": "KADID-10k",
