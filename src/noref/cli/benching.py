@@ -59,7 +59,8 @@ def bench(
     noref bench deiqt --data kadid10k=FOLDER --fractions 20,40,60,100 --backbone resnet50
 
     The same command goes on where a killed one stopped, and never repeats what is done. Started several times at once,
-    also on several machines that share DIR, the processes divide the work. Exit status 1 when a run failed.
+    also on several machines that share DIR, the processes divide the work. The recipe's own options are those that
+    `noref train RECIPE --help` lists. Exit status 1 when a run failed.
     """
     from noref.bench.launch import run_bench
 
