@@ -116,6 +116,7 @@ class Crops(Dataset[Batch]):
         self.preprocessing = dataclasses.replace(preprocessing or Preprocessing(), crop=size)
         self.view = view or _view(size, crops, train, protocol)
         self.seed, self.epoch, self._varies = seed, 0, train
+        self.cycle: int | None = None  # after so many epochs the random crops come again
         self._cache: dict[int, Image] = {}
         self._budget = [cache_bytes]  # what is left of it; a list, for `through` shares it
 
@@ -149,7 +150,7 @@ class Crops(Dataset[Batch]):
 
     def set_epoch(self, epoch: int) -> None:
         """From now on the random crops are those of this epoch; no effect outside of training."""
-        self.epoch = epoch
+        self.epoch = epoch % self.cycle if self.cycle else epoch
 
     def image(self, index: int) -> Image:
         """The decoded image, resized by the preprocessing rule: (H, W, 3) uint8; not to be written to."""

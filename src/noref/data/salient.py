@@ -40,10 +40,8 @@ def region(height: int, width: int, row: int, column: int, size: int) -> tuple[s
         >>> region(28, 42, 0, 6, 8)
         (slice(0, 16, None), slice(18, 42, None))
     """
-    rows, columns = (
-        slice(_edge(first, length), _edge(first + size, length)) for first, length in ((row, height), (column, width))
-    )
-    return rows, columns
+    rows = slice(_edge(row, height), _edge(row + size, height))
+    return rows, slice(_edge(column, width), _edge(column + size, width))
 
 
 def _edge(cell: int, length: int) -> int:
@@ -109,7 +107,9 @@ class SalientCrops(Crops):
             raise OptionError("salient crops need `places` before the first epoch")
         image, (row, column) = self.image(index), (int(place) for place in self.places[index])
         crops = self.view(image, rng)
-        salient = squashed(image[region(*image.shape[:2], row, column, self.window)], self.size, self.resample)
+        salient = squashed(
+            image[region(len(image), image.shape[1], row, column, self.window)], self.size, self.resample
+        )
         return np.concatenate([crops, (salient[:, ::-1] if rng.random() < 0.5 else salient)[None]])
 
     @property

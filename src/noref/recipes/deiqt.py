@@ -12,14 +12,14 @@ https://arxiv.org/abs/2301.00962. Equations, deviations and results: docs/papers
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from noref.card import Card, Preprocessing, Scale
 from noref.data.loading import Batch, Crops, Loader, make_loader
@@ -40,6 +40,8 @@ from noref.recipes.teacher import find_teacher, teach
 from noref.train.loop import Loaders, Pace, Step, fit
 from noref.train.optim import StepDecay, parameter_groups
 from noref.train.state import State, follow
+
+PATHS = ("weights", "split", "teacher", "teachers", "bank")  # a card says their names, not where they lay
 
 
 @dataclass(frozen=True)
@@ -238,8 +240,16 @@ def context_of(config: Config, scale: Scale, fabric: Fabric) -> QualityContext |
     return QualityContext(config, scale, fabric, distance=config.loss, beta=config.beta)
 
 
-def new_state(config: Config, fabric: Fabric) -> State:
-    """The network with its optimiser, at the start; the head random by the seed."""
+def new_state(
+    config: Config, fabric: Fabric, *, trained_as: Callable[[QualityNet], nn.Module] = lambda network: network
+) -> State:
+    """The network with its optimiser, at the start; the head random by the seed.
+
+    Args:
+        config: every option.
+        fabric: device and precision.
+        trained_as: what the network is wrapped into for training.
+    """
     fabric.seed_everything(config.seed, verbose=False)
     network = build(plan(config), weights=config.weights)
     freeze_stages(network.backbone, config.frozen)
@@ -253,7 +263,7 @@ def new_state(config: Config, fabric: Fabric) -> State:
         layer_decay=config.layer_decay,
     )
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2))
-    wrapped, optimizer = fabric.setup(network, optimizer)
+    wrapped, optimizer = fabric.setup(trained_as(network), optimizer)
     wrapped.mark_forward_method("with_features")
     teacher = copy.deepcopy(network).requires_grad_(False) if config.average else None
     return State(wrapped, optimizer, teacher)
@@ -353,7 +363,7 @@ def pace(config: Config) -> Pace:
 
 def describe(config: Config, data: DataSet, split: Split, rule: Preprocessing, *, recipe: str = "deiqt") -> Card:
     """The model's card, before its results are known."""
-    paths = {name: Path(getattr(config, name)).name for name in ("weights", "split", "teacher", "teachers")}
+    paths = {name: Path(getattr(config, name)).name for name in PATHS if hasattr(config, name)}
     options = asdict(config) | paths
     training = {
         "recipe": recipe,

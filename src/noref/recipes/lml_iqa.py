@@ -17,6 +17,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -30,10 +32,12 @@ from noref.data.salient import GRID, SalientCrops
 from noref.data.splits import Split
 from noref.errors import OptionError
 from noref.models.network import QualityNet, build
+from noref.models.trunk import CutNet
 from noref.models.vit import Vit
 from noref.objectives.distill import distilled_loss
 from noref.objectives.lml import InterNegatives, local_manifold_loss
 from noref.recipes import deiqt
+from noref.recipes.bank import Bank
 from noref.recipes.contrast import QualityContext, Scored, noisy
 from noref.recipes.course import CHECKPOINT, keeper, prepare, resumed, watched
 from noref.recipes.judge import finish
@@ -61,6 +65,9 @@ class Config(deiqt.Config):
         positive_in_denominator: InfoNCE as elsewhere; the paper's has negatives only.
         first_teacher: who says at first where an image is salient: the network as it starts, or a trained baseline;
             auto: the network itself if its class token has learnt to look, a baseline otherwise.
+        bank: folder where what the frozen stages make of the random crops is kept, for sweeps: crops then repeat after
+            `bank_sets` epochs; empty: crops are new in every epoch.
+        bank_sets: see `bank`.
         save_saliency: write a sheet of photos with their salient windows before each epoch.
         teacher: a run whose model is the first teacher; empty: see `first_teacher`.
         teachers: folder where trained baselines are kept for other runs of the same split and options; empty: in the
@@ -81,6 +88,8 @@ class Config(deiqt.Config):
     inter_negatives: InterNegatives = "crops"
     positive_in_denominator: bool = False
     first_teacher: Literal["auto", "network", "trained"] = "auto"
+    bank: str = ""
+    bank_sets: int = 1
     save_saliency: bool = False
     loss: Literal["smooth_l1", "l1"] = "l1"
     batch: int = 40
@@ -120,6 +129,11 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
     if isinstance(crops, SalientCrops):
         eye = Eye(crops, blocks=config.blocks, crop=config.crop, workers=config.workers, fabric=fabric)
     state = new_state(config, data, split, run, fabric)
+    if isinstance(state.network.module, CutNet):
+        bank = Bank(
+            Path(config.bank), crops, state.network.module, count=config.crops, sets=config.bank_sets, fabric=fabric
+        )
+        loaders = bank.through(loaders)
     if eye is not None and WINDOWS in state.extras:
         eye.remember(state.extras[WINDOWS])
     if context is not None:
@@ -128,7 +142,8 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
 
     def before_epoch(state: State) -> None:
         if eye is not None:
-            state.extras[WINDOWS] = eye.look(teacher_of(state))
+            if config.teacher_update != "frozen" or WINDOWS not in state.extras:
+                state.extras[WINDOWS] = eye.look(teacher_of(state))
             if config.save_saliency and run.writes:
                 run.file("saliency").mkdir(exist_ok=True)
                 sheet(eye.crops).save(run.file(f"saliency/epoch-{state.epoch + 1:02d}.png"))
@@ -168,6 +183,8 @@ def check(config: Config) -> None:
         raise OptionError(f"window must be 1 to {GRID} cells, got {config.window}")
     if config.average:
         raise OptionError("average: LML-IQA's averaged network is its teacher, which is not the model")
+    if config.bank and (config.frozen < 1 or config.together != config.crops):
+        raise OptionError("bank: what frozen stages see can be kept: --frozen 6 is up to a MobileNetV2's stride 16")
     if config.label_weight != 1:
         raise OptionError("label_weight: the local manifold contrast has no labels to leave out; use csiqa or deiqt")
     if config.alpha > 0 and config.together != config.crops:
@@ -254,7 +271,8 @@ def new_state(config: Config, data: DataSet, split: Split, run: Run, fabric: Fab
     trained = None if kept else first_teacher(config, data, split, run, fabric)
     if trained is not None and config.fused:
         deiqt.fuse(trained, config.crop)
-    state = deiqt.new_state(config, fabric)  # seeds torch's generator, whatever the teacher drew from it
+    cut = partial(CutNet, stages=config.frozen) if config.bank else lambda network: network
+    state = deiqt.new_state(config, fabric, trained_as=cut)  # seeds torch's generator anew
     if config.wants_windows:
         state.teacher = trained or copy.deepcopy(student(state))
         if teacher_of(state).plan != student(state).plan and config.teacher_update != "frozen":
@@ -292,6 +310,7 @@ def move_teacher(config: Config, state: State, moment: Literal["step", "epoch"])
 def student(state: State) -> QualityNet:
     """The network that learns, and is the result. Bare, on its device."""
     network = state.network.module
+    network = network.whole if isinstance(network, CutNet) else network
     if not isinstance(network, QualityNet):
         raise TypeError(f"an LML-IQA run holds no {type(network).__name__}")
     return network

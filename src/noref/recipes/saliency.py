@@ -106,7 +106,7 @@ def _framed(crops: SalientCrops, index: int) -> Pillow.Image:
         raise ValueError("no windows yet")
     image = crops.image(index)
     row, column = (int(place) for place in crops.places[index])
-    rows, columns = region(*image.shape[:2], row, column, crops.window)
+    rows, columns = region(len(image), image.shape[1], row, column, crops.window)
     dark = (image * 0.45).astype(np.uint8)
     dark[rows, columns] = image[rows, columns]
     scale = TILE / max(image.shape[:2])

@@ -1,0 +1,83 @@
+"""A network cut behind its frozen stages: what they make of an image never changes, and can be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from noref.errors import OptionError
+from noref.models.features import Embedding, Features
+from noref.models.network import QualityNet
+from noref.models.vit import Vit
+
+Part = Callable[[Tensor], Tensor]
+TOLERANCE = 1e-4  # of the largest value
+
+
+class CutNet(nn.Module):
+    """A network that is trained on the maps behind its first stages instead of on images.
+
+    Args:
+        whole: its first `stages` do not learn.
+        stages: how many; 1 is the stem, as `noref.models.backbones.freeze_stages` counts.
+        side: of images to try the cut on.
+
+    Raises:
+        OptionError: a network that cannot be cut there.
+    """
+
+    def __init__(self, whole: QualityNet, stages: int, *, side: int = 64) -> None:
+        super().__init__()
+        self.whole, self.stages = whole, stages
+        parts = _parts(whole)
+        if not 0 < stages < len(parts):
+            raise OptionError(f"{whole.plan.backbone} can be cut behind 1 to {len(parts) - 1} stages, not {stages}")
+        with torch.no_grad():
+            images = torch.rand(1, 3, side, side, device=next(whole.parameters()).device)
+            expected, found = whole.features(images).tokens, self.with_features(self.chill(images))[1].tokens
+        if float((expected - found).abs().max()) > TOLERANCE * float(expected.abs().max()):
+            raise OptionError(f"{whole.plan.backbone}: its stages are not run one after the other: it cannot be cut")
+
+    @torch.no_grad()
+    def chill(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) RGB, uint8 or float in [0, 1] -> (B, C, h, w), what the first stages make of them."""
+        x: Tensor = self.whole.normalize(images).contiguous(memory_format=torch.channels_last)
+        for part in _parts(self.whole)[: self.stages]:
+            x = part(x)
+        return x
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, h, w) as `chill` gives them -> (B,) quality, higher is better."""
+        return self.with_features(maps)[0]
+
+    def with_features(self, maps: Tensor, *, layers: Embedding | None = None) -> tuple[Tensor, Features]:
+        """(B,) quality, and the features that it came from.
+
+        Raises:
+            OptionError: embeddings of layers, which a cut network does not have.
+        """
+        if layers is not None:
+            raise OptionError("a network that is trained on kept maps has no embeddings of its layers: no bank")
+        x = maps.to(next(self.whole.parameters()).dtype).contiguous(memory_format=torch.channels_last)
+        for part in _parts(self.whole)[self.stages :]:
+            x = part(x)
+        tokens = x.flatten(2).transpose(1, 2)
+        features = Features(tokens.mean(dim=1), tokens, (x.shape[2], x.shape[3]))
+        return self.whole.head(features), features
+
+
+def _parts(whole: QualityNet) -> list[Part]:
+    """The stages of timm's EfficientNet family (MobileNets too) or ResNets, one after the other."""
+    net: Any = whole.backbone.net
+    if not isinstance(whole.backbone, Vit):
+        if all(hasattr(net, name) for name in ("conv_stem", "bn1", "blocks", "conv_head", "bn2")):
+            stem: Part = lambda x: net.bn1(net.conv_stem(x))  # noqa: E731
+            *blocks, last = net.blocks
+            return [stem, *blocks, lambda x: net.bn2(net.conv_head(last(x)))]
+        if all(hasattr(net, name) for name in ("conv1", "bn1", "act1", "maxpool", "layer1", "layer4")):
+            first: Part = lambda x: net.maxpool(net.act1(net.bn1(net.conv1(x))))  # noqa: E731
+            return [first, net.layer1, net.layer2, net.layer3, net.layer4]
+    raise OptionError(f"{whole.plan.backbone} cannot be cut: only networks of the EfficientNet family and ResNets can")
