@@ -293,3 +293,10 @@ def test_a_folder_without_photos(tmp_path, capsys):
     words = ["train", "arniqa", *WORDS, "--out", str(tmp_path / "run"), "--data", f"photos={tmp_path / 'empty'}"]
     assert command(words) == 1
     assert "no image file" in capsys.readouterr().err
+
+
+def test_the_kept_encoder_is_the_one_that_its_card_describes():
+    kept = Path(__file__).parents[2] / "experiments" / "arniqa" / "mobilenetv2_photos.safetensors"
+    encoder, card = load_encoder(kept)  # the card's checksum is checked
+    assert card.training["steps"] == 2016
+    assert encoder(torch.zeros(1, 3, 64, 64)).shape == (1, 1280)
