@@ -1,4 +1,4 @@
-"""Pairs of photos under one degradation: what is shared, what is not, and what happens at borders and to broken files."""
+"""Pairs of photos under one degradation: what is shared, what is not, and what borders and broken files lead to."""
 
 from __future__ import annotations
 
