@@ -20,6 +20,7 @@ from noref.models.features import Features
 from noref.models.saliency import saliency
 from noref.objectives.lml import salient_window
 from noref.recipes import deiqt, launch
+from noref.recipes import saliency as looking
 from noref.recipes.course import CHECKPOINT
 from noref.recipes.lml_iqa import Config, batches, check, lml_step, move_teacher, student
 from noref.recipes.options import build
@@ -167,6 +168,22 @@ def test_the_eye_finds_each_images_window(config, rated, fabric):
     assert len({tuple(place) for place in found.tolist()}) > 1
     crops.image = lambda index: pytest.fail("decoded again")  # type: ignore[method-assign]
     assert torch.equal(eye.look(teacher), found)
+
+
+def test_relative_maps_forget_where_a_network_always_looks(rated, fabric, monkeypatch):
+    """Each image's own spot is faint beside a corner that all of them have."""
+    crops = SalientCrops(READERS["csv"](rated)[:3], size=64, crops=1, preprocessing=RULE, window=1)
+    maps = torch.full((3, 14, 14), 0.1)
+    maps[:, 13, 13] = 5.0
+    for number in range(3):
+        maps[number, number, 2 * number] = 0.3
+    monkeypatch.setattr(looking, "saliency", lambda teacher, view, blocks: maps[: len(view)] * 7)
+    monkeypatch.setattr(looking, "viewing_side", lambda teacher, crop: 28)
+    eye = Eye(crops, blocks=3, crop=64, workers=0, fabric=fabric)
+    teacher = torch.nn.Identity()
+    assert eye.look(teacher).tolist() == [[13, 13]] * 3
+    eye.relative = True
+    assert eye.look(teacher).tolist() == [[0, 0], [1, 2], [2, 4]]
 
 
 def test_the_sheet_shows_the_window(tmp_path):

@@ -65,6 +65,8 @@ class Config(deiqt.Config):
         positive_in_denominator: InfoNCE as elsewhere; the paper's has negatives only.
         first_teacher: who says at first where an image is salient: the network as it starts, or a trained baseline;
             auto: the network itself if its class token has learnt to look, a baseline otherwise.
+        relative: divide each map by the mean map of all images before its window is chosen: not in the paper; a panel
+            over a padded CNN always looks a little more at corners.
         bank: folder where what the frozen stages make of the random crops is kept, for sweeps: crops then repeat after
             `bank_sets` epochs; empty: crops are new in every epoch.
         bank_sets: see `bank`.
@@ -88,6 +90,7 @@ class Config(deiqt.Config):
     inter_negatives: InterNegatives = "crops"
     positive_in_denominator: bool = False
     first_teacher: Literal["auto", "network", "trained"] = "auto"
+    relative: bool = False
     bank: str = ""
     bank_sets: int = 1
     save_saliency: bool = False
@@ -127,7 +130,14 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
     loaders = deiqt.taught(config, loaders, learning, data, split, run, fabric)
     eye = None
     if isinstance(crops, SalientCrops):
-        eye = Eye(crops, blocks=config.blocks, crop=config.crop, workers=config.workers, fabric=fabric)
+        eye = Eye(
+            crops,
+            blocks=config.blocks,
+            crop=config.crop,
+            workers=config.workers,
+            fabric=fabric,
+            relative=config.relative,
+        )
     state = new_state(config, data, split, run, fabric)
     if isinstance(state.network.module, CutNet):
         bank = Bank(

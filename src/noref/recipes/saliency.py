@@ -15,7 +15,7 @@ from torch import Tensor
 from noref.data.loading import Crops, make_loader
 from noref.data.salient import SalientCrops, region
 from noref.models.network import QualityNet
-from noref.models.saliency import saliency, viewing_side
+from noref.models.saliency import GRID, saliency, viewing_side
 from noref.objectives.lml import salient_window
 
 WINDOWS = "lml.windows"  # where a run's state keeps the epoch's windows: the teacher has moved on when it is resumed
@@ -34,12 +34,17 @@ class Eye:
         crops: the training images; their `places` are set by `look` and `remember`.
         blocks: K, over which class-to-patch attention is averaged.
         crop: side of the crops that the teacher knows.
+        relative: divide each map by the mean map of all images: windows then follow what is in an image, not where a
+            network always looks, such as the padded border.
         workers: processes that decode.
         fabric: device, precision and processes; each looks at its share of the images.
     """
 
-    def __init__(self, crops: SalientCrops, *, blocks: int, crop: int, workers: int, fabric: Fabric) -> None:
+    def __init__(
+        self, crops: SalientCrops, *, blocks: int, crop: int, workers: int, fabric: Fabric, relative: bool = False
+    ) -> None:
         self.crops, self.blocks, self.crop, self.workers, self.fabric = crops, blocks, crop, workers, fabric
+        self.relative = relative
         self._views: list[tuple[Tensor, Tensor]] = []
 
     def look(self, teacher: QualityNet) -> Tensor:
@@ -52,13 +57,13 @@ class Eye:
         if not self._views:
             views = self.crops.views(viewing_side(teacher, self.crop))
             self._views = list(self._batches(views)) if self._fits(views) else []
-        places = torch.zeros(len(self.crops), 2, dtype=torch.int64, device=self.fabric.device)
+        maps = torch.zeros(len(self.crops), GRID, GRID, device=self.fabric.device)
         batches = self._views or self._batches(self.crops.views(viewing_side(teacher, self.crop)))
         for view, indices in batches:
             with self.fabric.autocast():
-                maps = saliency(teacher, self.fabric.to_device(view), blocks=self.blocks)
-            places[indices] = torch.stack(salient_window(maps, self.crops.window), dim=1)
-        found = cast(Tensor, self.fabric.all_reduce(places, reduce_op="sum")).cpu()
+                maps[indices] = saliency(teacher, self.fabric.to_device(view), blocks=self.blocks)
+        maps = cast(Tensor, self.fabric.all_reduce(maps, reduce_op="sum")).cpu()  # each image is one process's
+        found = torch.stack(salient_window(_relative(maps) if self.relative else maps, self.crops.window), dim=1)
         self.remember(found)
         return found
 
@@ -81,6 +86,12 @@ class Eye:
     def _fits(self, views: Crops) -> bool:
         size = views.cut(0, np.random.default_rng(0)).nbytes
         return size * len(views) <= KEPT_BYTES
+
+
+def _relative(maps: Tensor) -> Tensor:
+    """(M, S, S) maps over their mean, each of them with the same sum."""
+    shares = maps / maps.sum(dim=(1, 2), keepdim=True)
+    return shares / shares.mean(dim=0)
 
 
 def sheet(crops: SalientCrops, count: int = PHOTOS) -> Pillow.Image:
