@@ -166,9 +166,7 @@ def export(model: str, *, out: str) -> Card:
     if path.suffix == ".onnx":
         return _copy(path, Path(out))
     network, card = load(path)
-    side = card.preprocessing.crop or max(
-        card.preprocessing.min_side, 64
-    )  # a free size: none that is special
+    side = card.preprocessing.crop or max(card.preprocessing.min_side, 64)  # a free size: none that is special
     return export_onnx(
         FromBytes(network), Path(out), card, example=_example(side), dynamic_size=not card.preprocessing.crop
     )
