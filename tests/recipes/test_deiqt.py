@@ -13,6 +13,7 @@ from noref.card import Preprocessing, Scale
 from noref.data.loading import Batch
 from noref.data.readers import READERS
 from noref.errors import OptionError
+from noref.recipes import deiqt, lml_iqa
 from noref.recipes.deiqt import Config, batches, judged, new_state, pace, score_step
 from noref.recipes.options import build
 
@@ -128,6 +129,20 @@ def test_batch_norms_do_not_move_in_training(config, fabric):
     after = judged(state).state_dict()
     assert before
     assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("recipe", [deiqt.score_step, lml_iqa.lml_step])
+def test_both_kinds_of_step_run_in_the_precision_that_was_asked_for(rated, small, recipe):
+    """A method other than `forward` would bypass Fabric's autocast on a single device, and take twice the time."""
+    half = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    kind = deiqt.Config if recipe is deiqt.score_step else lml_iqa.Config
+    config = build(kind, small, {"together": ("2", ""), **({"alpha": ("0", "")} if kind is lml_iqa.Config else {})})
+    state, seen = new_state(config, half), []
+    judged(state).backbone.register_forward_hook(lambda module, given, found: seen.append(found.tokens.dtype))
+    batch = next(iter(batches(config, READERS["csv"](rated)[:8], RULE, half).train(0)))
+    for context in (None, deiqt.QualityContext(dataclasses.replace(config, contrast="ranking"), Scale(0, 100), half)):
+        assert recipe(config, Scale(0, 100), context)(state.network, batch)["loss"].dtype == torch.float32
+    assert seen == [torch.bfloat16] * 2
 
 
 def test_the_averaged_network_is_judged_where_there_is_one(config, fabric):

@@ -63,7 +63,7 @@ class Told:
     def __init__(self, scores, pooled):
         self.scores, self.pooled = scores, pooled
 
-    def with_features(self, images, layers=None):
+    def __call__(self, images, features, layers):
         self.images = images
         return self.scores, Features(self.pooled, self.pooled[:, None], (1, 1))
 

@@ -68,10 +68,15 @@ class QualityNet(nn.Module):
         super().__init__()
         self.normalize, self.backbone, self.head, self.plan = normalize, backbone, head, plan
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB, uint8 or float in [0, 1] -> (B,) quality in about [0, 1], higher is better."""
-        scores: Tensor = self.head(self.features(images))
-        return scores
+    def forward(
+        self, images: Tensor, *, features: bool = False, layers: Embedding | None = None
+    ) -> Tensor | tuple[Tensor, Features]:
+        """(B, 3, H, W) RGB, uint8 or float in [0, 1] -> (B,) quality in about [0, 1], higher is better.
+
+        With `features` it is `with_features`: Fabric gives its precision and its processes to `forward` alone.
+        """
+        scores, seen = self.with_features(images, layers=layers)
+        return (scores, seen) if features else scores
 
     def features(self, images: Tensor, *, layers: Embedding | None = None) -> Features:
         """(B, 3, H, W) RGB -> what the backbone sees, with an embedding for each of its layers if asked."""

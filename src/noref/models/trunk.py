@@ -49,9 +49,12 @@ class CutNet(nn.Module):
             x = part(x)
         return x
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """(B, C, h, w) as `chill` gives them -> (B,) quality, higher is better."""
-        return self.with_features(maps)[0]
+    def forward(
+        self, maps: Tensor, *, features: bool = False, layers: Embedding | None = None
+    ) -> Tensor | tuple[Tensor, Features]:
+        """(B, C, h, w) as `chill` gives them -> (B,) quality, higher is better; with `features` as `QualityNet`."""
+        scores, seen = self.with_features(maps, layers=layers)
+        return (scores, seen) if features else scores
 
     def with_features(self, maps: Tensor, *, layers: Embedding | None = None) -> tuple[Tensor, Features]:
         """(B,) quality, and the features that it came from.

@@ -264,7 +264,6 @@ def new_state(
     )
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2))
     wrapped, optimizer = fabric.setup(trained_as(network), optimizer)
-    wrapped.mark_forward_method("with_features")
     teacher = copy.deepcopy(network).requires_grad_(False) if config.average else None
     return State(wrapped, optimizer, teacher)
 
@@ -340,7 +339,7 @@ def score_step(config: Config, scale: Scale, context: QualityContext | None = No
         images, wanted = batch.crops.flatten(0, 1), batch.quality.repeat_interleave(batch.crops.shape[1])
         if context is None:
             return {"loss": rated(network(images), wanted)}
-        predicted, features = network.with_features(images, layers=context.layers)
+        predicted, features = network(images, features=True, layers=context.layers)
         teacher = batch.teacher if isinstance(batch, Scored) else None
         loss = rated(predicted, wanted)
         return context.add(loss, predicted, features.layers, batch.quality, batch.indices, teacher)

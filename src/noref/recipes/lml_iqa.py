@@ -212,7 +212,7 @@ def lml_step(config: Config, scale: Scale, context: QualityContext | None = None
         images, count = len(batch.crops), batch.crops.shape[1] - (config.alpha > 0)
         random, last = batch.crops[:, :count].flatten(0, 1), batch.crops[:, count:].flatten(0, 1)
         asked = None if context is None else context.layers
-        scores, features = network.with_features(torch.cat([random, last]), layers=asked)
+        scores, features = network(torch.cat([random, last]), features=True, layers=asked)
         predicted, wanted = scores[: len(random)], batch.quality.repeat_interleave(count)
         score = distilled_loss(predicted * span, wanted * span, distance=config.loss, beta=config.beta)
         values = {"loss": score}
