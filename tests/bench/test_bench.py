@@ -265,6 +265,12 @@ def test_a_broken_grid_names_file_and_line(first, tiny, tmp_path, text, says):
         go(first, tmp_path / "bench", tiny, variants=str(tmp_path / "grid.yaml"))
 
 
+def test_a_set_without_an_official_split_leaves_nothing_behind(first, tiny, tmp_path):
+    with pytest.raises(DataError, match="in no part of an official split"):
+        go(first, tmp_path / "bench", tiny, split=["official"])
+    assert not (tmp_path / "bench").exists()
+
+
 def test_two_sets_of_one_name_are_refused(first, tiny, tmp_path):
     with pytest.raises(OptionError, match="two data sets of one name"):
         run_bench("deiqt", data=[f"csv={first}"] * 2, out=tmp_path / "b", options=tiny)

@@ -16,7 +16,7 @@ from noref.data.readers import describe
 from noref.data.records import names
 from noref.data.splits import Split, checksum, load_split, save_split
 from noref.errors import DataError, OptionError
-from noref.evaluate.protocols import Protocol, splits_of, thinned
+from noref.evaluate.protocols import Protocol, thinned
 from noref.recipes.launch import RECIPES, recipe_options
 from noref.recipes.options import build, read_yaml
 from noref.recipes.run import DataSet
@@ -144,24 +144,28 @@ class Grid:
         }
 
 
-def keep_splits(label: str, data: DataSet, protocol: Protocol, folder: Path) -> dict[tuple[int, float], Path]:
+def keep_splits(
+    label: str, data: DataSet, protocol: Protocol, splits: Sequence[Split], folder: Path
+) -> dict[tuple[int, float], Path]:
     """Write a data set's splits to files, or check that the files that are there are the same.
 
     Args:
         label: of the data set.
         data: the data set.
         protocol: how it is divided.
+        splits: by that protocol, with whole training parts.
         folder: for the files; made.
 
     Returns:
         (number of the split, fraction) -> its file.
 
     Raises:
-        DataError: too few images, or the folder holds splits of other images or another protocol.
+        OptionError: a fraction that leaves nothing to train on.
+        DataError: the folder holds splits of other images or another protocol.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
-    for number, split in enumerate(splits_of(data.records, protocol)):
+    for number, split in enumerate(splits):
         for fraction in protocol.fractions:
             share = "" if fraction == 1 else f"-{100 * fraction:g}pct"
             file = folder / f"{label}-split{number:02d}{share}.json"

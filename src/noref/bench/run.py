@@ -24,6 +24,7 @@ from noref.data.loading import Protocol
 from noref.data.readers import missing
 from noref.data.splits import load_split
 from noref.errors import NorefError, OptionError
+from noref.evaluate.protocols import splits_of
 from noref.recipes import launch
 from noref.recipes.judge import figures
 from noref.recipes.run import DataSet
@@ -63,8 +64,11 @@ def bench(grid: Grid, out: Path, *, say: Say = lambda text: None) -> Outcome:
         DataError: what is wrong with the data, or splits that are not those in the folder.
     """
     grid.check()
+    drawn = {name: splits_of(data.records, grid.protocol) for name, data in grid.data.items()}
     begin(grid, out)
-    splits = {name: keep_splits(name, data, grid.protocol, out / "splits") for name, data in grid.data.items()}
+    splits = {
+        name: keep_splits(name, data, grid.protocol, drawn[name], out / "splits") for name, data in grid.data.items()
+    }
     cells = list(grid.cells({name: len({number for number, _ in files}) for name, files in splits.items()}))
     outcome, took, waiting = Outcome(len(cells)), list[float](), list(cells)
     for cell in waiting:
