@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,8 +13,8 @@ from noref.bench.run import Outcome, bench
 from noref.bench.table import read_json
 from noref.errors import MissingExtraError, OptionError, unknown
 from noref.evaluate.protocols import Protocol, shares
-from noref.recipes.launch import RECIPES, recipe_options
-from noref.recipes.options import given_pairs, read_yaml
+from noref.recipes.launch import RECIPES, read_config, recipe_options
+from noref.recipes.options import given_pairs
 from noref.recipes.run import read_data
 
 Say = Callable[[str], None]
@@ -57,7 +56,7 @@ def run_bench(
     recipe_options(recipe)  # an unknown recipe ends here
     sets = labelled([read_data(text) for text in data])
     judging = labelled([read_data(text) for text in test_data])
-    common: Given = {**(_config(Path(config)) if config else {}), **given_pairs(options)}
+    common: Given = {**(read_config(Path(config)) if config else {}), **given_pairs(options)}
     if set(sets) & set(judging):
         raise OptionError(
             f"{', '.join(sorted(set(sets) & set(judging)))}: in --data and in --test-data; --cross does both"
@@ -119,10 +118,6 @@ def _variants(file: str | None, only: Sequence[str]) -> dict[str, Given]:
         if name not in variants:
             raise unknown("variant", name, variants)
     return {name: options for name, options in variants.items() if not only or name in only}
-
-
-def _config(path: Path) -> dict[str, tuple[Any, str]]:
-    return {key: value for key, value in read_yaml(path).items() if key not in ("recipe", "data")}
 
 
 def _conclude(outcome: Outcome, folder: Path, report: bool, say: Say, tell: Say) -> None:

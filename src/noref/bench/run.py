@@ -65,22 +65,24 @@ def bench(grid: Grid, out: Path, *, say: Say = lambda text: None) -> Outcome:
     """
     grid.check()
     drawn = {name: splits_of(data.records, grid.protocol) for name, data in grid.data.items()}
-    begin(grid, out)
+    facts = _facts(grid)
+    begin(grid, out, facts)
     splits = {
         name: keep_splits(name, data, grid.protocol, drawn[name], out / "splits") for name, data in grid.data.items()
     }
     cells = list(grid.cells({name: len({number for number, _ in files}) for name, files in splits.items()}))
-    outcome, took, waiting = Outcome(len(cells)), list[float](), list(cells)
-    for cell in waiting:
+    outcome, took = Outcome(len(cells)), list[float]()
+    for cell in cells:
         lock = FileLock(out / "claims" / f"{cell.folder.replace('/', '~')}.lock")
         try:
             lock.acquire(blocking=False)
         except Timeout:
             outcome.elsewhere.append(cell.folder)
             continue
+        worked = not (out / cell.folder / "cell.json").exists()
         try:
             started = time.monotonic()
-            if not (out / cell.folder / "cell.json").exists():
+            if worked:
                 work(grid, cell, splits[cell.training_set][cell.split, cell.fraction], out)
                 took.append(time.monotonic() - started)
             outcome.done.append(cell.folder)
@@ -91,12 +93,14 @@ def bench(grid: Grid, out: Path, *, say: Say = lambda text: None) -> Outcome:
             say(f"FAILED {cell.folder}: {error}")
         finally:
             lock.release()
-        conclude(grid, out, outcome)
+        if worked:
+            conclude(grid, out, outcome, facts)
+    conclude(grid, out, outcome, facts)
     outcome.elsewhere = [name for name in outcome.elsewhere if not (out / name / "cell.json").exists()]
     return outcome
 
 
-def begin(grid: Grid, out: Path) -> None:
+def begin(grid: Grid, out: Path, facts: Mapping[str, Any]) -> None:
     """Make the folder and say in `bench.json` what it holds, or check that it holds a bench of the same options.
 
     Raises:
@@ -115,7 +119,7 @@ def begin(grid: Grid, out: Path) -> None:
             if earlier["variants"].get(name, differing) != differing:
                 raise OptionError(f"{out}: its variant {name!r} has other options; choose another --out")
     (out / "claims").mkdir(parents=True, exist_ok=True)
-    conclude(grid, out, None)
+    conclude(grid, out, None, facts)
 
 
 def work(grid: Grid, cell: Cell, split: Path, out: Path) -> None:
@@ -155,26 +159,29 @@ def work(grid: Grid, cell: Cell, split: Path, out: Path) -> None:
     table.write_json(folder / "cell.json", facts)
 
 
-def conclude(grid: Grid, out: Path, outcome: Outcome | None) -> None:
-    """Bring `predictions.csv` and `bench.json` up to date; `outcome` None: nothing has been done yet."""
+def conclude(grid: Grid, out: Path, outcome: Outcome | None, facts: Mapping[str, Any]) -> None:
+    """Bring `predictions.csv` and `bench.json` up to date; `outcome` None: nothing has been done yet.
+
+    `facts` are those that do not change while a bench runs, see `_facts`.
+    """
     with FileLock(out / "claims" / "table.lock"):
         finished = table.collect(out)
         file = out / "bench.json"
         earlier = table.read_json(file) if file.exists() else {}
-        words, sets = grid.words(), {**grid.data, **grid.others}
+        words = grid.words()
         wanted = outcome.wanted if outcome else earlier.get("cells", {}).get("wanted", 0)
         content = {
             "format": FORMAT,
             "recipe": grid.recipe,
-            "noref": version("noref"),
-            "commit": _commit(),
-            "hardware": _hardware(),
+            "noref": facts["noref"],
+            "commit": facts["commit"],
+            "hardware": facts["hardware"],
             "created": earlier.get("created") or datetime.now(UTC).isoformat(timespec="seconds"),
             "protocol": {"division": str(grid.protocol), "trainings of each split": grid.repeats},
             "division": _division(grid),
             "options": words["options"],
             "variants": {**earlier.get("variants", {}), **words["variants"]},
-            "data": {**earlier.get("data", {}), **{name: _about(data) for name, data in sets.items()}},
+            "data": {**earlier.get("data", {}), **facts["data"]},
             "splits": [_split_words(path) for path in sorted((out / "splits").glob("*.json"))],
             "cells": {
                 "wanted": max(wanted, finished),
@@ -187,6 +194,16 @@ def conclude(grid: Grid, out: Path, outcome: Outcome | None) -> None:
             },
         }
         table.write_json(file, content)
+
+
+def _facts(grid: Grid) -> dict[str, Any]:
+    """What `bench.json` says of program, machine and data sets: found once, for it reads every table of theirs."""
+    return {
+        "noref": version("noref"),
+        "commit": _commit(),
+        "hardware": _hardware(),
+        "data": {name: _about(data) for name, data in {**grid.data, **grid.others}.items()},
+    }
 
 
 def _about(data: DataSet) -> dict[str, Any]:

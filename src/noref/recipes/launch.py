@@ -67,7 +67,7 @@ def train(
     """
     module = _recipe(recipe)
     run = open_run(Path(out), resume=resume)
-    given = {**(_without_head(Path(config)) if config else {}), **(options or {})}
+    given = {**(read_config(Path(config)) if config else {}), **(options or {})}
     if resume:
         chosen = resumed_config(run.folder, module.Config, recipe, given)
         data = data or str(read_run(run.folder)[0]["data"])
@@ -115,6 +115,10 @@ def _recipe(name: str) -> ModuleType:
     return RECIPES[name]
 
 
-def _without_head(path: Path) -> dict[str, tuple[Any, str]]:
-    """A config file; one copied from a run names recipe and data, which the call says."""
+def read_config(path: Path) -> dict[str, tuple[Any, str]]:
+    """The options in a config file; one copied from a run also names recipe and data, which the call says.
+
+    Raises:
+        DataError: missing, unreadable, or not such a file; names file and line.
+    """
     return {key: value for key, value in read_yaml(path).items() if key not in ("recipe", "data")}
