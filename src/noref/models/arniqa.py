@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as functional
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noref.card import Card
-from noref.errors import ModelError, OptionError
+from noref.errors import ModelError
 from noref.models import weights as files
 from noref.models.backbones import Cnn, freeze_batch_norm, load_backbone, normalisation
 from noref.models.features import Normalize
@@ -141,12 +141,10 @@ def load_encoder(path: Path) -> tuple[Encoder, Card]:
     Raises:
         ModelError: no card, a card of other bytes, another kind of model, or tensors that do not fit.
     """
-    tensors, values, card = files.load(path)
-    if values.pop("kind", None) != KIND:
-        raise ModelError(f"{path}: no ARNIQA encoder")
-    try:
-        encoder = build_encoder(EncoderPlan(**values), weights="none")
-    except (OptionError, TypeError) as error:
-        raise ModelError(f"{path}: its header's plan cannot be built: {error}") from error
-    files.fill(encoder, tensors, source=path)
-    return encoder.eval(), card
+
+    def make(values: dict[str, Any]) -> Encoder:
+        if values.pop("kind", None) != KIND:
+            raise ModelError(f"{path}: no ARNIQA encoder")
+        return build_encoder(EncoderPlan(**values), weights="none")
+
+    return files.rebuild(path, make)

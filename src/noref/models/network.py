@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from noref.card import Card
-from noref.errors import ModelError, OptionError
+from noref.errors import OptionError
 from noref.models import weights as files
 from noref.models.backbones import Cnn, freeze_batch_norm, load_backbone, normalisation
 from noref.models.features import Embedding, Features, Normalize
@@ -166,10 +166,4 @@ def load(path: Path) -> tuple[QualityNet, Card]:
     Raises:
         ModelError: no card, a card of other bytes, a header without a plan, or tensors that do not fit it.
     """
-    tensors, values, card = files.load(path)
-    try:
-        network = build(Plan(**values), weights="none")
-    except (OptionError, TypeError) as error:
-        raise ModelError(f"{path}: its header's plan cannot be built: {error}") from error
-    files.fill(network, tensors, source=path)
-    return network.eval(), card
+    return files.rebuild(path, lambda values: build(Plan(**values), weights="none"))

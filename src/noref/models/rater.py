@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as functional
@@ -156,13 +156,11 @@ def load(path: Path) -> tuple[Rater, Card]:
     Raises:
         ModelError: no card, a card of other bytes, another kind of model, or tensors that do not fit.
     """
-    tensors, values, card = files.load(path)
-    if values.pop("kind", None) != KIND:
-        raise ModelError(f"{path}: no ARNIQA model")
-    try:
+
+    def make(values: dict[str, Any]) -> Rater:
+        if values.pop("kind", None) != KIND:
+            raise ModelError(f"{path}: no ARNIQA model")
         crop, pad = values.pop("crop"), values.pop("pad")
-        rater = Rater(build_encoder(EncoderPlan(**values), weights="none"), crop=crop, pad=pad)
-    except (OptionError, TypeError, KeyError) as error:
-        raise ModelError(f"{path}: its header's plan cannot be built: {error}") from error
-    files.fill(rater, tensors, source=path)
-    return rater.eval(), card
+        return Rater(build_encoder(EncoderPlan(**values), weights="none"), crop=crop, pad=pad)
+
+    return files.rebuild(path, make)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as pack
 from torch import Tensor, nn
 
 from noref.card import Card, digest, read_card
-from noref.errors import ModelError
+from noref.errors import ModelError, OptionError
+
+Built = TypeVar("Built", bound=nn.Module)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -111,6 +113,25 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], Card]:
     if not isinstance(network, dict):
         raise ModelError(f"{path}: its header does not say what network it is")
     return tensors, network, card
+
+
+def rebuild(path: Path, make: Callable[[dict[str, Any]], Built]) -> tuple[Built, Card]:
+    """The network that `save` wrote, built again from what its header says, in evaluation mode, and its card.
+
+    Args:
+        path: the file.
+        make: the numbers in the header -> the network, its weights still random.
+
+    Raises:
+        ModelError: as `load`; numbers that `make` cannot build from; or tensors that do not fit.
+    """
+    tensors, values, card = load(path)
+    try:
+        network = make(values)
+    except (OptionError, TypeError, KeyError) as error:
+        raise ModelError(f"{path}: its header's plan cannot be built: {error}") from error
+    fill(network, tensors, source=path)
+    return network.eval(), card
 
 
 def origin(weights: str, backbone: str) -> str:

@@ -40,6 +40,14 @@ class Options(Splitting, Protocol):
         """The epoch that becomes the model."""
 
     @property
+    def batch(self) -> int:
+        """Crops in an optimiser step."""
+
+    @property
+    def accumulate(self) -> int:
+        """Parts that a batch is worked through in."""
+
+    @property
     def workers(self) -> int:
         """Processes that decode."""
 
@@ -59,6 +67,25 @@ def prepare(config: Options, data: DataSet, run: Run) -> tuple[Split, Preprocess
     if not run.resumed:
         check_readable([data.records[index] for index in (*split.validation, *split.test)], rule)
     return split, rule
+
+
+def images_in_batch(config: Options, fabric: Fabric, *, crops: int, called: str) -> int:
+    """How many images a process has in one part of a batch.
+
+    Args:
+        config: its `batch` counts crops, over all processes and parts.
+        fabric: how many processes there are.
+        crops: of an image that come together.
+        called: the option that says how many those are, for the message.
+
+    Raises:
+        OptionError: the batch does not divide.
+    """
+    share = crops * fabric.world_size * config.accumulate
+    if config.batch < 1 or config.batch % share:
+        parts = f"{called} {crops} x {fabric.world_size} processes x accumulate {config.accumulate}"
+        raise OptionError(f"batch {config.batch} must divide by {parts}")
+    return config.batch // share
 
 
 def resumed(state: State, run: Run, fabric: Fabric) -> State:

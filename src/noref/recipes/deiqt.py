@@ -33,7 +33,7 @@ from noref.models.vit import Vit
 from noref.models.weights import origin
 from noref.objectives.distill import distilled_loss
 from noref.recipes.contrast import ContrastOptions, QualityContext, Scored, noisy
-from noref.recipes.course import CHECKPOINT, keeper, prepare, resumed, watched
+from noref.recipes.course import CHECKPOINT, images_in_batch, keeper, prepare, resumed, watched
 from noref.recipes.judge import SELECTION, finish
 from noref.recipes.run import DataSet, Run
 from noref.recipes.teacher import find_teacher, teach
@@ -295,17 +295,14 @@ def batches(config: Config, records: list[Record], rule: Preprocessing, fabric: 
     """
     if config.together < 1 or config.crops % config.together:
         raise OptionError(f"together {config.together} must divide crops {config.crops}")
-    share = config.together * fabric.world_size * config.accumulate
-    if config.batch < 1 or config.batch % share:
-        parts = f"together {config.together} x {fabric.world_size} processes x accumulate {config.accumulate}"
-        raise OptionError(f"batch {config.batch} must divide by {parts}")
+    count = images_in_batch(config, fabric, crops=config.together, called="together")
     passes = config.crops // config.together
     images = Crops(records, size=config.crop, crops=config.together, seed=config.seed, preprocessing=rule)
 
     def one_pass(number: int, start: int = 0) -> Loader:
         return make_loader(
             images,
-            batch_images=config.batch // share,
+            batch_images=count,
             seed=config.seed,
             epoch=number,
             start_batch=start,

@@ -39,7 +39,7 @@ from noref.objectives.lml import InterNegatives, local_manifold_loss
 from noref.recipes import deiqt
 from noref.recipes.bank import Bank
 from noref.recipes.contrast import QualityContext, Scored, noisy
-from noref.recipes.course import CHECKPOINT, keeper, prepare, resumed, watched
+from noref.recipes.course import CHECKPOINT, images_in_batch, keeper, prepare, resumed, watched
 from noref.recipes.judge import finish
 from noref.recipes.run import DataSet, Run
 from noref.recipes.saliency import WINDOWS, Eye, sheet
@@ -247,10 +247,7 @@ def batches(config: Config, records: list[Record], rule: Preprocessing, fabric: 
     """
     if config.alpha == 0 and config.together != config.crops:
         return Crops(records, size=config.crop), deiqt.batches(config, records, rule, fabric)
-    share = config.crops * fabric.world_size * config.accumulate
-    if config.batch < 1 or config.batch % share:
-        parts = f"crops {config.crops} x {fabric.world_size} processes x accumulate {config.accumulate}"
-        raise OptionError(f"batch {config.batch} must divide by {parts}")
+    count = images_in_batch(config, fabric, crops=config.crops, called="crops")
     options: dict[str, Any] = {"size": config.crop, "seed": config.seed, "preprocessing": rule}
     if config.wants_windows:
         crops: Crops = SalientCrops(records, crops=config.crops, window=config.window, **options)
@@ -260,7 +257,7 @@ def batches(config: Config, records: list[Record], rule: Preprocessing, fabric: 
     def epoch(number: int, done: int = 0) -> Loader:
         return make_loader(
             crops,
-            batch_images=config.batch // share,
+            batch_images=count,
             seed=config.seed,
             epoch=number,
             start_batch=done,
