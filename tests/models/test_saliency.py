@@ -64,3 +64,15 @@ def test_a_networks_without_class_token_is_its_panels():
 def test_neither_class_token_nor_panel_is_an_option_error():
     with pytest.raises(OptionError, match="no attention"):
         saliency(network("test_resnet", head="pooled"), torch.zeros(1, 3, 64, 64))
+
+
+def test_activation_is_what_the_last_stage_fires_with_by_a_loop():
+    net, images = network("test_resnet", head="pooled"), torch.randint(0, 256, (2, 3, 448, 448), dtype=torch.uint8)
+    found = saliency(net, images, by="activation")
+    with torch.no_grad():
+        tokens, (rows, columns) = (seen := net.features(images)).tokens, seen.grid
+    for number in range(2):
+        for row in range(rows):
+            for column in range(columns):
+                fired = sum(max(0.0, value) for value in tokens[number, row * columns + column].tolist())
+                assert found[number, row, column].item() == pytest.approx(fired, rel=1e-5)

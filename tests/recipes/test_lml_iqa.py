@@ -177,7 +177,7 @@ def test_relative_maps_forget_where_a_network_always_looks(rated, fabric, monkey
     maps[:, 13, 13] = 5.0
     for number in range(3):
         maps[number, number, 2 * number] = 0.3
-    monkeypatch.setattr(looking, "saliency", lambda teacher, view, blocks: maps[: len(view)] * 7)
+    monkeypatch.setattr(looking, "saliency", lambda teacher, view, blocks, by: maps[: len(view)] * 7)
     monkeypatch.setattr(looking, "viewing_side", lambda teacher, crop: 28)
     eye = Eye(crops, blocks=3, crop=64, workers=0, fabric=fabric)
     teacher = torch.nn.Identity()

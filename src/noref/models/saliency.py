@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
@@ -10,6 +12,7 @@ from noref.errors import OptionError
 from noref.models.network import QualityNet
 from noref.models.vit import Vit
 
+Sight = Literal["attention", "activation"]  # what says where a network looks
 GRID = 14  # cells a side: a ViT/16's at 224 pixels
 
 
@@ -38,26 +41,35 @@ def viewing_side(network: QualityNet, crop: int) -> int:
 
 
 @torch.no_grad()
-def saliency(network: QualityNet, images: Tensor, *, blocks: int = 3) -> Tensor:
+def saliency(network: QualityNet, images: Tensor, *, blocks: int = 3, by: Sight = "attention") -> Tensor:
     """How much a network looks at each part of whole images.
 
     A transformer with a class token says it by itself: class-to-patch attention of its last blocks. In any other
     network the head's cross-attention over the spatial tokens says it, mean over queries and heads, so it must have
-    been trained.
+    been trained. Activation needs neither: in a network that was taught to name objects the features of the last stage
+    are strong on an object and weak beside it.
 
     Args:
         network: in evaluation mode.
         images: (B, 3, S, S) RGB, uint8 or float in [0, 1], S as `viewing_side` says.
         blocks: K, over which class-to-patch attention is averaged.
+        by: "attention", or "activation": the positive part of the last stage's tokens, summed over channels.
 
     Returns:
         (B, 14, 14) float32, more is more salient; maps of another grid are interpolated (bilinear, antialiased).
 
     Raises:
         OptionError: neither a class token nor a head with attention.
+
+    Source:
+        Attention: LML-IQA, https://arxiv.org/abs/2406.19247, eq. 1. Activation: Wei et al. 2017, "Selective
+        Convolutional Descriptor Aggregation", https://arxiv.org/abs/1604.04994, eq. 1.
     """
     backbone = network.backbone
-    if isinstance(backbone, Vit) and backbone.has_class_token:
+    if by == "activation":
+        found = network.features(images)
+        maps = found.tokens.clamp(min=0).sum(dim=2).unflatten(1, found.grid)
+    elif isinstance(backbone, Vit) and backbone.has_class_token:
         _, maps = backbone.with_class_attention(network.normalize(images), blocks=blocks)
     else:
         _, maps = network.attention(images)

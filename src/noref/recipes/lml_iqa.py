@@ -32,6 +32,7 @@ from noref.data.salient import GRID, SalientCrops
 from noref.data.splits import Split
 from noref.errors import OptionError
 from noref.models.network import QualityNet, build
+from noref.models.saliency import Sight
 from noref.models.trunk import CutNet
 from noref.models.vit import Vit
 from noref.objectives.distill import distilled_loss
@@ -64,7 +65,10 @@ class Config(deiqt.Config):
         inter_negatives: what other images give as negatives: all their crops (eq. 4), or their salient ones (Table 1).
         positive_in_denominator: InfoNCE as elsewhere; the paper's has negatives only.
         first_teacher: who says at first where an image is salient: the network as it starts, or a trained baseline;
-            auto: the network itself if its class token has learnt to look, a baseline otherwise.
+            auto: the network itself if its class token has learnt to look or its activation is asked for, a baseline
+            otherwise.
+        saliency: where a teacher looks is said by its attention, as in the paper, or by the activation of its last
+            stage, which needs no trained head: not in the paper.
         relative: divide each map by the mean map of all images before its window is chosen: not in the paper; a panel
             over a padded CNN always looks a little more at corners.
         bank: folder where what the frozen stages make of the random crops is kept, for sweeps: crops then repeat after
@@ -90,6 +94,7 @@ class Config(deiqt.Config):
     inter_negatives: InterNegatives = "crops"
     positive_in_denominator: bool = False
     first_teacher: Literal["auto", "network", "trained"] = "auto"
+    saliency: Sight = "attention"
     relative: bool = False
     bank: str = ""
     bank_sets: int = 1
@@ -137,6 +142,7 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
             workers=config.workers,
             fabric=fabric,
             relative=config.relative,
+            by=config.saliency,
         )
     state = new_state(config, data, split, run, fabric)
     if isinstance(state.network.module, CutNet):
@@ -304,6 +310,8 @@ def first_teacher(config: Config, data: DataSet, split: Split, run: Run, fabric:
 
 
 def _looks_by_itself(config: Config) -> bool:
+    if config.saliency == "activation":
+        return True
     network = build(deiqt.plan(config), weights="none")
     return isinstance(network.backbone, Vit) and network.backbone.has_class_token
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from noref.data.loading import Crops, make_loader
 from noref.data.salient import SalientCrops, region
 from noref.models.network import QualityNet
-from noref.models.saliency import GRID, saliency, viewing_side
+from noref.models.saliency import GRID, Sight, saliency, viewing_side
 from noref.objectives.lml import salient_window
 
 WINDOWS = "lml.windows"  # where a run's state keeps the epoch's windows: the teacher has moved on when it is resumed
@@ -36,15 +36,24 @@ class Eye:
         crop: side of the crops that the teacher knows.
         relative: divide each map by the mean map of all images: windows then follow what is in an image, not where a
             network always looks, such as the padded border.
+        by: whether the teacher's attention says where it looks, or its activation.
         workers: processes that decode.
         fabric: device, precision and processes; each looks at its share of the images.
     """
 
     def __init__(
-        self, crops: SalientCrops, *, blocks: int, crop: int, workers: int, fabric: Fabric, relative: bool = False
+        self,
+        crops: SalientCrops,
+        *,
+        blocks: int,
+        crop: int,
+        workers: int,
+        fabric: Fabric,
+        relative: bool = False,
+        by: Sight = "attention",
     ) -> None:
         self.crops, self.blocks, self.crop, self.workers, self.fabric = crops, blocks, crop, workers, fabric
-        self.relative = relative
+        self.relative, self.by = relative, by
         self._views: list[tuple[Tensor, Tensor]] = []
 
     def look(self, teacher: QualityNet) -> Tensor:
@@ -61,7 +70,7 @@ class Eye:
         batches = self._views or self._batches(self.crops.views(viewing_side(teacher, self.crop)))
         for view, indices in batches:
             with self.fabric.autocast():
-                maps[indices] = saliency(teacher, self.fabric.to_device(view), blocks=self.blocks)
+                maps[indices] = saliency(teacher, self.fabric.to_device(view), blocks=self.blocks, by=self.by)
         maps = cast(Tensor, self.fabric.all_reduce(maps, reduce_op="sum")).cpu()  # each image is one process's
         found = torch.stack(salient_window(_relative(maps) if self.relative else maps, self.crops.window), dim=1)
         self.remember(found)
