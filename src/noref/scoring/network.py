@@ -68,21 +68,31 @@ class Network:
         """
         size = self.card.preprocessing.crop
         if size is None:
-            found = self._run(pixels[None])
+            found = self.qualities(pixels[None])
         else:
             from noref.images import grid
 
             corners = grid(pixels.shape[0], pixels.shape[1], size)
             crops = [pixels[top : top + size, left : left + size] for top, left in corners]
             parts = [np.stack(crops[i : i + CROPS]) for i in range(0, len(crops), CROPS)]
-            found = np.concatenate([self._run(part) for part in parts])
+            found = np.concatenate([self.qualities(part) for part in parts])
         quality = float(found.mean(dtype=np.float64))
         if not np.isfinite(quality):
             raise ImageError(f"the model {self.card.name} put out {quality} instead of a quality")
         return quality
 
-    def _run(self, images: Pixels) -> NDArray[np.float32]:
-        """(N, H, W, 3) -> (N,) quality."""
+    def qualities(self, images: Pixels) -> NDArray[np.float32]:
+        """What the network itself puts out for images of one size that go through it together.
+
+        Args:
+            images: (N, H, W, 3) uint8 RGB; of a network that sees crops, crops.
+
+        Returns:
+            (N,) quality, about [0, 1], higher is better; not checked to be finite.
+
+        Raises:
+            ImageError: the network fails on this size.
+        """
         session = self._session.result()
         try:
             found: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: images})[0]
