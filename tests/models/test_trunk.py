@@ -66,7 +66,23 @@ def test_a_network_whose_stages_are_not_a_row_is_refused():
         CutNet(whole, 1)
 
 
-def test_embeddings_of_layers_are_refused():
-    cut = CutNet(network(), 2)
-    with pytest.raises(OptionError, match="embeddings"):
-        cut.with_features(cut.chill(torch.rand(1, 3, 64, 64)), layers="pooled")
+@pytest.mark.parametrize("layers", ["pooled", "tokens"])
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "mobilenetv2_050", "resnet18"])
+def test_embeddings_of_layers_are_the_last_ones_of_the_whole(backbone, layers):
+    """The whole network names strides 8 and 16 and the last; a cut behind a stage leaves those before it out."""
+    whole = network(backbone)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = whole.features(images, layers=layers).layers
+        stages = max(layer_depths(whole.backbone, stages=True).values())
+        counts = []
+        for stage in range(1, stages + 1):
+            cut = CutNet(whole, stage)
+            _, features = cut(cut.chill(images), features=True, layers=layers)
+            counts.append(len(features.layers))
+            for mine, theirs in zip(reversed(features.layers), reversed(expected), strict=False):
+                torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+    assert counts[0] == len(expected) == 3
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] < 3
+    assert not cut(cut.chill(images), features=True)[1].layers

@@ -138,3 +138,23 @@ def test_a_bank_without_frozen_stages_is_refused(rated, tmp_path, small):
             out=str(tmp_path / "run"),
             options={**small, "together": ("2", ""), "bank": (str(tmp_path), "")},
         )
+
+
+@pytest.mark.parametrize("recipe", ["deiqt", "csiqa"])
+def test_any_recipe_runs_on_kept_maps_as_on_images(rated, tmp_path, small, recipe):
+    """With as many sets as epochs no crop comes twice; CSIQA's teacher is trained on maps of its own."""
+    options = {**small, "backbone": ("test_efficientnet", ""), "crops": ("1", ""), "epochs": ("2", "")}
+    options |= {"frozen": ("3", "")} | ({"head": ("panel", ""), "mask": ("none", "")} if recipe == "csiqa" else {})
+    losses = {}
+    for name, more in (("images", {}), ("maps", {"bank": (str(tmp_path / "bank"), ""), "bank_sets": ("2", "")})):
+        launch.train(recipe, data=f"csv={rated}", out=str(tmp_path / name), options={**options, **more})
+        lines = (tmp_path / name / "log.csv").read_text().splitlines()[1:]
+        losses[name] = [float(value) for line in lines for value in line.split(",")[1:4]]
+    assert losses["maps"] == pytest.approx(losses["images"], rel=0.02)
+    assert len(list((tmp_path / "bank").glob("*.npy"))) == 1
+
+
+def test_a_bank_and_an_averaged_network_are_refused(rated, tmp_path, small):
+    options = {**small, "crops": ("1", ""), "frozen": ("3", ""), "bank": (str(tmp_path), ""), "average": ("0.9", "")}
+    with pytest.raises(OptionError, match="average"):
+        launch.train("deiqt", data=f"csv={rated}", out=str(tmp_path / "run"), options=options)

@@ -73,7 +73,7 @@ def test_an_epoch_takes_every_crop_of_every_image(config, rated, fabric):
     records = READERS["csv"](rated)
     for together in (1, 2):
         chosen = dataclasses.replace(config, together=together, crops=4)
-        loaders = batches(chosen, records, RULE, fabric)
+        _, loaders = batches(chosen, records, RULE, fabric)
         found = list(loaders.train(0))
         assert len(found) == loaders.batches
         seen = Counter(int(i) for batch in found for i in batch.indices.repeat_interleave(batch.crops.shape[1]))
@@ -84,7 +84,7 @@ def test_an_epoch_takes_every_crop_of_every_image(config, rated, fabric):
 
 def test_crops_are_new_in_each_pass_and_the_same_when_asked_again(config, rated, fabric):
     records = READERS["csv"](rated)[:8]
-    loaders = batches(config, records, RULE, fabric)
+    _, loaders = batches(config, records, RULE, fabric)
     first, second, other = list(loaders.train(0)), list(loaders.train(0)), list(loaders.train(1))
     assert all(torch.equal(a.crops, b.crops) for a, b in zip(first, second, strict=True))
     assert not torch.equal(first[0].crops, other[0].crops)
@@ -139,7 +139,7 @@ def test_both_kinds_of_step_run_in_the_precision_that_was_asked_for(rated, small
     config = build(kind, small, {"together": ("2", ""), **({"alpha": ("0", "")} if kind is lml_iqa.Config else {})})
     state, seen = new_state(config, half), []
     judged(state).backbone.register_forward_hook(lambda module, given, found: seen.append(found.tokens.dtype))
-    batch = next(iter(batches(config, READERS["csv"](rated)[:8], RULE, half).train(0)))
+    batch = next(iter(batches(config, READERS["csv"](rated)[:8], RULE, half)[1].train(0)))
     for context in (None, deiqt.QualityContext(dataclasses.replace(config, contrast="ranking"), Scale(0, 100), half)):
         assert recipe(config, Scale(0, 100), context)(state.network, batch)["loss"].dtype == torch.float32
     assert seen == [torch.bfloat16] * 2

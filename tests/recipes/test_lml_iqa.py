@@ -100,7 +100,7 @@ def test_without_contrast_the_step_is_deiqts(config, rated, fabric):
     ours, theirs = lml_step(plain, Scale(0, 100)), deiqt.score_step(plain, Scale(0, 100))
     assert torch.equal(ours(network, batch)["loss"], theirs(network, batch)["loss"])
     alone = dataclasses.replace(plain, together=1)
-    expected = deiqt.batches(alone, records, RULE, fabric).train(0)
+    expected = deiqt.batches(alone, records, RULE, fabric)[1].train(0)
     for mine, other in zip(batches(alone, records, RULE, fabric)[1].train(0), expected, strict=True):
         assert torch.equal(mine.crops, other.crops)
 

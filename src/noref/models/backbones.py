@@ -34,7 +34,7 @@ class Cnn(nn.Module):
         super().__init__()
         self.net = net
         self.width: int = net.num_features
-        self._stage8, self._stage16 = _stage_at(net, 8), _stage_at(net, 16)
+        self._stage8, self._stage16 = stage_at(net, 8), stage_at(net, 16)
 
     def forward(self, images: Tensor, *, layers: Embedding | None = None) -> Features:
         """Normalised images (B, 3, H, W) -> features, D the channels of the last stage, pooled by the mean.
@@ -73,7 +73,7 @@ class Cnn(nn.Module):
         return Features(pooled, tokens, (last.shape[2], last.shape[3]), stride16, layers=seen)
 
 
-def _stage_at(net: Any, stride: int) -> int | None:
+def stage_at(net: Any, stride: int) -> int | None:
     """The place of the last stage with this stride among those that `forward_intermediates` counts."""
     info = getattr(net, "feature_info", None)
     if info is None or not hasattr(net, "forward_intermediates"):

@@ -68,7 +68,7 @@ def saliency(network: QualityNet, images: Tensor, *, blocks: int = 3, by: Sight 
     backbone = network.backbone
     if by == "activation":
         found = network.features(images)
-        maps = found.tokens.clamp(min=0).sum(dim=2).unflatten(1, found.grid)
+        maps = found.tokens.clamp(min=0).sum(dim=2).view(-1, *found.grid)
     elif isinstance(backbone, Vit) and backbone.has_class_token:
         _, maps = backbone.with_class_attention(network.normalize(images), blocks=blocks)
     else:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from noref.errors import OptionError
+from noref.models.backbones import stage_at
 from noref.models.features import Embedding, Features
 from noref.models.network import QualityNet
 from noref.models.vit import Vit
@@ -59,17 +60,36 @@ class CutNet(nn.Module):
     def with_features(self, maps: Tensor, *, layers: Embedding | None = None) -> tuple[Tensor, Features]:
         """(B,) quality, and the features that it came from.
 
-        Raises:
-            OptionError: embeddings of layers, which a cut network does not have.
+        Args:
+            maps: as for `forward`.
+            layers: also give an embedding for each layer that `Cnn` gives one for and that is not wholly frozen: the
+                cut itself may be one, those before it are left out, for nothing could learn from them.
         """
-        if layers is not None:
-            raise OptionError("a network that is trained on kept maps has no embeddings of its layers: no bank")
+        parts, asked = _parts(self.whole), _layers(self.whole) if layers else ()
         x = maps.to(next(self.whole.parameters()).dtype).contiguous(memory_format=torch.channels_last)
-        for part in _parts(self.whole)[self.stages :]:
+        seen = [x] if self.stages - 1 in asked else []
+        for place, part in enumerate(parts[self.stages :], start=self.stages):
             x = part(x)
+            if place in asked:
+                seen.append(x)
         tokens = x.flatten(2).transpose(1, 2)
-        features = Features(tokens.mean(dim=1), tokens, (x.shape[2], x.shape[3]))
+        pooled = tokens.mean(dim=1)
+        if layers == "tokens":
+            found = (*(stage.flatten(1) for stage in seen), tokens.flatten(1))
+        else:
+            found = (*(stage.mean(dim=(2, 3)) for stage in seen), pooled)
+        features = Features(pooled, tokens, (x.shape[2], x.shape[3]), layers=found if layers else ())
         return self.whole.head(features), features
+
+
+def _layers(whole: QualityNet) -> tuple[int, ...]:
+    """Which of `_parts` end at the strides that `Cnn` gives embeddings for, before the last one."""
+    net: Any = whole.backbone.net
+    places = [stage_at(net, stride) for stride in (8, 16)]
+    names = [net.feature_info[place]["module"] for place in places if place is not None]
+    return tuple(
+        1 + int(name.removeprefix("blocks.")) if name.startswith("blocks") else int(name[-1]) for name in names
+    )
 
 
 def _parts(whole: QualityNet) -> list[Part]:

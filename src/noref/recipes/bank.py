@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,15 +21,58 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
 
 from noref.data.loading import Batch, Crops, make_loader
 from noref.data.records import Record
 from noref.errors import OptionError
+from noref.models.network import QualityNet
 from noref.models.trunk import CutNet
 from noref.train.loop import Loaders
 
+if TYPE_CHECKING:
+    from noref.recipes.deiqt import Config
+
 AT_ONCE = 4  # images
+
+
+def kept(config: Config, loaders: Loaders, crops: Crops, network: nn.Module | Tensor, fabric: Fabric) -> Loaders:
+    """The batches as a network wants them: as they are, or, for a `CutNet`, with maps from a bank.
+
+    Args:
+        config: its `bank`, `bank_sets` and `crops`.
+        loaders: the batches.
+        crops: what they are cut by.
+        network: what is trained, bare.
+        fabric: device and precision.
+
+    Raises:
+        OptionError: as `Bank` says.
+    """
+    if not isinstance(network, CutNet):
+        return loaders
+    bank = Bank(Path(config.bank), crops, network, count=config.crops, sets=config.bank_sets, fabric=fabric)
+    return bank.through(loaders)
+
+
+def cut(config: Config, network: QualityNet) -> nn.Module:
+    """What is trained: the network, or, if a bank is asked for, what comes behind its frozen stages."""
+    return CutNet(network, config.frozen) if config.bank else network
+
+
+def check(config: Config) -> None:
+    """Refuse a bank that could not be.
+
+    Raises:
+        OptionError: says what it needs.
+    """
+    if config.bank and (config.frozen < 1 or config.together != config.crops):
+        raise OptionError(
+            "bank: needs frozen stages (--frozen 6: a MobileNetV2's up to stride 16), and that all crops of an image "
+            f"come in one batch, together {config.together} = crops {config.crops}"
+        )
+    if config.bank and config.average:
+        raise OptionError("bank: the averaged network cannot follow one that is cut; leave one of the two out")
 
 
 class Bank:
@@ -69,7 +112,7 @@ class Bank:
                 moving = batch.crops[:, self.count :]
                 if moving.shape[1]:
                     maps = torch.cat([maps, self._of_images(moving)], dim=1)
-                yield Batch(maps, batch.quality, batch.indices)
+                yield batch._replace(crops=maps)
 
         return replace(
             loaders,

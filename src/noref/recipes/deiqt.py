@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,9 +30,11 @@ from noref.errors import OptionError
 from noref.models.backbones import freeze_stages, layer_depths
 from noref.models.fused import fuse_frozen_norms
 from noref.models.network import Plan, QualityNet, build
+from noref.models.trunk import CutNet
 from noref.models.vit import Vit
 from noref.models.weights import origin
 from noref.objectives.distill import distilled_loss
+from noref.recipes import bank
 from noref.recipes.contrast import ContrastOptions, QualityContext, Scored, noisy
 from noref.recipes.course import CHECKPOINT, images_in_batch, keeper, prepare, resumed, watched
 from noref.recipes.judge import SELECTION, finish
@@ -85,6 +88,9 @@ class Config(ContrastOptions):
         clip: largest norm of the gradient; none: no limit.
         layer_decay: each layer of the backbone learns at this share of the rate of the layer behind it.
         frozen: stages of the backbone that do not learn; 1 is the stem.
+        bank: folder where what the frozen stages make of the random crops is kept for all runs that share split, seed
+            and crops; empty: none. With `crops` 1 an epoch is one pass, and every image one crop.
+        bank_sets: after so many epochs the crops come again; as many as epochs: they are new in every epoch.
         fused: run frozen batch norms as part of their convolutions: the same numbers but for rounding, sooner.
         average: decay a step of averaged weights, which are then the model; 0: none.
         save_every: optimiser steps between checkpoints in the middle of an epoch; 0: none but on Ctrl-C.
@@ -130,6 +136,8 @@ class Config(ContrastOptions):
     clip: float | None = 5.0
     layer_decay: float = 1.0
     frozen: int = 0
+    bank: str = ""
+    bank_sets: int = 1
     fused: bool = False
     average: float = 0.0
     save_every: int = 0
@@ -159,11 +167,14 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric, *, recipe: st
         ImageError: an image cannot be read; names the file.
         ModelError: backbone weights or a checkpoint that cannot be used.
     """
+    bank.check(config)
     split, rule = prepare(config, data, run)
     learning = noisy([data.records[index] for index in split.train], config.label_noise, seed=config.seed)
     context = context_of(config, learning[0].scale, fabric)
-    loaders = taught(config, batches(config, learning, rule, fabric), learning, data, split, run, fabric)
-    state = resumed(new_state(config, fabric), run, fabric)
+    crops, loaders = batches(config, learning, rule, fabric)
+    loaders = taught(config, loaders, learning, data, split, run, fabric)
+    state = resumed(new_state(config, fabric, trained_as=partial(bank.cut, config)), run, fabric)
+    loaders = bank.kept(config, loaders, crops, state.network.module, fabric)
     if context is not None:
         context.follow(state)
 
@@ -211,6 +222,7 @@ def as_teacher(config: Config, run: Run) -> Config:
         "head": "panel" if config.head == "tokens" else config.head,
         "epochs": config.teacher_epochs or config.epochs,
         "together": 1,
+        "bank": config.bank if config.crops == 1 else "",
     }
     if config.teacher_backbone:
         other = {"backbone": config.teacher_backbone, "weights": config.teacher_weights, "width": None}
@@ -283,12 +295,13 @@ def fuse(network: QualityNet, crop: int) -> None:
 def judged(state: State) -> QualityNet:
     """The network that is the result so far: the averaged one where there is one. Bare, on its device."""
     network = state.teacher if state.teacher is not None else state.network.module
+    network = network.whole if isinstance(network, CutNet) else network
     if not isinstance(network, QualityNet):
         raise TypeError(f"a DEIQT run holds no {type(network).__name__}")
     return network
 
 
-def batches(config: Config, records: list[Record], rule: Preprocessing, fabric: Fabric) -> Loaders:
+def batches(config: Config, records: list[Record], rule: Preprocessing, fabric: Fabric) -> tuple[Crops, Loaders]:
     """An epoch is `crops / together` passes over the images, with new crops and a new order each.
 
     With `together` = 1 all crops of a batch come from different images, as in the paper's code.
@@ -319,7 +332,7 @@ def batches(config: Config, records: list[Record], rule: Preprocessing, fabric: 
     if config.workers:
         images.preload()  # what is decoded here is shared by the workers of every pass
     length = len(one_pass(0))
-    return Loaders(epoch, passes * length, rest=epoch)
+    return images, Loaders(epoch, passes * length, rest=epoch)
 
 
 def score_step(config: Config, scale: Scale, context: QualityContext | None = None) -> Step:

@@ -18,7 +18,6 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -37,8 +36,7 @@ from noref.models.trunk import CutNet
 from noref.models.vit import Vit
 from noref.objectives.distill import distilled_loss
 from noref.objectives.lml import InterNegatives, local_manifold_loss
-from noref.recipes import deiqt
-from noref.recipes.bank import Bank
+from noref.recipes import bank, deiqt
 from noref.recipes.contrast import QualityContext, Scored, noisy
 from noref.recipes.course import CHECKPOINT, images_in_batch, keeper, prepare, resumed, watched
 from noref.recipes.judge import finish
@@ -71,9 +69,6 @@ class Config(deiqt.Config):
             stage, which needs no trained head: not in the paper.
         relative: divide each map by the mean map of all images before its window is chosen: not in the paper; a panel
             over a padded CNN always looks a little more at corners.
-        bank: folder where what the frozen stages make of the random crops is kept, for sweeps: crops then repeat after
-            `bank_sets` epochs; empty: crops are new in every epoch.
-        bank_sets: see `bank`.
         save_saliency: write a sheet of photos with their salient windows before each epoch.
         teacher: a run whose model is the first teacher; empty: see `first_teacher`.
         teachers: folder where trained baselines are kept for other runs of the same split and options; empty: in the
@@ -96,8 +91,6 @@ class Config(deiqt.Config):
     first_teacher: Literal["auto", "network", "trained"] = "auto"
     saliency: Sight = "attention"
     relative: bool = False
-    bank: str = ""
-    bank_sets: int = 1
     save_saliency: bool = False
     loss: Literal["smooth_l1", "l1"] = "l1"
     batch: int = 40
@@ -145,11 +138,7 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
             by=config.saliency,
         )
     state = new_state(config, data, split, run, fabric)
-    if isinstance(state.network.module, CutNet):
-        bank = Bank(
-            Path(config.bank), crops, state.network.module, count=config.crops, sets=config.bank_sets, fabric=fabric
-        )
-        loaders = bank.through(loaders)
+    loaders = bank.kept(config, loaders, crops, state.network.module, fabric)
     if eye is not None and WINDOWS in state.extras:
         eye.remember(state.extras[WINDOWS])
     if context is not None:
@@ -191,6 +180,7 @@ def check(config: Config) -> None:
     Raises:
         OptionError: says which option.
     """
+    bank.check(config)
     if not 0 <= config.alpha <= 1 or not config.temperature > 0 or not 0 <= config.decay <= 1:
         raise OptionError(
             f"alpha {config.alpha} and decay {config.decay} must be 0 to 1, temperature {config.temperature} above 0"
@@ -199,8 +189,6 @@ def check(config: Config) -> None:
         raise OptionError(f"window must be 1 to {GRID} cells, got {config.window}")
     if config.average:
         raise OptionError("average: LML-IQA's averaged network is its teacher, which is not the model")
-    if config.bank and (config.frozen < 1 or config.together != config.crops):
-        raise OptionError("bank: what frozen stages see can be kept: --frozen 6 is up to a MobileNetV2's stride 16")
     if config.label_weight != 1:
         raise OptionError("label_weight: the local manifold contrast has no labels to leave out; use csiqa or deiqt")
     if config.alpha > 0 and config.together != config.crops:
@@ -252,7 +240,7 @@ def batches(config: Config, records: list[Record], rule: Preprocessing, fabric: 
         OptionError: numbers that do not divide.
     """
     if config.alpha == 0 and config.together != config.crops:
-        return Crops(records, size=config.crop), deiqt.batches(config, records, rule, fabric)
+        return deiqt.batches(config, records, rule, fabric)
     count = images_in_batch(config, fabric, crops=config.crops, called="crops")
     options: dict[str, Any] = {"size": config.crop, "seed": config.seed, "preprocessing": rule}
     if config.wants_windows:
@@ -284,8 +272,7 @@ def new_state(config: Config, data: DataSet, split: Split, run: Run, fabric: Fab
     trained = None if kept else first_teacher(config, data, split, run, fabric)
     if trained is not None and config.fused:
         deiqt.fuse(trained, config.crop)
-    cut = partial(CutNet, stages=config.frozen) if config.bank else lambda network: network
-    state = deiqt.new_state(config, fabric, trained_as=cut)  # seeds torch's generator anew
+    state = deiqt.new_state(config, fabric, trained_as=partial(bank.cut, config))  # seeds torch's generator anew
     if config.wants_windows:
         state.teacher = trained or copy.deepcopy(student(state))
         if teacher_of(state).plan != student(state).plan and config.teacher_update != "frozen":
