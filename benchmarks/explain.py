@@ -68,7 +68,7 @@ def hits(model: Subject, pixels: Pixels, name: str, side: str, rng: Generator) -
     inside = half(len(pixels), pixels.shape[1], side)
     spoilt = np.where(inside[:, :, None], apply(pixels, name, LEVEL, rng), pixels)
     found = {}
-    for kind, (down, across) in worst(model.maps(spoilt, model.kinds, lambda: None)).items():
+    for kind, (down, across) in worst(model.maps(spoilt, model.kinds)).items():
         found[kind] = {"top": down < 0.5, "bottom": down > 0.5, "left": across < 0.5, "right": across > 0.5}[side]
     return found
 

@@ -11,11 +11,23 @@ import sys
 
 import click
 
-from noref.cli import benching, datasets, degrading, gmad, pictures, reporting, training
+from noref.cli import benching, datasets, degrading, explaining, gmad, pictures, reporting, training
 from noref.cli.group import FAILED, INTERRUPTED, WRONG_CALL, cli
 from noref.errors import NorefError, OptionError
 
-__all__ = ["benching", "cli", "datasets", "degrading", "gmad", "main", "pictures", "reporting", "run", "training"]
+__all__ = [
+    "benching",
+    "cli",
+    "datasets",
+    "degrading",
+    "explaining",
+    "gmad",
+    "main",
+    "pictures",
+    "reporting",
+    "run",
+    "training",
+]
 
 
 def main() -> None:

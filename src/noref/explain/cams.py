@@ -98,7 +98,11 @@ class Places:
         if output.ndim == 4 and not self.grid[0]:
             return output.permute(0, 3, 1, 2) if self.last else output
         count = self.grid[0] * self.grid[1]
-        if output.ndim == 3 and count and output.shape[1] in (count, self.prefix + count, self.prefix + count + self.extra):
+        if (
+            output.ndim == 3
+            and count
+            and output.shape[1] in (count, self.prefix + count, self.prefix + count + self.extra)
+        ):
             skip = 0 if output.shape[1] == count else self.prefix
             return output[:, skip : skip + count].transpose(1, 2).unflatten(2, self.grid)
         raise ValueError(f"an output of {tuple(output.shape)} has no places")
@@ -198,5 +202,3 @@ def _bilinear(inside: Plane, cells: int) -> Plane:
     """(points, cells): how much each cell counts at points given as shares of the side, border cells continued."""
     position = (inside * cells - 0.5).clip(0, cells - 1)
     return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(cells)[None, :]))
-
-

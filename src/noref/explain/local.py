@@ -22,7 +22,6 @@ def local_quality(
     *,
     crop: int,
     step: int,
-    advance: Callable[[], None] = lambda: None,
 ) -> Plane:
     """The quality of each place of a picture, from the crops that show it.
 
@@ -36,7 +35,6 @@ def local_quality(
         judge: (N, crop, crop, 3) uint8 -> (N,) quality, higher is better, N at most 16.
         crop: side of the crops in pixels.
         step: largest distance between neighbouring crops, 1 to `crop` / 2.
-        advance: called after each batch.
 
     Returns:
         (h, w) quality, about [0, 1], higher is better: one value a pixel, or for pictures of more than 1024 pixels a
@@ -55,14 +53,12 @@ def local_quality(
     """
     height, width = pixels.shape[:2]
     if not 2 <= crop <= min(height, width):
-        raise OptionError(f"crop must be 2 to {min(height, width)} pixels for a picture of {width} x {height}, got {crop}")
+        side = min(height, width)
+        raise OptionError(f"crop must be 2 to {side} pixels for a picture of {width} x {height}, got {crop}")
     if not 1 <= step <= crop // 2:
         raise OptionError(f"step must be 1 to {crop // 2}, half a crop of {crop}, got {step}")
     rows, columns = starts(height, crop, step), starts(width, crop, step)
-    found: list[NDArray[np.float32]] = []
-    for batch in _batches(pixels, rows, columns, crop):
-        found.append(judge(batch))
-        advance()
+    found = [judge(batch) for batch in _batches(pixels, rows, columns, crop)]
     scores = np.concatenate(found).astype(np.float64)
     if not np.isfinite(scores).all():
         raise ImageError("the model put out a quality of a crop that is no finite number")
@@ -70,11 +66,6 @@ def local_quality(
     down, across = weights(rows, crop, height, points[0]), weights(columns, crop, width, points[1])
     smooth: Plane = down.T @ scores.reshape(len(rows), len(columns)) @ across
     return smooth
-
-
-def batches(height: int, width: int, *, crop: int, step: int) -> int:
-    """How many batches `local_quality` judges: for a progress bar."""
-    return -(-len(starts(height, crop, step)) * len(starts(width, crop, step)) // BATCH)
 
 
 def starts(length: int, crop: int, step: int) -> list[int]:

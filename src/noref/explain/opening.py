@@ -19,7 +19,6 @@ from noref.scoring.network import Network
 CROP = 160  # pixels, of a network that sees whole pictures; see docs/explain.md for why
 OVERLAP = 2  # crops that a point lies in along each side
 TRAINED, EXPORTED = "model.safetensors", "model.onnx"
-Advance = Callable[[], None]
 
 
 class Subject(Protocol):
@@ -36,7 +35,7 @@ class Subject(Protocol):
     def score(self, pixels: Pixels) -> float:
         """The model's score of a picture in [0, 100], higher is better, as `noref score` gives it."""
 
-    def maps(self, pixels: Pixels, kinds: Sequence[str], advance: Advance) -> list[Map]:
+    def maps(self, pixels: Pixels, kinds: Sequence[str]) -> list[Map]:
         """One map of each kind, in that order, of (H, W, 3) uint8 pixels that were read with the card's preprocessing.
 
         Raises:
@@ -70,9 +69,9 @@ class Exported:
         """As `Scorer.score`, of pixels that were read with the card's preprocessing."""
         return percent(self.network.quality(pixels))
 
-    def maps(self, pixels: Pixels, kinds: Sequence[str], advance: Advance) -> list[Map]:
+    def maps(self, pixels: Pixels, kinds: Sequence[str]) -> list[Map]:
         """See `Subject`."""
-        return [quality_map(pixels, self.network.qualities, self.crop, advance) for _ in kinds]
+        return [quality_map(pixels, self.network.qualities, self.crop) for _ in kinds]
 
 
 def crop_of(card: Card, asked: int | None) -> int:
@@ -88,9 +87,7 @@ def crop_of(card: Card, asked: int | None) -> int:
     return asked or own or CROP
 
 
-def quality_map(
-    pixels: Pixels, judge: Callable[[Pixels], NDArray[np.float32]], crop: int, advance: Advance = lambda: None
-) -> Map:
+def quality_map(pixels: Pixels, judge: Callable[[Pixels], NDArray[np.float32]], crop: int) -> Map:
     """The local quality map in points of score, its crops half overlapping along each side.
 
     Raises:
@@ -98,7 +95,7 @@ def quality_map(
     """
     if min(pixels.shape[:2]) < crop:
         raise ImageError(f"crops of {crop} do not fit into {pixels.shape[1]} x {pixels.shape[0]} pixels")
-    quality = local.local_quality(pixels, judge, crop=crop, step=max(1, crop // OVERLAP), advance=advance)
+    quality = local.local_quality(pixels, judge, crop=crop, step=max(1, crop // OVERLAP))
     return Map("quality", 100 * quality.clip(0, 1))
 
 

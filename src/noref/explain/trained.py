@@ -15,7 +15,7 @@ from noref.errors import OptionError
 from noref.explain import looks
 from noref.explain.cams import Place, choose, gradcam, layers, stitch
 from noref.explain.kinds import Map, Plane
-from noref.explain.opening import Advance, crop_of, percent, quality_map
+from noref.explain.opening import crop_of, percent, quality_map
 from noref.images import Pixels, grid
 from noref.models import network as networks
 from noref.models import rater as raters
@@ -86,13 +86,13 @@ class Trained:
         found = [self._judge(crops) for crops, _ in self._crops(pixels)]
         return percent(float(np.concatenate(found).mean(dtype=np.float64)))
 
-    def maps(self, pixels: Pixels, kinds: Sequence[str], advance: Advance) -> list[Map]:
+    def maps(self, pixels: Pixels, kinds: Sequence[str]) -> list[Map]:
         """See `Subject`."""
         cams: dict[str, Plane] = {}
         if {"gradcam-up", "gradcam-down"} & set(kinds):
-            cams = self._gradcam(pixels, advance)
+            cams = self._gradcam(pixels)
         return [
-            quality_map(pixels, self._judge, self.crop, advance)
+            quality_map(pixels, self._judge, self.crop)
             if kind == "quality"
             else Map(kind, cams[kind])
             if kind in cams
@@ -105,7 +105,7 @@ class Trained:
         found: NDArray[np.float32] = self.network(_tensor(crops)).float().numpy()
         return found
 
-    def _gradcam(self, pixels: Pixels, advance: Advance) -> dict[str, Plane]:
+    def _gradcam(self, pixels: Pixels) -> dict[str, Plane]:
         height, width = pixels.shape[:2]
         cams, places = [], list[Place]()
         if isinstance(self.network, Rater):
@@ -115,7 +115,6 @@ class Trained:
             for batch, where in self._crops(pixels):
                 cams.append(gradcam(self.network, _tensor(batch), self.layer, self.backbone))
                 places += where
-                advance()
         raw = np.concatenate(cams)
         up, down = (stitch(part.clip(min=0), places, height, width) for part in (raw, -raw))
         strongest = max(float(up.max()), float(down.max())) or 1.0

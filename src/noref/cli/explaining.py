@@ -1,0 +1,94 @@
+"""Show where in a photo a model sees good and bad quality."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from noref.cli.group import FAILED, cli
+
+
+@cli.command()
+@click.argument("photos", nargs=-1, required=True, metavar="PHOTO...", type=click.Path(path_type=str))
+@click.option("--out", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="NAME.png, explain.html.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="default, an .onnx file, a run's folder or its model.safetensors; several stand side by side.",
+)
+@click.option("--map", "maps", multiple=True, metavar="KIND", help="Which map; may be given often. Default: quality.")
+@click.option("--scores", metavar="FILE", type=click.Path(path_type=Path), help="True scores: a CSV, path,score.")
+@click.option("--layer", metavar="NAME", help="Of Grad-CAM; a wrong name lists the possible ones.")
+@click.option("--crop", type=int, metavar="N", help="Pixels of the local quality map's crops.")
+@click.option("--window", type=int, default=8, show_default=True, metavar="CELLS", help="Of the salient window, of 14.")
+@click.option("--window-by", default="attention", show_default=True, metavar="LOOK", help="attention or activation.")
+@click.option("--recursive", "-r", is_flag=True, help="Look into folders below the folders too.")
+@click.option("--sanity", is_flag=True, help="Compare with maps of the same model with shuffled weights.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the shuffling.")
+def explain(
+    photos: tuple[str, ...],
+    out: Path,
+    models: tuple[str, ...],
+    maps: tuple[str, ...],
+    scores: Path | None,
+    layer: str | None,
+    crop: int | None,
+    window: int,
+    window_by: str,
+    recursive: bool,
+    sanity: bool,
+    seed: int,
+) -> int:
+    """Draw what a model says of each place of a photo; several models side by side.
+
+    \b
+    noref explain photos/ --out maps
+    noref explain a.jpg b.jpg --model RUN_A --model RUN_B --map gradcam-down --scores scores.csv --out maps
+    noref explain photos/ --model RUN --map quality --map gradcam-down --sanity --out check
+
+    Kinds of map: quality (any model); of trained models also gradcam-up and gradcam-down, class-attention (a
+    transformer), panel-attention (a head with attention), activation, window (LML-IQA's).
+
+    What is there and current is not drawn again. Exit status 1 when a photo could not be explained, or has no true
+    score in the file: they are listed.
+    """
+    from noref.explain.run import Options
+    from noref.explain.run import explain as draw
+
+    options = Options(maps or ("quality",), crop, layer, window, window_by)
+    if sanity:
+        return _sanity(photos, out, models or ("default",), options, recursive, seed)
+    outcome = draw(photos, out, models=models or ("default",), options=options, scores=scores, recursive=recursive)
+    for path, reason in outcome.failed.items():
+        click.echo(f"left out: {path}: {reason}", err=True)
+    for path in outcome.unscored:
+        click.echo(f"no true score: {path} is not in {scores}", err=True)
+    kept = f", {outcome.kept} were there" if outcome.kept else ""
+    click.echo(f"{outcome.drawn} drawn{kept}, {len(outcome.failed)} failed: {outcome.page or out}")
+    if outcome.no_page:
+        click.echo(f"no page: {outcome.no_page}", err=True)
+    return FAILED if outcome.failed or outcome.unscored else 0
+
+
+def _sanity(
+    photos: tuple[str, ...], out: Path, models: tuple[str, ...], options: object, recursive: bool, seed: int
+) -> int:
+    from noref.explain.run import Options
+    from noref.explain.sanity import run
+
+    if not isinstance(options, Options):
+        raise TypeError(type(options).__name__)
+    report = run(photos, out, models=models, options=options, recursive=recursive, seed=seed)
+    click.echo("model\tmap\tweights shuffled\tphotos\trank correlation\tits size\tSSIM")
+    for row in report.rows:
+        click.echo(
+            f"{row.model}\t{row.kind}\t{row.stage}\t{row.photos}\t{row.rank:z.2f}\t{row.size:.2f}\t{row.ssim:z.2f}"
+        )
+    for verdict in report.verdicts:
+        click.echo(verdict)
+    for path, reason in report.failed.items():
+        click.echo(f"left out: {path}: {reason}", err=True)
+    return FAILED if report.failed or not report.passed else 0

@@ -1,0 +1,96 @@
+"""The page of explanations: one HTML file that needs nothing else, where maps are laid over their photos."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from noref.errors import MissingExtraError
+from noref.explain.colours import legend, overlay
+from noref.explain.figure import Sheet, ends_in_words, score_line, truth_line
+from noref.explain.kinds import KINDS
+
+GENERATOR = "noref explain"
+MAP_SIDE = 320  # pixels of a map's longer side on the page: maps are smooth, the browser enlarges them
+JPEG_QUALITY = 90
+
+
+def render_page(photos: Sequence[Mapping[str, Any]], cards: Sequence[tuple[str, str]]) -> str:
+    """The page as HTML text.
+
+    Args:
+        photos: as `shown` gives them, in their order.
+        cards: name of a model and what it is, in their order.
+
+    Raises:
+        MissingExtraError: Jinja2 is not installed.
+    """
+    kinds = list(dict.fromkeys(row["kind"] for photo in photos for row in photo["rows"]))
+    legends = {kind: data_uri(legend(KINDS[kind].shade, (256, 1)), "PNG") for kind in kinds}
+    return str(
+        template().render(
+            generator=GENERATOR,
+            photos=photos,
+            kinds=[KINDS[kind] for kind in kinds],
+            legends=legends,
+            models=cards,
+        )
+    )
+
+
+def shown(sheet: Sheet) -> dict[str, Any]:
+    """What the page shows of one photo."""
+    rows = []
+    for place, kind in enumerate(sheet.kinds):
+        ends = sheet.ends(place)
+        scale = min(1.0, MAP_SIDE / max(sheet.photo.shape[:2]))
+        size = (max(1, round(sheet.photo.shape[1] * scale)), max(1, round(sheet.photo.shape[0] * scale)))
+        rows.append(
+            {
+                "kind": kind,
+                "title": KINDS[kind].title,
+                "ends": ends_in_words(kind, ends),
+                "maps": [data_uri(overlay(one, ends, size), "PNG") for one in sheet.row(place)],
+            }
+        )
+    return {
+        "name": sheet.name,
+        "photo": data_uri(Image.fromarray(sheet.photo), "JPEG"),
+        "width": sheet.photo.shape[1],
+        "height": sheet.photo.shape[0],
+        "truth": truth_line(sheet.truth),
+        "columns": [{"model": column.model, "score": score_line(column)} for column in sheet.columns],
+        "rows": rows,
+    }
+
+
+def data_uri(picture: Image.Image, form: str) -> str:
+    """A picture as text that a page can hold."""
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {"quality": JPEG_QUALITY} if form == "JPEG" else {"optimize": True}
+    picture.save(buffer, form, **options)
+    return f"data:image/{form.lower()};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def template() -> Any:  # jinja2.Template: an extra
+    """The page's template.
+
+    Raises:
+        MissingExtraError: Jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise MissingExtraError("report", "the page of explanations") from error
+    space = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    return space.get_template("explain.html")
