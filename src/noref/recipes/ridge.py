@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
-import sys
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +19,10 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from sklearn.linear_model import Ridge
 
 from noref import images
-from noref.card import Card, Preprocessing, digest
+from noref.card import Card, Preprocessing
 from noref.data.records import Record
 from noref.data.splits import Split
 from noref.errors import DataError, OptionError
@@ -36,6 +31,7 @@ from noref.models import rater as raters
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
 from noref.models.rater import Rater
 from noref.models.weights import origin
+from noref.recipes.feature_files import feature_files
 from noref.recipes.judge import figures
 from noref.recipes.run import DataSet, Run, choose_split
 
@@ -115,28 +111,36 @@ def find_encoder(config: Config) -> tuple[Encoder, str]:
 def kept_features(rater: Rater, records: Sequence[Record], rule: Preprocessing, folder: Path) -> Matrix:
     """(M, 5, 2D) features of every image; those that lie in `folder` already are not computed again.
 
-    A file is named by the image's bytes, and its folder by the encoder's weights, crops and resize rule.
-
     Raises:
         ImageError: an image cannot be read; names the file.
     """
+    files = rater_files(rater, [record.path for record in records], rule, folder)
+    return np.stack([np.load(files[record.path], allow_pickle=False) for record in records])
+
+
+def rater_files(
+    rater: Rater, paths: Sequence[Path], rule: Preprocessing, folder: Path, *, broken: dict[Path, str] | None = None
+) -> Mapping[Path, Path]:
+    """Image -> file with its (5, 2D) features; below `folder`, named by encoder, crops, resize rule and image.
+
+    Args:
+        rater: in evaluation mode.
+        paths: the images.
+        rule: how they are read.
+        folder: made where it is missing.
+        broken: see `feature_files`.
+    """
     facts = [rater.crop, rater.pad, dataclasses.astuple(rule)]
     own = folder / hashlib.sha256(repr([facts, _fingerprint(rater.encoder)]).encode()).hexdigest()[:16]
-    own.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(2) as pool:
-        files = [own / f"{name[:32]}.npy" for name in pool.map(lambda record: digest(record.path), records)]
-    wanted = {file: record for file, record in zip(files, records, strict=True) if not file.exists()}
     device = next(rater.parameters()).device
-    bar: dict[str, Any] = {"console": Console(stderr=True), "disable": not sys.stderr.isatty(), "transient": True}
-    for file, record in track(list(wanted.items()), description="features", **bar):
-        pixels = torch.from_numpy(images.read(record.path, preprocessing=rule)).permute(2, 0, 1)[None]
+
+    def look(path: Path) -> Matrix:
+        pixels = torch.from_numpy(images.read(path, preprocessing=rule)).permute(2, 0, 1)[None]
         with torch.inference_mode():
-            found = rater.features(pixels.to(device))[0].float().cpu().numpy()
-        partial = file.with_suffix(f".{os.getpid()}.part")
-        with partial.open("wb") as stream:
-            np.save(stream, found, allow_pickle=False)
-        os.replace(partial, file)
-    return np.stack([np.load(file, allow_pickle=False) for file in files])
+            found: Matrix = rater.features(pixels.to(device))[0].float().cpu().numpy()
+        return found
+
+    return feature_files(paths, own, look, broken=broken)
 
 
 Line = tuple[NDArray[np.float64], float]  # weight (2D,), intercept
