@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from noref.cli import benching, datasets, degrading, explaining, gmad, pictures, reporting, training
+from noref.cli import benching, datasets, degrading, embedding, explaining, gmad, pictures, reporting, training
 from noref.cli.group import FAILED, INTERRUPTED, WRONG_CALL, cli
 from noref.errors import NorefError, OptionError
 
@@ -20,6 +20,7 @@ __all__ = [
     "cli",
     "datasets",
     "degrading",
+    "embedding",
     "explaining",
     "gmad",
     "main",

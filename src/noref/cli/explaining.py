@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from noref.cli.group import FAILED, cli
+
+if TYPE_CHECKING:
+    from noref.explain.run import Options
 
 
 @cli.command()
@@ -60,7 +64,7 @@ def explain(
 
     options = Options(maps or ("quality",), crop, layer, window, window_by)
     if sanity:
-        return _sanity(photos, out, models or ("default",), options, recursive, seed)
+        return _sanity(photos, out, models or ("default",), options, recursive=recursive, seed=seed)
     outcome = draw(photos, out, models=models or ("default",), options=options, scores=scores, recursive=recursive)
     for path, reason in outcome.failed.items():
         click.echo(f"left out: {path}: {reason}", err=True)
@@ -74,13 +78,10 @@ def explain(
 
 
 def _sanity(
-    photos: tuple[str, ...], out: Path, models: tuple[str, ...], options: object, recursive: bool, seed: int
+    photos: tuple[str, ...], out: Path, models: tuple[str, ...], options: Options, *, recursive: bool, seed: int
 ) -> int:
-    from noref.explain.run import Options
     from noref.explain.sanity import run
 
-    if not isinstance(options, Options):
-        raise TypeError(type(options).__name__)
     report = run(photos, out, models=models, options=options, recursive=recursive, seed=seed)
     click.echo("model\tmap\tweights shuffled\tphotos\trank correlation\tits size\tSSIM")
     for row in report.rows:

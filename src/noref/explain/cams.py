@@ -104,7 +104,8 @@ class Places:
             and output.shape[1] in (count, self.prefix + count, self.prefix + count + self.extra)
         ):
             skip = 0 if output.shape[1] == count else self.prefix
-            return output[:, skip : skip + count].transpose(1, 2).unflatten(2, self.grid)
+            rows = output[:, skip : skip + count].transpose(1, 2)
+            return rows.reshape(*rows.shape[:2], *self.grid)
         raise ValueError(f"an output of {tuple(output.shape)} has no places")
 
 

@@ -105,6 +105,6 @@ def _plane(network: QualityNet, images: Tensor, kind: str) -> NDArray[np.float64
         maps = network.attention(images)[1]
     else:
         features = network.features(images)
-        maps = features.tokens.clamp(min=0).sum(dim=2).unflatten(1, features.grid)
+        maps = features.tokens.clamp(min=0).sum(dim=2).reshape(-1, *features.grid)
     plane: NDArray[np.float64] = maps.double().numpy()
     return plane

@@ -112,9 +112,9 @@ def explain(
     if truths is not None and photos and not any(_real(photo) in truths for photo in photos):
         raise DataError(f"{scores}: names none of the photos, the first of which is {called(photos[0])}")
     targets = _targets(photos, out)
-    _prepare(out, targets.values())
-    labels, entries = _labels(subjects), []
-    with _progress(len(photos)) as advance:
+    prepare(out, targets.values())
+    labels, entries = labels_of(subjects), []
+    with progress(len(photos)) as advance:
         for photo in photos:
             record = truths.get(_real(photo)) if truths is not None else None
             if truths is not None and record is None:
@@ -176,7 +176,7 @@ def _key(photo: Path, subjects: Mapping[str, Subject], options: Options, truth: 
     return hashlib.sha256(json.dumps(words, default=str).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _labels(subjects: Mapping[str, Subject]) -> list[str]:
+def labels_of(subjects: Mapping[str, Subject]) -> list[str]:
     """What to call the models: the names on their cards, and where two are alike also what the caller wrote."""
     names = [subject.card.name for subject in subjects.values()]
     texts = [os.path.basename(os.path.normpath(text)) for text in subjects]
@@ -224,7 +224,7 @@ def _targets(photos: Sequence[Path], out: Path) -> dict[Path, Path]:
     return targets
 
 
-def _prepare(out: Path, targets: Any) -> None:
+def prepare(out: Path, targets: Any) -> None:
     """Make the folder, and refuse to write over what something else wrote."""
     try:
         (out / "maps").mkdir(parents=True, exist_ok=True)
@@ -259,9 +259,10 @@ def _write_page(outcome: Outcome, entries: list[dict[str, Any]], page: Path, mod
     outcome.page = page
 
 
-def _progress(total: int) -> AbstractContextManager[Callable[[], None]]:
+def progress(total: int) -> AbstractContextManager[Callable[[], None]]:
+    """A bar on a terminal, nothing in a pipe; gives what to call after each of `total` steps."""
     if total < 2 or not sys.stderr.isatty():
         return nullcontext(lambda: None)
-    from noref.scoring.screen import progress
+    from noref.scoring import screen
 
-    return progress(total, sys.stderr, rows_to_terminal=False)
+    return screen.progress(total, sys.stderr, rows_to_terminal=False)

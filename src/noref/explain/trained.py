@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -54,8 +56,8 @@ class Trained:
     ) -> None:
         self.network, self.card = network.eval(), card
         for part in network.modules():
-            if getattr(part, "inplace", False):  # what a hook has seen must not change afterwards
-                part.inplace = False
+            if getattr(part, "inplace", False) is True:  # what a hook has seen must not change afterwards
+                setattr(part, "inplace", False)  # noqa: B010
         self.crop = crop_of(card, crop)
         self.window, self.window_by, self._side = window, window_by, 0
         example = torch.zeros(1, 3, self.crop, self.crop, dtype=torch.uint8)
@@ -99,6 +101,34 @@ class Trained:
             else self._look(pixels, kind)
             for kind in kinds
         ]
+
+    @torch.no_grad()
+    def shuffled(self, share: float, rng: Generator) -> Trained:
+        """A copy whose head, and a share of the layers below it from the top down, have their weights shuffled.
+
+        Args:
+            share: 0 to 1, of the backbone's tensors in the order in which the network holds them.
+            rng: where all chance comes from. A tensor's values change places with each other; statistics of batch
+                norms stay.
+        """
+        network = copy.deepcopy(self.network)
+        values = {name: tensor for name, tensor in network.state_dict().items() if _learnt(name, tensor)}
+        below = [name for name in values if "backbone." in name]
+        kept = set(below[: len(below) - round(share * len(below))])
+        for name, tensor in values.items():
+            if name not in kept:
+                order = torch.from_numpy(rng.permutation(tensor.numel()))
+                tensor.copy_(tensor.reshape(-1)[order].reshape(tensor.shape))
+        other = Trained(
+            network,
+            self.card,
+            crop=self.crop if self.card.preprocessing.crop is None else None,
+            layer=self.layer_name,
+            window=self.window,
+            window_by=self.window_by,
+        )
+        other._side = self._side
+        return other
 
     @torch.no_grad()
     def _judge(self, crops: Pixels) -> NDArray[np.float32]:
@@ -175,6 +205,10 @@ def _rated(rater: Rater, pixels: Pixels) -> tuple[Tensor, list[Place]]:
         places += [Place(factor * top, factor * left, (factor * size, factor * size)) for top, left in corners]
     crops = torch.cat([five_crops(scale, size, rater.pad)[:, 0] for scale in scales])
     return crops / 255, places
+
+
+def _learnt(name: str, tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.numel() > 1 and "running_" not in name
 
 
 def _tensor(crops: Pixels) -> Tensor:
