@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import math
@@ -16,11 +17,15 @@ from noref.data.readers import READERS
 from noref.data.salient import SalientCrops
 from noref.data.splits import random_split, save_split
 from noref.errors import OptionError
+from noref.models import network
+from noref.models.backbones import freeze_stages
 from noref.models.features import Features
 from noref.models.saliency import saliency
+from noref.models.trunk import CutNet
 from noref.objectives.lml import salient_window
 from noref.recipes import deiqt, launch
 from noref.recipes import saliency as looking
+from noref.recipes.bank import cut_alike
 from noref.recipes.course import CHECKPOINT
 from noref.recipes.lml_iqa import Config, batches, check, lml_step, move_teacher, student
 from noref.recipes.options import build
@@ -315,3 +320,26 @@ def test_workers_change_nothing(config, rated):
     crops.places = np.arange(12).reshape(6, 2) % 7
     alone, helped = (list(make_loader(crops, batch_images=3, epoch=2, workers=count)) for count in (0, 2))
     assert all(torch.equal(a.crops, b.crops) for a, b in zip(alone, helped, strict=True))
+
+
+@pytest.mark.parametrize("by", ["attention", "activation"])
+def test_a_cut_teacher_finds_the_windows_of_the_whole_one(rated, fabric, by):
+    """Frozen stages see each image once; what is behind them may change between two looks."""
+    torch.manual_seed(3)
+    whole = network.build(network.Plan("test_efficientnet", width=24, heads=3), weights="none").eval()
+    freeze_stages(whole.backbone, 2)
+    teacher = cut_alike(whole, CutNet(copy.deepcopy(whole), 2))
+    assert isinstance(teacher, CutNet)
+    crops = SalientCrops(READERS["csv"](rated)[:6], size=64, crops=2, preprocessing=RULE, window=5)
+    cut, plain = (Eye(crops, blocks=3, crop=64, workers=0, fabric=fabric, by=by) for _ in range(2))
+    for _ in range(2):
+        rows, columns = (cut.look(teacher) - plain.look(whole)).abs().amax(dim=0).tolist()
+        assert max(rows, columns) <= 1  # kept in bfloat16
+        with torch.no_grad():
+            for parameter in whole.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.02 * parameter.requires_grad)
+    with torch.no_grad():
+        next(whole.backbone.parameters()).mul_(2)
+    student = CutNet(network.build(network.Plan("test_efficientnet", width=24, heads=3), weights="none"), 2)
+    freeze_stages(student.whole.backbone, 2)
+    assert cut_alike(whole, student) is whole

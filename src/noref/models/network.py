@@ -94,9 +94,13 @@ class QualityNet(nn.Module):
         Raises:
             OptionError: the head is no panel.
         """
+        return self.read_attention(self.features(images))
+
+    def read_attention(self, features: Features) -> tuple[Tensor, Tensor]:
+        """The same of features."""
         if isinstance(self.head, PooledHead):
             raise OptionError(f"a {self.plan.head!r} head has no attention: use head 'panel'")
-        return self.head.attention(self.features(images))
+        return self.head.attention(features)
 
 
 class FromBytes(nn.Module):

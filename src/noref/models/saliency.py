@@ -10,6 +10,7 @@ from torch import Tensor
 
 from noref.errors import OptionError
 from noref.models.network import QualityNet
+from noref.models.trunk import CutNet
 from noref.models.vit import Vit
 
 Sight = Literal["attention", "activation"]  # what says where a network looks
@@ -41,7 +42,7 @@ def viewing_side(network: QualityNet, crop: int) -> int:
 
 
 @torch.no_grad()
-def saliency(network: QualityNet, images: Tensor, *, blocks: int = 3, by: Sight = "attention") -> Tensor:
+def saliency(network: QualityNet | CutNet, images: Tensor, *, blocks: int = 3, by: Sight = "attention") -> Tensor:
     """How much a network looks at each part of whole images.
 
     A transformer with a class token says it by itself: class-to-patch attention of its last blocks. In any other
@@ -51,7 +52,8 @@ def saliency(network: QualityNet, images: Tensor, *, blocks: int = 3, by: Sight 
 
     Args:
         network: in evaluation mode.
-        images: (B, 3, S, S) RGB, uint8 or float in [0, 1], S as `viewing_side` says.
+        images: (B, 3, S, S) RGB, uint8 or float in [0, 1], S as `viewing_side` says; for a cut network what its first
+            stages make of them.
         blocks: K, over which class-to-patch attention is averaged.
         by: "attention", or "activation": the positive part of the last stage's tokens, summed over channels.
 
@@ -65,7 +67,7 @@ def saliency(network: QualityNet, images: Tensor, *, blocks: int = 3, by: Sight 
         Attention: LML-IQA, https://arxiv.org/abs/2406.19247, eq. 1. Activation: Wei et al. 2017, "Selective
         Convolutional Descriptor Aggregation", https://arxiv.org/abs/1604.04994, eq. 1.
     """
-    backbone = network.backbone
+    backbone = None if isinstance(network, CutNet) else network.backbone
     if by == "activation":
         found = network.features(images)
         maps = found.tokens.clamp(min=0).sum(dim=2).view(-1, *found.grid)

@@ -58,10 +58,15 @@ class CutNet(nn.Module):
         return (scores, seen) if features else scores
 
     def with_features(self, maps: Tensor, *, layers: Embedding | None = None) -> tuple[Tensor, Features]:
-        """(B,) quality, and the features that it came from.
+        """(B,) quality, and the features that it came from."""
+        features = self.features(maps, layers=layers)
+        return self.whole.head(features), features
+
+    def features(self, maps: Tensor, *, layers: Embedding | None = None) -> Features:
+        """(B, C, h, w) as `chill` gives them -> what the backbone sees in them.
 
         Args:
-            maps: as for `forward`.
+            maps: see above.
             layers: also give an embedding for each layer that `Cnn` gives one for and that is not wholly frozen: the
                 cut itself may be one, those before it are left out, for nothing could learn from them.
         """
@@ -78,8 +83,11 @@ class CutNet(nn.Module):
             found = (*(stage.flatten(1) for stage in seen), tokens.flatten(1))
         else:
             found = (*(stage.mean(dim=(2, 3)) for stage in seen), pooled)
-        features = Features(pooled, tokens, (x.shape[2], x.shape[3]), layers=found if layers else ())
-        return self.whole.head(features), features
+        return Features(pooled, tokens, (x.shape[2], x.shape[3]), layers=found if layers else ())
+
+    def attention(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) quality and (B, rows, columns), where the panel looked; see `QualityNet.attention`."""
+        return self.whole.read_attention(self.features(maps))
 
 
 def _layers(whole: QualityNet) -> tuple[int, ...]:

@@ -60,6 +60,17 @@ def cut(config: Config, network: QualityNet) -> nn.Module:
     return CutNet(network, config.frozen) if config.bank else network
 
 
+def cut_alike(teacher: QualityNet, student: nn.Module | Tensor) -> QualityNet | CutNet:
+    """A teacher as it looks at images again and again: cut like its student if their frozen stages are the same."""
+    if not isinstance(student, CutNet):
+        return teacher
+    theirs = dict(teacher.backbone.named_parameters())
+    frozen = [item for item in student.whole.backbone.named_parameters() if not item[1].requires_grad]
+    if any(name not in theirs or not torch.equal(theirs[name], value) for name, value in frozen):
+        return teacher
+    return CutNet(teacher, student.stages)
+
+
 def check(config: Config) -> None:
     """Refuse a bank that could not be.
 

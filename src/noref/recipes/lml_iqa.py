@@ -148,7 +148,7 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
     def before_epoch(state: State) -> None:
         if eye is not None:
             if config.teacher_update != "frozen" or WINDOWS not in state.extras:
-                state.extras[WINDOWS] = eye.look(teacher_of(state))
+                state.extras[WINDOWS] = eye.look(bank.cut_alike(teacher_of(state), state.network.module))
             if config.save_saliency and run.writes:
                 run.file("saliency").mkdir(exist_ok=True)
                 sheet(eye.crops).save(run.file(f"saliency/epoch-{state.epoch + 1:02d}.png"))

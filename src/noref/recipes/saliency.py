@@ -12,10 +12,11 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 from torch import Tensor
 
-from noref.data.loading import Crops, make_loader
+from noref.data.loading import make_loader
 from noref.data.salient import SalientCrops, region
 from noref.models.network import QualityNet
 from noref.models.saliency import GRID, Sight, saliency, viewing_side
+from noref.models.trunk import CutNet
 from noref.objectives.lml import salient_window
 
 WINDOWS = "lml.windows"  # where a run's state keeps the epoch's windows: the teacher has moved on when it is resumed
@@ -56,19 +57,19 @@ class Eye:
         self.relative, self.by = relative, by
         self._views: list[tuple[Tensor, Tensor]] = []
 
-    def look(self, teacher: QualityNet) -> Tensor:
+    def look(self, teacher: QualityNet | CutNet) -> Tensor:
         """(M, 2) int64 row and column of each image's window, M images; the crops of the coming epoch follow it.
+
+        Args:
+            teacher: a cut one is shown what its frozen stages made of the images at the first look, so these must not
+                change.
 
         Raises:
             ImageError: an image cannot be read; names the file.
         """
         teacher.eval()
-        if not self._views:
-            views = self.crops.views(viewing_side(teacher, self.crop))
-            self._views = list(self._batches(views)) if self._fits(views) else []
         maps = torch.zeros(len(self.crops), GRID, GRID, device=self.fabric.device)
-        batches = self._views or self._batches(self.crops.views(viewing_side(teacher, self.crop)))
-        for view, indices in batches:
+        for view, indices in self._seen(teacher):
             with self.fabric.autocast():
                 maps[indices] = saliency(teacher, self.fabric.to_device(view), blocks=self.blocks, by=self.by)
         maps = cast(Tensor, self.fabric.all_reduce(maps, reduce_op="sum")).cpu()  # each image is one process's
@@ -80,21 +81,31 @@ class Eye:
         """Take windows that were found before an interruption."""
         self.crops.places = places.cpu().numpy()
 
-    def _batches(self, views: Crops) -> Iterator[tuple[Tensor, Tensor]]:
-        fabric = self.fabric
+    def _seen(self, teacher: QualityNet | CutNet) -> Iterator[tuple[Tensor, Tensor]]:
+        """Views of this process's images, (B, ...), and the images' numbers; kept from the first look on if possible."""
+        if self._views:
+            yield from self._views
+            return
+        fabric, views, kept, size = self.fabric, list[tuple[Tensor, Tensor]](), True, 0
+        side = viewing_side(teacher.whole if isinstance(teacher, CutNet) else teacher, self.crop)
         for crops, _, indices in make_loader(
-            views,
+            self.crops.views(side),
             batch_images=AT_ONCE,
             shuffle=False,
             workers=self.workers,
             rank=fabric.global_rank,
             ranks=fabric.world_size,
         ):
-            yield crops[:, 0], indices
-
-    def _fits(self, views: Crops) -> bool:
-        size = views.cut(0, np.random.default_rng(0)).nbytes
-        return size * len(views) <= KEPT_BYTES
+            view = crops[:, 0]
+            if isinstance(teacher, CutNet):
+                with fabric.autocast():
+                    view = teacher.chill(fabric.to_device(view)).bfloat16().cpu()
+            size += view.nbytes
+            kept = kept and size <= KEPT_BYTES
+            if kept:
+                views.append((view, indices))
+            yield view, indices
+        self._views = views if kept else []
 
 
 def _relative(maps: Tensor) -> Tensor:
