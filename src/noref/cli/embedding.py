@@ -1,0 +1,117 @@
+"""`noref embed`: what a model's features have to do with score, distortion and data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from noref.cli.group import FAILED, cli
+from noref.errors import OptionError
+
+
+@cli.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option("--data", required=True, multiple=True, metavar="NAME=PATH", help="A labelled set; may be repeated.")
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Where to.")
+@click.option("--feature", multiple=True, metavar="NAME", help="Default: pooled; a wrong name lists those there are.")
+@click.option(
+    "--colour",
+    "--color",
+    "colour",
+    default="score",
+    show_default=True,
+    metavar="score|type|set|thirds",
+    help="Of points.",
+)
+@click.option("--bounds", metavar="LOW,HIGH", help="Of the thirds, quality 0-100. Default: equal counts.")
+@click.option("--part", default="all", show_default=True, metavar="all|train|validation|test", help="Of a run's split.")
+@click.option(
+    "--split", type=click.Path(path_type=Path), metavar="FILE", help="Default: that of the first run that fits."
+)
+@click.option("--limit", type=int, metavar="N", help="So many images at most, drawn by the seed.")
+@click.option("--perplexity", type=float, default=30.0, show_default=True, help="Of t-SNE; below the number of images.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of map and chance.")
+@click.option("--weights", default="timm", show_default=True, metavar="FILE", help="Of a backbone named as timm does.")
+@click.option("--pad-type", default="", metavar="same", help="Likewise; same: weights from TensorFlow.")
+@click.option("--mean", metavar="R,G,B", help="Likewise, of the pixels in 0-1. Default: as timm says.")
+@click.option("--std", metavar="R,G,B", help="Likewise.")
+@click.option("--crop", type=int, default=224, show_default=True, help="Of backbones and encoders, in pixels.")
+@click.option("--cache", type=click.Path(path_type=Path), metavar="FOLDER", help="Of features. Default: OUT/features.")
+@click.option("--page-mb", type=float, default=8.0, show_default=True, help="Most megabytes of photos on the page.")
+@click.option("--title", help="Of picture and page. Default: models and data.")
+def embed(
+    models: tuple[str, ...],
+    data: tuple[str, ...],
+    out: Path,
+    feature: tuple[str, ...],
+    colour: str,
+    bounds: str | None,
+    part: str,
+    split: Path | None,
+    limit: int | None,
+    perplexity: float,
+    seed: int,
+    weights: str,
+    pad_type: str,
+    mean: str | None,
+    std: str | None,
+    crop: int,
+    cache: Path | None,
+    page_mb: float,
+    title: str | None,
+) -> int:
+    """Draw a map (t-SNE) of what a MODEL sees in labelled images, and measure what the map cannot prove.
+
+    \b
+    noref embed RUN --data livec=FOLDER --part test --out map
+    noref embed ENCODER.safetensors resnet50 --data csv=set.csv --colour type --out map
+    noref embed RUN --feature pooled --feature quality --data livec=FOLDER --colour thirds --out map
+
+    MODEL is a run's folder, an ARNIQA encoder, or a backbone of timm; several stand side by side. Writes embed.png,
+    embed.html (a point shows its photo), embed.csv and embed.json. Features are kept: a call that was stopped goes
+    on. Exit status 1 when images cannot be read: they are listed and left out.
+    """
+    from noref.evaluate.cloud import figure_words
+    from noref.recipes.embed import Settings
+    from noref.recipes.embed import embed as make
+    from noref.recipes.looking import Backbone
+
+    ends = _numbers("bounds", bounds, 2)
+    settings = Settings(
+        features=feature or ("pooled",),
+        colour=colour,
+        bounds=(ends[0], ends[1]) if ends else None,
+        part=part,
+        split=split,
+        limit=limit,
+        perplexity=perplexity,
+        seed=seed,
+        backbone=Backbone(weights, pad_type, _numbers("mean", mean, 3), _numbers("std", std, 3), crop),
+        cache=cache,
+        megabytes=page_mb,
+        title=title,
+    )
+    made = make(models, data=data, out=out, settings=settings)
+    for panel in made.cloud.panels:
+        click.echo(panel.title)
+        for figure in panel.figures:
+            click.echo(f"  {figure_words(figure)}")
+    for note in made.cloud.notes:
+        click.echo(note, err=True)
+    click.echo(", ".join(str(file) for file in made.files), err=True)
+    for path, reason in made.broken.items():
+        click.echo(f"left out: {path}: {reason}", err=True)
+    return FAILED if made.broken else 0
+
+
+def _numbers(name: str, text: str | None, count: int) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != count:
+        raise OptionError(f"--{name} {text!r}: give {count} numbers with commas between them")
+    return values
