@@ -202,7 +202,9 @@ def feature_of(kind: str, seen: Features, head: Head) -> Tensor:
 
 def _before_the_line(seen: Features, head: Head) -> Tensor:
     if isinstance(head, PooledHead):
-        return head.norm(torch.cat([seen.pooled, *([] if seen.quality is None else [seen.quality])], dim=1))
+        both = torch.cat([seen.pooled, *([] if seen.quality is None else [seen.quality])], dim=1)
+        normed: Tensor = head.norm(both)
+        return normed
     if isinstance(head, PanelHead):
         queries = head.panel.queries + head.project(seen.pooled)[:, None]
         refined: Tensor = head.panel.layer(queries, head.project(seen.tokens))[0]
@@ -210,5 +212,6 @@ def _before_the_line(seen: Features, head: Head) -> Tensor:
     if isinstance(head, TwoTokenHead) and seen.quality is not None:
         both = torch.stack([head.project(seen.pooled), head.project(seen.quality)], dim=1)
         refined = head.decoder.layer(both, head.project(seen.tokens), alone=True)[0]
-        return head.decoder.mix(refined.flatten(1))
+        mixed: Tensor = head.decoder.mix(refined.flatten(1))
+        return mixed
     raise OptionError(f"a {type(head).__name__} has no feature of its own")
