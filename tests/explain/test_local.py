@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -39,7 +40,9 @@ def by_loop(pixels, crop, step):
     return found
 
 
-@pytest.mark.parametrize(("height", "width", "crop", "step"), [(17, 23, 8, 4), (12, 12, 12, 5), (9, 30, 8, 3), (8, 20, 8, 4)])
+@pytest.mark.parametrize(
+    ("height", "width", "crop", "step"), [(17, 23, 8, 4), (12, 12, 12, 5), (9, 30, 8, 3), (8, 20, 8, 4)]
+)
 def test_map_is_the_loop_over_pixels_and_crops(height, width, crop, step):
     pixels = picture(height, width)
     found = local_quality(pixels, brightness, crop=crop, step=step)
@@ -67,7 +70,7 @@ def test_crops_touch_both_ends_no_farther_apart_than_the_step(length, data):
     step = data.draw(st.integers(1, crop))
     found = starts(length, crop, step)
     assert (found[0], found[-1]) == (0, length - crop)
-    assert all(0 < later - earlier <= step + 0.5 for earlier, later in zip(found, found[1:], strict=False))
+    assert all(0 < later - earlier <= step + 0.5 for earlier, later in itertools.pairwise(found))
     assert len(found) == (1 if length == crop else 1 + math.ceil((length - crop) / step))
 
 
@@ -114,7 +117,7 @@ def test_a_large_picture_has_a_map_of_bounded_size():
 
 @pytest.mark.parametrize(("crop", "step"), [(1, 1), (41, 10), (20, 0), (20, 11)])
 def test_crops_and_steps_that_do_not_fit(crop, step):
-    with pytest.raises(OptionError, match="crop must be|step must be"):
+    with pytest.raises(OptionError, match=r"crop must be|step must be"):
         local_quality(np.zeros((40, 60, 3), np.uint8), brightness, crop=crop, step=step)
 
 

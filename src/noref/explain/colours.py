@@ -25,7 +25,7 @@ SHADES: dict[Shade, tuple[tuple[int, int, int, int], ...]] = {
     "lower": ((235, 150, 40, 0), (238, 130, 36, 110), (214, 70, 22, 185), (140, 16, 16, 225)),
     "look": ((180, 90, 190, 0), (188, 96, 196, 110), (150, 50, 170, 185), (84, 12, 120, 225)),
 }
-FRAME, RIM = (255, 214, 10, 255), (20, 20, 20, 255)
+FRAME, RIM, DIM = (255, 214, 10, 255), (20, 20, 20, 255), (10, 10, 10, 130)
 
 
 def paint(values: Plane, shade: Shade, low: float, high: float) -> Rgba:
@@ -61,42 +61,47 @@ def overlay(one: Map, ends: tuple[float, float], size: tuple[int, int]) -> Image
     Returns:
         RGBA of that size.
     """
+    if one.window is not None:
+        return framed(one.window, size)
     plane = Image.fromarray(one.values.astype(np.float32))
     larger = np.asarray(plane.resize(size, Image.Resampling.BILINEAR), dtype=np.float64)
-    picture = Image.fromarray(paint(larger, KINDS[one.kind].shade, *ends), "RGBA")
-    if one.window is not None:
-        frame(picture, one.window)
-    return picture
+    return Image.fromarray(paint(larger, KINDS[one.kind].shade, *ends), "RGBA")
 
 
-def frame(picture: Image.Image, window: tuple[float, float, float, float]) -> None:
-    """Draw a salient window's border inside of it, in place.
+def framed(window: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
+    """A salient window: its border, drawn inside of it, the inside clear and the rest dimmed.
 
     Args:
-        picture: RGBA.
         window: top, left, bottom, right as shares of the sides.
+        size: (width, height) of the photo as it is shown.
+
+    Returns:
+        RGBA of that size.
     """
-    width, height = picture.size
+    width, height = size
+    picture = Image.new("RGBA", size, DIM)
     top, left, bottom, right = window
     box = (round(left * width), round(top * height), round(right * width) - 1, round(bottom * height) - 1)
     line = max(2, round(min(width, height) / 120))
     draw = ImageDraw.Draw(picture)
-    draw.rectangle(box, outline=RIM, width=line + 2)
+    draw.rectangle(box, fill=(0, 0, 0, 0), outline=RIM, width=line + 2)
     draw.rectangle((box[0] + 1, box[1] + 1, box[2] - 1, box[3] - 1), outline=FRAME, width=line)
+    return picture
 
 
-def laid_over(photo: Pixels, cover: Image.Image) -> Image.Image:
-    """A map over its photo, whose colours are taken out so that those of the map can be read.
+def laid_over(photo: Pixels, cover: Image.Image, *, grey: bool = True) -> Image.Image:
+    """A map over its photo.
 
     Args:
         photo: (H, W, 3) uint8 RGB.
         cover: RGBA of the same size.
+        grey: take the photo's colours out, so that those of the map can be read.
 
     Returns:
         RGB.
     """
-    base = Image.fromarray(photo).convert("L").convert("RGBA")
-    return Image.alpha_composite(base, cover).convert("RGB")
+    base = Image.fromarray(photo).convert("L" if grey else "RGB")
+    return Image.alpha_composite(base.convert("RGBA"), cover).convert("RGB")
 
 
 def legend(shade: Shade, size: tuple[int, int]) -> Image.Image:

@@ -96,7 +96,8 @@ def draw(sheet: Sheet) -> Image.Image:
         strips.append(_text([KINDS[kind].title], large, INK, width))
         strips.append(_text([KINDS[kind].meaning], fine, SOFT, width))
         strips.append(_row(sheet, place, small, width))
-        strips.append(_scale(kind, sheet.ends(place), fine, width))
+        if not KINDS[kind].framed:
+            strips.append(_scale(kind, sheet.ends(place), fine, width))
     heads = ["photo", *(column.model for column in sheet.columns)]
     lines = [truth_line(sheet.truth), *(score_line(column) for column in sheet.columns)]
     strips.append(_captions(heads, lines, large, fine, width))
@@ -133,7 +134,7 @@ def _row(sheet: Sheet, place: int, photo: Image.Image, width: int) -> Image.Imag
     for number, one in enumerate(sheet.row(place), start=1):
         cover = overlay(one, sheet.ends(place), photo.size)
         left = GAP + number * (CELL + GAP) + (CELL - photo.width) // 2
-        strip.paste(laid_over(np.asarray(photo), cover), (left, GAP // 2))
+        strip.paste(laid_over(np.asarray(photo), cover, grey=not KINDS[one.kind].framed), (left, GAP // 2))
     return strip
 
 

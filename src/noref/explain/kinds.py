@@ -28,6 +28,7 @@ class Kind:
         low: what the colour of the lower end says.
         high: what the colour of the upper end says.
         shade: which colours.
+        framed: a window is drawn and no colours.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Kind:
     low: str
     high: str
     shade: Shade
+    framed: bool = False
 
 
 _KINDS = [
@@ -90,10 +92,11 @@ _KINDS = [
     Kind(
         "window",
         "Salient window of LML-IQA",
-        "the square of cells that holds most of the look, over the look itself, times its mean over the photo",
-        "not looked at",
-        "looked at most",
+        "the square of cells that holds most of the attention or activation; what is outside is dimmed",
+        "",
+        "",
         "look",
+        framed=True,
     ),
 ]
 KINDS = {kind.name: kind for kind in _KINDS}
@@ -105,7 +108,8 @@ class Map:
 
     Attributes:
         kind: a key of `KINDS`.
-        values: (h, w) evenly spread over the photo, in the kind's unit and direction.
+        values: (h, w) evenly spread over the photo, in the kind's unit and direction; of a window the look that it was
+            taken from, as multiples of its mean.
         window: top, left, bottom, right as shares of the photo's sides; None but for a salient window.
     """
 

@@ -54,7 +54,7 @@ def shown(sheet: Sheet) -> dict[str, Any]:
             {
                 "kind": kind,
                 "title": KINDS[kind].title,
-                "ends": ends_in_words(kind, ends),
+                "ends": None if KINDS[kind].framed else ends_in_words(kind, ends),
                 "maps": [data_uri(overlay(one, ends, size), "PNG") for one in sheet.row(place)],
             }
         )

@@ -1,0 +1,129 @@
+"""Trained models: what is explained is the score, maps cover the picture, shuffling changes what was learnt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("pytorch_grad_cam", reason="needs the explain extra")
+
+from noref.card import Card, Preprocessing, Scale  # noqa: E402
+from noref.errors import ImageError, ModelError, OptionError  # noqa: E402
+from noref.explain.opening import open_model  # noqa: E402
+from noref.explain.trained import _OfCrops, _rated  # noqa: E402
+from noref.models import rater as raters  # noqa: E402
+from noref.models.arniqa import EncoderPlan, build_encoder  # noqa: E402
+
+from .conftest import save_model, scene  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def rater_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "rater"
+    folder.mkdir()
+    torch.manual_seed(0)
+    rater = raters.Rater(build_encoder(EncoderPlan("test_resnet"), weights="none"), crop=64)
+    rater.set_line(torch.randn(2 * rater.encoder.width) / 20, 0.5)
+    raters.save(
+        rater.eval(), folder / "model.safetensors", Card("rater", "random", Scale(0, 100), Preprocessing(min_side=64))
+    )
+    return folder
+
+
+def test_the_score_is_the_mean_over_the_grid(run_folder):
+    model, pixels = open_model(str(run_folder)), scene()
+    corners = [(top, left) for top in (0, 32) for left in (0, 64)]  # two crops of 64 cover 96, two cover 128
+    crops = torch.from_numpy(np.stack([pixels[t : t + 64, x : x + 64].transpose(2, 0, 1) for t, x in corners]))
+    with torch.no_grad():
+        expected = 100 * float(model.network(crops).mean().clip(0, 1))
+    assert model.score(pixels) == pytest.approx(expected, abs=1e-3)
+
+
+def test_maps_of_a_cnn(run_folder):
+    model = open_model(str(run_folder))
+    assert model.kinds == ("quality", "gradcam-up", "gradcam-down", "panel-attention", "activation", "window")
+    found = {one.kind: one for one in model.maps(scene(), model.kinds)}
+    assert list(found) == list(model.kinds)
+    assert found["quality"].values.shape == found["gradcam-up"].values.shape == (96, 128)
+    up, down = found["gradcam-up"].values, found["gradcam-down"].values
+    assert min(up.min(), down.min()) >= 0
+    assert max(up.max(), down.max()) == 1
+    again = {one.kind: one for one in model.maps(scene(), model.kinds)}
+    for kind, one in found.items():
+        np.testing.assert_array_equal(one.values, again[kind].values)
+
+
+def test_maps_of_a_transformer(vit_folder):
+    model, pixels = open_model(str(vit_folder)), scene(160, 200)
+    for one in model.maps(pixels, model.kinds):
+        assert np.isfinite(one.values).all()
+    assert "class-attention" in model.kinds
+
+
+def test_a_picture_smaller_than_a_crop_is_an_image_error(vit_folder):
+    with pytest.raises(ImageError, match="do not fit"):
+        open_model(str(vit_folder)).maps(scene(100, 120), ["quality"])
+
+
+def test_a_raters_ten_crops_give_its_score_and_lie_where_they_were_cut(rater_folder):
+    model, pixels = open_model(str(rater_folder)), scene(150, 170)
+    assert model.kinds == ("quality", "gradcam-up", "gradcam-down")
+    crops, places = _rated(model.network, pixels)
+    with torch.no_grad():
+        assert 100 * float(_OfCrops(model.network)(crops)[0]) == pytest.approx(model.score(pixels), abs=1e-3)
+    for crop, place in list(zip(crops, places, strict=True))[:5]:
+        cut = pixels[place.top : place.top + 64, place.left : place.left + 64].transpose(2, 0, 1)
+        np.testing.assert_allclose(crop.numpy() * 255, cut, atol=1e-3)
+    assert places[5:] == [
+        (0, 0, (128, 128)),
+        (0, 42, (128, 128)),
+        (22, 0, (128, 128)),
+        (22, 42, (128, 128)),
+        (10, 20, (128, 128)),
+    ]
+    up, down = (one.values for one in model.maps(pixels, ["gradcam-up", "gradcam-down"]))
+    assert up.shape == down.shape == (150, 170)
+    assert max(up.max(), down.max()) == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_shuffling_keeps_the_values_and_begins_at_the_head(run_folder, share):
+    model = open_model(str(run_folder))
+    before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    after = model.shuffled(share, np.random.default_rng(0)).network.state_dict()
+    changed = [name for name, tensor in before.items() if not torch.equal(tensor, after[name])]
+    for name, tensor in before.items():
+        torch.testing.assert_close(tensor.flatten().sort().values, after[name].flatten().sort().values)
+        torch.testing.assert_close(tensor, model.network.state_dict()[name])  # the model itself stays
+    assert any(name.startswith("head.") for name in changed)
+    weights = [name for name in before if name.startswith("backbone") and name.endswith("conv1.weight")]
+    assert [name in changed for name in (weights[0], weights[-1])] == [share == 1, share > 0]
+
+
+def test_models_that_cannot_be_opened(tmp_path, run_folder):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OptionError, match=r"neither model\.safetensors nor model\.onnx"):
+        open_model(str(tmp_path / "empty"))
+    with pytest.raises(OptionError, match="no such model file"):
+        open_model(str(tmp_path / "none.safetensors"))
+    with pytest.raises(OptionError, match="exported model, whose layers"):
+        open_model("default", layer="conv1")
+    with pytest.raises(OptionError, match="unknown model 'defualt'"):
+        open_model("defualt")
+    with pytest.raises(OptionError, match="takes crops of 64"):
+        open_model(str(run_folder), crop=80)
+    with pytest.raises(OptionError, match="at least 32"):
+        open_model("default", crop=8)
+    with pytest.raises(OptionError, match="no layer 'layer7': possible are"):
+        open_model(str(run_folder), layer="layer7")
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"nothing")
+    with pytest.raises(ModelError, match=r"broken\.card\.json"):
+        open_model(str(broken))
+
+
+def test_a_pooled_head_has_no_window_by_attention(tmp_path):
+    model = open_model(str(save_model(tmp_path / "pooled", head="pooled")))
+    with pytest.raises(OptionError, match="take it by activation"):
+        model.maps(scene(), ["window"])
