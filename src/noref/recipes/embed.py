@@ -98,11 +98,12 @@ class Gathered:
     sets: tuple[str, ...]
     names: tuple[str, ...]
     notes: tuple[str, ...]
+    folders: tuple[tuple[str, str], ...]
 
     def take(self, places: Sequence[int]) -> Gathered:
         """Some of them."""
         some = [[column[at] for at in places] for column in (self.records, self.sets, self.names)]
-        return Gathered(tuple(some[0]), tuple(some[1]), tuple(some[2]), self.notes)
+        return Gathered(tuple(some[0]), tuple(some[1]), tuple(some[2]), self.notes, self.folders)
 
 
 def embed(models: Sequence[str], *, data: Sequence[str], out: Path, settings: Settings | None = None) -> Embedded:
@@ -133,7 +134,7 @@ def embed(models: Sequence[str], *, data: Sequence[str], out: Path, settings: Se
         shown = shown.take([at for at, record in enumerate(shown.records) if record.path not in broken])
         _enough(len(shown.records), how)
         cloud = _cloud(found, shown, lookers, how)
-        return Embedded(cloud, _write(cloud, out, how), broken)
+        return Embedded(cloud, _write(cloud, out, dict(shown.folders), how), broken)
     except OSError as error:
         raise OptionError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
 
@@ -156,6 +157,7 @@ def _gather(data: Sequence[str], lookers: Sequence[Looker], how: Settings) -> Ga
     sets: list[str] = []
     called: list[str] = []
     notes: list[str] = []
+    folders: list[tuple[str, str]] = []
     for text in data:
         own = read_data(text)
         name = own.name if sets.count(own.name) == 0 else f"{own.name} {Path(own.path).name}"
@@ -165,9 +167,10 @@ def _gather(data: Sequence[str], lookers: Sequence[Looker], how: Settings) -> Ga
         called += [paths[record.path] for record in some]
         sets += [name] * len(some)
         notes += words
+        folders.append((name, own.path))
     if len({record.path for record in records}) < len(records):
         raise DataError("an image is in two of the data sets")
-    return Gathered(tuple(records), tuple(sets), tuple(called), tuple(dict.fromkeys(notes)))
+    return Gathered(tuple(records), tuple(sets), tuple(called), tuple(dict.fromkeys(notes)), tuple(folders))
 
 
 def _part(records: list[Record], name: str, lookers: Sequence[Looker], how: Settings) -> tuple[list[Record], list[str]]:
@@ -312,7 +315,7 @@ def _colouring(shown: Gathered, how: Settings) -> Colouring:
     return colours.by_thirds(quality, how.bounds) if how.colour == "thirds" else colours.by_score(quality)
 
 
-def _write(cloud: Cloud, out: Path, how: Settings) -> tuple[Path, ...]:
+def _write(cloud: Cloud, out: Path, data: Mapping[str, str], how: Settings) -> tuple[Path, ...]:
     picture, page, table, kept = (out / f"embed.{kind}" for kind in ("png", "html", "csv", "json"))
     draw(cloud, picture)
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
@@ -321,6 +324,7 @@ def _write(cloud: Cloud, out: Path, how: Settings) -> tuple[Path, ...]:
     page.write_text(text, encoding="utf-8")
     write_points(cloud, table)
     words = {
+        "data": dict(data),
         "images": len(cloud.records),
         "notes": list(cloud.notes),
         "maps": {panel.title: [figure._asdict() for figure in panel.figures] for panel in cloud.panels},
