@@ -21,13 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
 
 from noref import images
 from noref.card import Preprocessing
 from noref.data.pairs import random_crop
 from noref.degrade.pipeline import DISTORTIONS, GROUPS, LEVELS, apply
+from noref.evaluate.embedding import nearest, silhouette, tsne, voted
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
 
 SIDE, SEED, NEIGHBOURS, BATCH = 224, 2024, 5, 32
@@ -69,21 +68,16 @@ def figures(found: Array, facts: NDArray[np.int64]) -> dict[str, Any]:
     """Retrieval and silhouette of the crops at levels 3 to 5."""
     strong = facts[:, 2] >= 3
     found, photo, kind = found[strong], facts[strong, 0], facts[strong, 1]
-    similarity = found @ found.T
-    similarity[photo[:, None] == photo[None]] = -np.inf
-    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :NEIGHBOURS]
-    right = kind[nearest] == kind[:, None]
-    votes = np.stack([np.bincount(kind[row], minlength=len(DISTORTIONS)) for row in nearest])
-    votes = votes + 0.5 * (np.arange(len(DISTORTIONS)) == kind[nearest[:, :1]])  # a tie: the nearest decides
-    voted = votes.argmax(axis=1) == kind
+    neighbours = nearest(found, photo, count=NEIGHBOURS)
+    right = kind[neighbours] == kind[:, None]
     return {
         "queries": len(kind),
         "neighbours of the right type": float(right.mean()),
-        "right by vote": float(voted.mean()),
+        "right by vote": float(voted(neighbours, kind).mean()),
         "standard error over photos": float(
             np.std([right[photo == p].mean() for p in np.unique(photo)], ddof=1) / np.sqrt(len(np.unique(photo)))
         ),
-        "silhouette by type": float(silhouette_score(found, kind, metric="cosine")),
+        "silhouette by type": silhouette(found, kind, "type", draws=1).value,
         "by type": {name: float(right[kind == i].mean()) for i, name in enumerate(DISTORTIONS)},
     }
 
@@ -104,7 +98,7 @@ def draw(views: dict[str, Array], facts: NDArray[np.int64], results: dict[str, A
         colours += [plt.get_cmap(palette)(shade)[:3] for shade in shades]
     figure, axes = plt.subplots(1, len(views), figsize=(8 * len(views), 9))
     for axis, (name, found) in zip(np.atleast_1d(axes), views.items(), strict=True):
-        place = TSNE(metric="cosine", init="random", random_state=0, perplexity=30).fit_transform(found[few])
+        place = tsne(found[few])
         opacity = facts[few, 2] / LEVELS
         rgba = [(*colours[kind], share) for kind, share in zip(kinds, opacity, strict=True)]
         axis.scatter(*place.T, s=14, c=rgba, linewidths=0)

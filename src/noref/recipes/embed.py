@@ -124,6 +124,7 @@ def embed(models: Sequence[str], *, data: Sequence[str], out: Path, settings: Se
     how = settings or Settings()
     _check(models, data, how)
     lookers = [find_looker(model, how.backbone) for model in models]
+    _check_features(lookers, how.features)
     shown = _limited(_gather(data, lookers, how), how)
     _enough(len(shown.records), how)
     try:
@@ -150,6 +151,16 @@ def _check(models: Sequence[str], data: Sequence[str], how: Settings) -> None:
         raise OptionError(f"limit {how.limit}, page of {how.megabytes:g} MB, seed {how.seed}: one of them is too small")
     if how.bounds is not None and how.colour != "thirds":
         raise OptionError("bounds go with colour thirds")
+
+
+def _check_features(lookers: Sequence[Looker], kinds: Sequence[str]) -> None:
+    """Each feature is one of some model, and each model has one of them; else an error lists what there is."""
+    for kind in kinds:
+        if not any(kind in looker.kinds for looker in lookers):
+            lookers[0].check(kind)
+    for looker in lookers:
+        if not set(kinds) & set(looker.kinds):
+            looker.check(kinds[0])
 
 
 def _gather(data: Sequence[str], lookers: Sequence[Looker], how: Settings) -> Gathered:
@@ -225,15 +236,6 @@ def _features(
 ) -> dict[tuple[int, str], dict[Path, NDArray[np.float32]]]:
     """Of each model and kind, in order; a kind that only some models have is left out for the others."""
     wanted = [(at, kind) for at, looker in enumerate(lookers) for kind in how.features if kind in looker.kinds]
-    for at, looker in enumerate(lookers):
-        if (missing := [kind for kind in how.features if kind not in looker.kinds]) and (
-            at,
-            how.features[0],
-        ) not in wanted:
-            looker.features(missing[0], (), cache, broken)  # an error that lists what there is
-    for kind in how.features:
-        if not any(kind == one for _, one in wanted):
-            lookers[0].features(kind, (), cache, broken)
     paths = [record.path for record in shown.records]
     return {(at, kind): lookers[at].features(kind, paths, cache, broken) for at, kind in wanted}
 

@@ -75,18 +75,26 @@ class Looker:
     card: Card | None = None
     folder: Path | None = None
 
+    def check(self, kind: str) -> None:
+        """Whether the model has such a feature.
+
+        Raises:
+            OptionError: it has not; those that it has are listed.
+        """
+        if kind not in self.kinds:
+            near = difflib.get_close_matches(kind, self.kinds, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise OptionError(f"{self.name} has no feature {kind!r}: {hint}it has {', '.join(self.kinds)}")
+
     def features(
         self, kind: str, paths: Sequence[Path], folder: Path, broken: dict[Path, str]
     ) -> dict[Path, NDArray[np.float32]]:
         """Image -> (D,), the mean over its crops; those that cannot be read are put into `broken`.
 
         Raises:
-            OptionError: the model has no such feature; those that it has are listed.
+            OptionError: see `check`.
         """
-        if kind not in self.kinds:
-            near = difflib.get_close_matches(kind, self.kinds, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise OptionError(f"{self.name} has no feature {kind!r}: {hint}it has {', '.join(self.kinds)}")
+        self.check(kind)
         found = self.look(kind, paths, folder, broken)
         return {path: np.load(file, allow_pickle=False).mean(axis=0) for path, file in found.items()}
 
