@@ -83,10 +83,10 @@ def _sanity(
     from noref.explain.sanity import run
 
     report = run(photos, out, models=models, options=options, recursive=recursive, seed=seed)
-    click.echo("model\tmap\tweights shuffled\tphotos\trank correlation\tits size\tSSIM")
+    click.echo("model\tmap\tweights shuffled\tphotos\trank correlation\tits size\tSSIM\tflat")
     for row in report.rows:
         click.echo(
-            f"{row.model}\t{row.kind}\t{row.stage}\t{row.photos}\t{row.rank:z.2f}\t{row.size:.2f}\t{row.ssim:z.2f}"
+            f"{row.model}\t{row.kind}\t{row.stage}\t{row.photos}\t{row.rank:z.2f}\t{row.size:.2f}\t{row.ssim:z.2f}\t{row.flat}"
         )
     for verdict in report.verdicts:
         click.echo(verdict)

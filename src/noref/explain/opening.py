@@ -49,6 +49,7 @@ class Exported:
     Args:
         network: the file, loaded.
         crop: side of the crops of the local quality map; None: the network's own, or 160 pixels.
+        clip: keep local scores within 0 to 100.
 
     Raises:
         OptionError: a crop that the network does not take.
@@ -56,8 +57,9 @@ class Exported:
 
     kinds: tuple[str, ...] = ("quality",)
 
-    def __init__(self, network: Network, *, crop: int | None = None) -> None:
+    def __init__(self, network: Network, *, crop: int | None = None, clip: bool = True) -> None:
         network.ready()
+        self.clip = clip
         self.network, self.crop = network, crop_of(network.card, crop)
 
     @property
@@ -71,7 +73,7 @@ class Exported:
 
     def maps(self, pixels: Pixels, kinds: Sequence[str]) -> list[Map]:
         """See `Subject`."""
-        return [quality_map(pixels, self.network.qualities, self.crop) for _ in kinds]
+        return [quality_map(pixels, self.network.qualities, self.crop, clip=self.clip) for _ in kinds]
 
 
 def crop_of(card: Card, asked: int | None) -> int:
@@ -87,7 +89,7 @@ def crop_of(card: Card, asked: int | None) -> int:
     return asked or own or CROP
 
 
-def quality_map(pixels: Pixels, judge: Callable[[Pixels], NDArray[np.float32]], crop: int) -> Map:
+def quality_map(pixels: Pixels, judge: Callable[[Pixels], NDArray[np.float32]], crop: int, *, clip: bool = True) -> Map:
     """The local quality map in points of score, its crops half overlapping along each side.
 
     Raises:
@@ -96,7 +98,7 @@ def quality_map(pixels: Pixels, judge: Callable[[Pixels], NDArray[np.float32]], 
     if min(pixels.shape[:2]) < crop:
         raise ImageError(f"crops of {crop} do not fit into {pixels.shape[1]} x {pixels.shape[0]} pixels")
     quality = local.local_quality(pixels, judge, crop=crop, step=max(1, crop // OVERLAP))
-    return Map("quality", 100 * quality.clip(0, 1))
+    return Map("quality", 100 * (quality.clip(0, 1) if clip else quality))
 
 
 def percent(quality: float) -> float:

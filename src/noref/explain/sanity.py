@@ -3,7 +3,9 @@
 After Adebayo et al. 2018, "Sanity checks for saliency maps", https://arxiv.org/abs/1810.03292, their cascading
 randomisation from the output down. Differs: a tensor's values are shuffled among themselves and not drawn anew, so that
 each layer keeps its scale and networks whose batch norms are folded away do not fall silent; it works on an exported
-model too. Three steps of the cascade and not every layer; the verdict and its limit are ours.
+model too. A last logistic curve is left out of shuffled copies, and their scores are not clipped: at the ends all
+places look alike, whatever the weights. Three steps of the cascade and not every layer; the verdict and its limit are
+ours.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from noref.scoring.network import Network
 
 STAGES = {"head": 0.0, "upper half": 0.5, "all": 1.0}  # share of the layers below the head whose weights are shuffled
 LIMIT = 0.5  # mean size of the rank correlation with the maps of a wholly shuffled network, at most
+LAST = 8  # steps of an exported model among which its logistic curve may be
 SIDE = 32  # points a side on which maps are compared
 TABLE = "sanity.csv"
 
@@ -50,6 +53,7 @@ class Row:
         rank: Spearman's correlation of the points, -1 to 1; 1: the same map. A map without any differences counts 0.
         size: mean of its absolute value, 0 to 1.
         ssim: structural similarity of the maps, each brought to 0-1, -1 to 1.
+        flat: how many maps of the shuffled network have no differences at all: they count 0, and say little.
     """
 
     model: str
@@ -59,6 +63,7 @@ class Row:
     rank: float
     size: float
     ssim: float
+    flat: int = 0
 
 
 @dataclass
@@ -87,7 +92,7 @@ class Report:
                 word, than = ("passes", "below") if row.size < LIMIT else ("FAILS", "not below")
                 found.append(
                     f"{row.kind} of {row.model} {word}: |rank correlation| with shuffled weights {row.size:.2f},"
-                    f" {than} {LIMIT:g}"
+                    f" {than} {LIMIT:g}" + (f"; {row.flat} of {row.photos} of these maps are flat" if row.flat else "")
                 )
         return found
 
@@ -134,7 +139,9 @@ def run(
                     columns[stage] = [_column(photo, title, other, options, advance) for photo in readable]
             report.rows += _rows(label, options.maps, columns)
             if readable:
-                sheet = Sheet(label, read(readable[0], preprocessing=SHOWN), tuple(own[0] for own in columns.values()))
+                sheet = Sheet(
+                    label, read(readable[0], preprocessing=SHOWN), tuple(_within(own[0]) for own in columns.values())
+                )
                 figure.save(figure.draw(sheet), target, f"sanity {seed}")
     _write(report, out / TABLE)
     return report
@@ -164,7 +171,7 @@ def shuffled(subject: Subject, stage: str, seed: int) -> Iterator[Subject]:
         path = Path(folder) / "shuffled.onnx"
         path.write_bytes(shuffled_onnx(subject.network.path.read_bytes(), share, rng))
         subject.card.write(path)
-        yield Exported(Network(path, threads=subject.network.threads), crop=subject.crop)
+        yield Exported(Network(path, threads=subject.network.threads), crop=subject.crop, clip=False)
 
 
 def shuffled_onnx(model: bytes, share: float, rng: Generator) -> bytes:
@@ -177,7 +184,8 @@ def shuffled_onnx(model: bytes, share: float, rng: Generator) -> bytes:
 
     Returns:
         The file with float tensors of 16 and more values that feed a convolution, a matrix product or the arithmetic
-        around it, shuffled within themselves. Smaller ones are pixel statistics and settings, and stay.
+        around it, shuffled within themselves. Smaller ones are pixel statistics and settings, and stay. A sigmoid
+        among the last eight steps is left out.
     """
     try:
         import onnx
@@ -196,6 +204,9 @@ def shuffled_onnx(model: bytes, share: float, rng: Generator) -> bytes:
             values = numpy_helper.to_array(tensors[name])
             mixed = rng.permutation(values.reshape(-1)).reshape(values.shape)
             tensors[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(mixed), name))
+    for node in found.graph.node[-LAST:]:
+        if node.op_type == "Sigmoid":
+            node.op_type = "Identity"
     return bytes(found.SerializeToString())
 
 
@@ -267,7 +278,8 @@ def _rows(label: str, kinds: Sequence[str], columns: dict[str, list[Column]]) ->
             found = np.array([likeness(a.maps[place].values, b.maps[place].values) for a, b in pairs])
             if len(found):
                 rank, size, alike = found[:, 0].mean(), np.abs(found[:, 0]).mean(), found[:, 1].mean()
-                rows.append(Row(label, kind, stage, len(found), float(rank), float(size), float(alike)))
+                flat = sum(float(np.ptp(_small(column.maps[place].values))) == 0 for column in columns[stage])
+                rows.append(Row(label, kind, stage, len(found), float(rank), float(size), float(alike), flat))
     return rows
 
 
@@ -282,6 +294,12 @@ def _column(photo: Path, title: str, subject: Subject, options: Options, advance
     if callable(advance):
         advance()
     return column
+
+
+def _within(column: Column) -> Column:
+    """For the figure: scores of a shuffled network kept to 0-100."""
+    maps = [Map(one.kind, one.values.clip(0, 100), one.window) if one.kind == "quality" else one for one in column.maps]
+    return Column(column.model, column.score, tuple(maps))
 
 
 def _readable(photo: Path, report: Report) -> bool:

@@ -59,7 +59,7 @@ class Trained:
             if getattr(part, "inplace", False) is True:  # what a hook has seen must not change afterwards
                 setattr(part, "inplace", False)  # noqa: B010
         self.crop = crop_of(card, crop)
-        self.window, self.window_by, self._side = window, window_by, 0
+        self.window, self.window_by, self._side, self.clip = window, window_by, 0, True
         example = torch.zeros(1, 3, self.crop, self.crop, dtype=torch.uint8)
         found = layers(self.network, self.backbone, example) if isinstance(network, QualityNet) else self._of_rater()
         self.layer_name, self.layer = choose(found, self.backbone, layer, card.name)
@@ -94,7 +94,7 @@ class Trained:
         if {"gradcam-up", "gradcam-down"} & set(kinds):
             cams = self._gradcam(pixels)
         return [
-            quality_map(pixels, self._judge, self.crop)
+            quality_map(pixels, self._judge, self.crop, clip=self.clip)
             if kind == "quality"
             else Map(kind, cams[kind])
             if kind in cams
@@ -127,7 +127,7 @@ class Trained:
             window=self.window,
             window_by=self.window_by,
         )
-        other._side = self._side
+        other._side, other.clip = self._side, False  # at its ends all places look alike, whatever the weights
         return other
 
     @torch.no_grad()
