@@ -177,6 +177,7 @@ def test_a_broken_photo_is_listed_and_the_others_go_on(model, labelled, tmp_path
 def test_one_image_only(model, labelled, tmp_path, capsys):
     Image.new("RGB", (80, 80), (9, 200, 30)).save(tmp_path / "a.png")
     (tmp_path / "one.csv").write_text("path,score\na.png,50\n")
+    (tmp_path / "one.scale.json").write_text('{"low": 0, "high": 100, "higher_is_better": true}')
     assert embed(model, tmp_path / "one.csv", tmp_path / "out") == 1
     assert "1 image: a map needs two or more" in capsys.readouterr().err
 

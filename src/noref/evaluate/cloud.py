@@ -58,12 +58,12 @@ class Cloud:
     def words(self, place: int) -> str:
         """What there is to say of an image besides its name.
 
-        Example: "livec, 63.1 of 0-100, higher is better, jpeg level 3".
+        Example: "livec, 63.1 of 0-100, higher is better, type jpeg, level 3".
         """
         record = self.records[place]
         said = f"{self.sets[place]}, {record.raw_score:.4g} of {record.scale}"
         if record.distortion:
-            said += f", {record.distortion}" + (f" level {record.level}" if record.level else "")
+            said += f", type {record.distortion}" + (f", level {record.level}" if record.level else "")
         return printable(said)
 
 

@@ -64,7 +64,7 @@ def render_page(cloud: Cloud, *, megabytes: float = 8.0, advance: Callable[[], N
                 {"title": printable(panel.title), "figures": panel.figures, "places": in_view(panel.places)}
                 for panel in cloud.panels
             ],
-            radius=round(min(14.0, max(5.0, 220 / math.sqrt(len(points)))), 1),
+            radius=round(min(14.0, max(4.5, 170 / math.sqrt(len(points)))), 1),
             points=points,
             legend={printable(name): colour for name, colour in colouring.legend.items()},
             ramp=[ramp(share) for share in np.linspace(0, 1, 9)] if colouring.ramp else [],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from noref.errors import MissingExtraError
 from noref.evaluate.cloud import Cloud, figure_words
@@ -39,7 +41,8 @@ def draw(cloud: Cloud, file: Path) -> None:
         axis = figure.add_axes(
             ((at + 0.02) / len(cloud.panels), below / height, 0.96 / len(cloud.panels), SIDE / height)
         )
-        axis.scatter(*panel.places.T, s=size, c=cloud.colouring.colours, alpha=cloud.colouring.opacity, linewidths=0)
+        shades = rgba(cloud.colouring.colours, cloud.colouring.opacity)
+        axis.scatter(panel.places[:, 0], panel.places[:, 1], s=size, c=shades, linewidths=0)
         axis.set(xticks=[], yticks=[])
         axis.set_aspect("equal", adjustable="datalim")
         axis.set_title(printable(panel.title), fontsize=12)
@@ -48,6 +51,17 @@ def draw(cloud: Cloud, file: Path) -> None:
     figure.text(0.5, 1 - 0.12 / height, printable(cloud.title), ha="center", va="top", fontsize=13)
     _explain(figure, cloud, height)
     figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def rgba(colours: Sequence[str], opacity: Sequence[float]) -> NDArray[np.float64]:
+    """(M, 4) in [0, 1] from #rrggbb and opacities.
+
+    Example:
+        >>> rgba(["#ff0033"], [0.5]).tolist()
+        [[1.0, 0.0, 0.2, 0.5]]
+    """
+    shades = [[int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)] for colour in colours]
+    return np.column_stack([shades, opacity])
 
 
 def _explain(figure: Any, cloud: Cloud, height: float) -> None:

@@ -102,8 +102,12 @@ class Gathered:
 
     def take(self, places: Sequence[int]) -> Gathered:
         """Some of them."""
-        some = [[column[at] for at in places] for column in (self.records, self.sets, self.names)]
-        return Gathered(tuple(some[0]), tuple(some[1]), tuple(some[2]), self.notes, self.folders)
+        return dataclasses.replace(
+            self,
+            records=tuple(self.records[at] for at in places),
+            sets=tuple(self.sets[at] for at in places),
+            names=tuple(self.names[at] for at in places),
+        )
 
 
 def embed(models: Sequence[str], *, data: Sequence[str], out: Path, settings: Settings | None = None) -> Embedded:
