@@ -67,12 +67,11 @@ def saliency(network: QualityNet | CutNet, images: Tensor, *, blocks: int = 3, b
         Attention: LML-IQA, https://arxiv.org/abs/2406.19247, eq. 1. Activation: Wei et al. 2017, "Selective
         Convolutional Descriptor Aggregation", https://arxiv.org/abs/1604.04994, eq. 1.
     """
-    backbone = None if isinstance(network, CutNet) else network.backbone
     if by == "activation":
         found = network.features(images)
         maps = found.tokens.clamp(min=0).sum(dim=2).view(-1, *found.grid)
-    elif isinstance(backbone, Vit) and backbone.has_class_token:
-        _, maps = backbone.with_class_attention(network.normalize(images), blocks=blocks)
+    elif isinstance(network, QualityNet) and isinstance(network.backbone, Vit) and network.backbone.has_class_token:
+        _, maps = network.backbone.with_class_attention(network.normalize(images), blocks=blocks)
     else:
         _, maps = network.attention(images)
     maps = maps.float()

@@ -82,7 +82,7 @@ class Eye:
         self.crops.places = places.cpu().numpy()
 
     def _seen(self, teacher: QualityNet | CutNet) -> Iterator[tuple[Tensor, Tensor]]:
-        """Views of this process's images, (B, ...), and the images' numbers; kept from the first look on if possible."""
+        """Views of this process's images, (B, ...), and the images' numbers; kept if they fit."""
         if self._views:
             yield from self._views
             return
