@@ -70,10 +70,13 @@ def test_training_commands_run_in_their_order(photos, capsys):
     quick = {
         "train": [*small.split(), "--test", "0.4", "--validation", "0"],
         "bench": [*small.split(), "--repeats", "2", "--parts", "50/50"],
+        "embed": ["--perplexity", "3"],  # of ten photos
+        "gmad": ["--levels", "2"],
     }
     commands = [w for w in NOREF if w[0] not in ("score", "demo") or "--model" in w]
     assert [w[0] for w in commands] == [
-        "data", "train", "train", "train", "evaluate", "export", "score", "bench", "bench", "report",
+        "data", "train", "train", "train", "evaluate", "export", "score",
+        "explain", "explain", "embed", "gmad", "bench", "bench", "report",
     ]  # fmt: skip
     for name in ("livec", "koniq10k"):
         shutil.copy("scores.csv", f"{name}.csv")
