@@ -103,7 +103,6 @@ def test_an_encoder_its_run_and_a_backbone_see_alike(rated, tmp_path):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ("default", "an exported model gives scores and no features"),
         ("resnet5", "neither a run or model file nor a backbone of timm: did you mean"),
         ("no/such/run", "neither a run or model file nor a backbone of timm"),
     ],
@@ -115,7 +114,4 @@ def test_models_that_there_are_not(model, words):
 
 def test_folders_without_a_model(tmp_path):
     with pytest.raises(OptionError, match="no trained model"):
-        find_looker(str(tmp_path))
-    (tmp_path / "model.onnx").write_bytes(b"")
-    with pytest.raises(OptionError, match="name the run that it came from"):
         find_looker(str(tmp_path))

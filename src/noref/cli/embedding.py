@@ -14,7 +14,12 @@ from noref.errors import OptionError
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("--data", required=True, multiple=True, metavar="NAME=PATH", help="A labelled set; may be repeated.")
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Where to.")
-@click.option("--feature", multiple=True, metavar="NAME", help="Default: pooled; a wrong name lists those there are.")
+@click.option(
+    "--feature",
+    multiple=True,
+    metavar="NAME",
+    help="Default: each model's usual one; a wrong name lists those there are.",
+)
 @click.option(
     "--colour",
     "--color",
@@ -79,7 +84,7 @@ def embed(
 
     ends = _numbers("bounds", bounds, 2)
     settings = Settings(
-        features=feature or ("pooled",),
+        features=feature,
         colour=colour,
         bounds=(ends[0], ends[1]) if ends else None,
         part=part,

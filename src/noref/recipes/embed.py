@@ -47,7 +47,7 @@ class Settings:
     """How a cloud is made.
 
     Attributes:
-        features: of each model; a map each.
+        features: of each model; a map each. None at all: each model's usual one.
         colour: one of `COLOURS`.
         bounds: of the thirds, quality in per cent, where the middle begins and ends; None: equal counts.
         part: of a split: the images that are shown.
@@ -61,7 +61,7 @@ class Settings:
         title: of the picture; None: models and data.
     """
 
-    features: Sequence[str] = ("pooled",)
+    features: Sequence[str] = ()
     colour: str = "score"
     bounds: tuple[float, float] | None = None
     part: str = "all"
@@ -145,8 +145,8 @@ def embed(models: Sequence[str], *, data: Sequence[str], out: Path, settings: Se
 
 
 def _check(models: Sequence[str], data: Sequence[str], how: Settings) -> None:
-    if not models or not data or not how.features:
-        raise OptionError("give a model, --data NAME=PATH, and a feature")
+    if not models or not data:
+        raise OptionError("give a model and --data NAME=PATH")
     if how.colour not in COLOURS:
         raise unknown("colour", how.colour, COLOURS)
     if how.part not in PARTS:
@@ -163,7 +163,7 @@ def _check_features(lookers: Sequence[Looker], kinds: Sequence[str]) -> None:
         if not any(kind in looker.kinds for looker in lookers):
             lookers[0].check(kind)
     for looker in lookers:
-        if not set(kinds) & set(looker.kinds):
+        if kinds and not set(kinds) & set(looker.kinds):
             looker.check(kinds[0])
 
 
@@ -239,7 +239,8 @@ def _features(
     lookers: Sequence[Looker], shown: Gathered, how: Settings, cache: Path, broken: dict[Path, str]
 ) -> dict[tuple[int, str], dict[Path, NDArray[np.float32]]]:
     """Of each model and kind, in order; a kind that only some models have is left out for the others."""
-    wanted = [(at, kind) for at, looker in enumerate(lookers) for kind in how.features if kind in looker.kinds]
+    asked = [(at, kind) for at, looker in enumerate(lookers) for kind in how.features or looker.kinds[:1]]
+    wanted = [(at, kind) for at, kind in asked if kind in lookers[at].kinds]
     paths = [record.path for record in shown.records]
     return {(at, kind): lookers[at].features(kind, paths, cache, broken) for at, kind in wanted}
 
@@ -251,7 +252,7 @@ def _cloud(
     how: Settings,
 ) -> Cloud:
     records = shown.records
-    kinds = len({kind for _, kind in found}) > 1 or how.features != ("pooled",)
+    kinds = len({kind for _, kind in found}) > 1 or {kind for _, kind in found} != {"pooled"}
     own = _groups(shown)
     panels = []
     console = Console(stderr=True)

@@ -31,8 +31,10 @@ from noref.models.features import Features
 from noref.models.heads import PanelHead, PooledHead, TwoTokenHead
 from noref.models.network import Head, QualityNet
 from noref.models.rater import Rater
+from noref.recipes.exported_features import Exported
 from noref.recipes.feature_files import Matrix, feature_files
 from noref.recipes.ridge import ENCODER, LEAST, MODEL, rater_files
+from noref.scoring.network import MODELS
 
 EXPORTED = "model.onnx"
 MAX_PIXELS = 500_000  # of an encoder that has no head; larger photos are shrunk
@@ -103,7 +105,8 @@ def find_looker(model: str, backbone: Backbone | None = None) -> Looker:
     """The model that a command line names.
 
     Args:
-        model: a run's folder, its `model.safetensors`, an ARNIQA run or encoder file, or a backbone of timm.
+        model: a run's folder, its `model.safetensors`, an ARNIQA run or encoder file, `default` or an exported `.onnx`
+            file, or a backbone of timm.
         backbone: how the last is to be built.
 
     Raises:
@@ -120,7 +123,7 @@ def find_looker(model: str, backbone: Backbone | None = None) -> Looker:
             raise OptionError(f"{model}: no trained model: there is no {path / MODEL}")
         file = made[0]
     if file.suffix == ".onnx":
-        raise OptionError(f"{file}: an exported model gives scores and no features: name the run that it came from")
+        return _of_exported(file)
     if raters.is_rater(file):
         rater, card = raters.load(file)
         return _of_rater(rater, card.name, card.preprocessing, card=card, folder=file.parent)
@@ -138,14 +141,24 @@ def _kind(file: Path) -> object:
 
 
 def _plain(name: str, how: Backbone) -> Looker:
-    if name in ("default", "embedded"):
-        raise OptionError(f"{name}: an exported model gives scores and no features: name a run, or a backbone of timm")
+    if name in MODELS:
+        return _of_exported(name)
     if not timm.is_model(name.partition(".")[0]):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f": did you mean {' or '.join(near)}?" if near else ""
         raise OptionError(f"{name}: neither a run or model file nor a backbone of timm{hint}")
     encoder = build_encoder(EncoderPlan(name, how.pad_type, how.mean, how.std), weights=how.weights)
     return _of_encoder(encoder, name, how.crop)
+
+
+def _of_exported(model: str | Path) -> Looker:
+    opened = Exported(model)
+
+    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Mapping[Path, Path]:
+        own = cache / hashlib.sha256(repr((kind, opened.card.sha256)).encode()).hexdigest()[:16]
+        return feature_files(paths, own, opened.feature, broken=broken, words=kind)
+
+    return Looker(opened.card.name, ("head",), look, opened.card)
 
 
 def _of_encoder(encoder: Encoder, name: str, crop: int, card: Card | None = None, folder: Path | None = None) -> Looker:
