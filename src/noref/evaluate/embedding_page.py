@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from noref.card import Preprocessing
-from noref.errors import ImageError, MissingExtraError
+from noref.errors import ImageError
+from noref.evaluate import pages
 from noref.evaluate.cloud import Cloud
 from noref.evaluate.colouring import ramp
 from noref.images import printable, read
 
+TEMPLATE = Path(__file__).with_name("templates") / "embedding.html"
 SIDES = (144, 112, 80, 56)  # of thumbnails, the longer side in pixels
 QUALITY = 72
 TRIED = 24  # thumbnails that are made to see how large they come out
@@ -50,7 +50,7 @@ def render_page(cloud: Cloud, *, megabytes: float = 8.0, advance: Callable[[], N
     Raises:
         MissingExtraError: Jinja2 is not installed.
     """
-    template = _template()
+    template = pages.template(TEMPLATE, "the page of a map", figure=lambda value: f"{value:z.3f}")
     found = thumbnails([record.path for record in cloud.records], megabytes=megabytes, advance=advance)
     colouring = cloud.colouring
     points = [
@@ -111,19 +111,4 @@ def thumbnail(path: Path, side: int) -> str:
         return ""
     small = Image.fromarray(pixels)
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _template() -> Any:  # jinja2.Template: an extra
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtraError("report", "the page of a map") from error
-    folder = Path(__file__).with_name("templates")
-    space = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    space.filters["figure"] = lambda value: f"{value:z.3f}"
-    return space.get_template("embedding.html")
+    return pages.data_uri(small, "JPEG", quality=QUALITY, optimize=True)

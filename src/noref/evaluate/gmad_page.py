@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from noref.errors import MissingExtraError
+from noref.evaluate import pages
 from noref.evaluate.matches import Match
 from noref.evaluate.opponents import Opponent
 from noref.evaluate.votes import COLUMNS
 from noref.images import printable, read
 
+TEMPLATE = Path(__file__).with_name("templates") / "gmad.html"
 JPEG_QUALITY = 95  # with full colour resolution: what is judged must not come from this file
 
 
@@ -47,7 +45,7 @@ def render_page(
         MissingExtraError: Jinja2 is not installed.
         ImageError: an image that cannot be read.
     """
-    template = _template()
+    template = pages.template(TEMPLATE, "the page of pairs", score=lambda value: f"{value:#.4g}", path=_plain)
     shown = {}
     for match in matches:
         shown[match.pair] = {name: picture(locate(getattr(match, name)), side) for name in ("better", "worse")}
@@ -74,23 +72,7 @@ def picture(path: Path, side: int) -> str:
     """An image as a JPEG in a data URI, its longer side at most `side` pixels, never enlarged."""
     image = Image.fromarray(read(path))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _template() -> Any:  # jinja2.Template: an extra
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtraError("report", "the page of pairs") from error
-    folder = Path(__file__).with_name("templates")
-    space = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    space.filters["score"] = lambda value: f"{value:#.4g}"
-    space.filters["path"] = _plain
-    return space.get_template("gmad.html")
+    return pages.data_uri(image, "JPEG", quality=JPEG_QUALITY, subsampling=0)
 
 
 def _level(match: Match) -> int:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from noref.errors import MissingExtraError
+from noref.evaluate import pages
 from noref.explain.colours import legend, overlay
 from noref.explain.figure import Sheet, ends_in_words, score_line, truth_line
 from noref.explain.kinds import KINDS
 
+TEMPLATE = Path(__file__).with_name("templates") / "explain.html"
 GENERATOR = "noref explain"
 MAP_SIDE = 320  # pixels of a map's longer side on the page: maps are smooth, the browser enlarges them
 JPEG_QUALITY = 90
@@ -31,7 +30,7 @@ def render_page(photos: Sequence[Mapping[str, Any]], cards: Sequence[tuple[str, 
         MissingExtraError: Jinja2 is not installed.
     """
     kinds = list(dict.fromkeys(row["kind"] for photo in photos for row in photo["rows"]))
-    legends = {kind: data_uri(legend(KINDS[kind].shade, (256, 1)), "PNG") for kind in kinds}
+    legends = {kind: pages.data_uri(legend(KINDS[kind].shade, (256, 1)), "PNG", optimize=True) for kind in kinds}
     return str(
         template().render(
             generator=GENERATOR,
@@ -55,12 +54,12 @@ def shown(sheet: Sheet) -> dict[str, Any]:
                 "kind": kind,
                 "title": KINDS[kind].title,
                 "ends": None if KINDS[kind].framed else ends_in_words(kind, ends),
-                "maps": [data_uri(overlay(one, ends, size), "PNG") for one in sheet.row(place)],
+                "maps": [pages.data_uri(overlay(one, ends, size), "PNG", optimize=True) for one in sheet.row(place)],
             }
         )
     return {
         "name": sheet.name,
-        "photo": data_uri(Image.fromarray(sheet.photo), "JPEG"),
+        "photo": pages.data_uri(Image.fromarray(sheet.photo), "JPEG", quality=JPEG_QUALITY),
         "width": sheet.photo.shape[1],
         "height": sheet.photo.shape[0],
         "truth": truth_line(sheet.truth),
@@ -69,28 +68,10 @@ def shown(sheet: Sheet) -> dict[str, Any]:
     }
 
 
-def data_uri(picture: Image.Image, form: str) -> str:
-    """A picture as text that a page can hold."""
-    buffer = io.BytesIO()
-    options: dict[str, Any] = {"quality": JPEG_QUALITY} if form == "JPEG" else {"optimize": True}
-    picture.save(buffer, form, **options)
-    return f"data:image/{form.lower()};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
 def template() -> Any:  # jinja2.Template: an extra
     """The page's template.
 
     Raises:
         MissingExtraError: Jinja2 is not installed.
     """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtraError("report", "the page of explanations") from error
-    space = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    return space.get_template("explain.html")
+    return pages.template(TEMPLATE, "the page of explanations")

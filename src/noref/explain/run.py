@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -215,10 +216,10 @@ def _ours(item: Found, out: Path) -> bool:
 
 def _targets(photos: Sequence[Path], out: Path) -> dict[Path, Path]:
     """Where each photo's figure goes; photos of one name in different places are told apart by where they lie."""
-    stems = [photo.stem for photo in photos]
-    targets = {}
-    for photo, stem in zip(photos, stems, strict=True):
-        if sum(one.casefold() == stem.casefold() for one in stems) > 1:
+    alike, targets = Counter(photo.stem.casefold() for photo in photos), {}
+    for photo in photos:
+        stem = photo.stem
+        if alike[stem.casefold()] > 1:
             stem += "-" + hashlib.sha256(os.fsencode(_real(photo))).hexdigest()[:6]
         targets[photo] = out / f"{stem}.png"
     return targets
