@@ -78,6 +78,16 @@ def whole_image(image: Image, rng: Generator, *, flip: bool) -> NDArray[np.uint8
     return image[None, :, ::-1] if flip and rng.random() < 0.5 else image[None]
 
 
+def judged_crops(path: Path, rule: Preprocessing) -> NDArray[np.uint8]:
+    """(C, S, S, 3), an image as a network is given it to judge: crops of a grid, or the image as its only one.
+
+    Raises:
+        ImageError: it cannot be read; names the file.
+    """
+    image, rng = images.read(path, preprocessing=rule), np.random.default_rng(0)  # no chance in either
+    return grid_crops(image, rng, size=rule.crop) if rule.crop else whole_image(image, rng, flip=False)
+
+
 class Crops(Dataset[Batch]):
     """The crops of each record's image, with its quality.
 

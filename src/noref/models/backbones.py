@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from noref.errors import ModelError, OptionError, unknown
 from noref.models import weights as files
-from noref.models.features import Embedding, Features, check_size
+from noref.models.features import Embedding, Features, check_size, of_maps
 from noref.models.vit import Vit
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -63,14 +63,7 @@ class Cnn(nn.Module):
             raise ModelError(
                 f"{type(self.net).__name__}: its features {tuple(last.shape)} are no map of {self.width} channels"
             )
-        tokens = last.flatten(2).transpose(1, 2)
-        pooled = tokens.mean(dim=1)
-        seen: tuple[Tensor, ...] = ()
-        if layers == "tokens":
-            seen = (*(stage.flatten(1) for stage in maps), tokens.flatten(1))
-        elif layers == "pooled":
-            seen = (*(stage.mean(dim=(2, 3)) for stage in maps), pooled)
-        return Features(pooled, tokens, (last.shape[2], last.shape[3]), stride16, layers=seen)
+        return of_maps(last, maps, layers, stride16=stride16)
 
 
 def stage_at(net: Any, stride: int) -> int | None:

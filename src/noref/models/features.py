@@ -34,6 +34,27 @@ class Features(NamedTuple):
     layers: tuple[Tensor, ...] = ()
 
 
+def of_maps(
+    last: Tensor, stages: Sequence[Tensor], layers: Embedding | None, *, stride16: Tensor | None = None
+) -> Features:
+    """Features of a network whose stages give maps.
+
+    Args:
+        last: (B, D, h, w), the last map.
+        stages: earlier ones to embed, the first first.
+        layers: whether and how they and the last one are embedded.
+        stride16: see `Features`.
+    """
+    tokens = last.flatten(2).transpose(1, 2)
+    pooled = tokens.mean(dim=1)
+    seen: tuple[Tensor, ...] = ()
+    if layers == "tokens":
+        seen = (*(stage.flatten(1) for stage in stages), tokens.flatten(1))
+    elif layers == "pooled":
+        seen = (*(stage.mean(dim=(2, 3)) for stage in stages), pooled)
+    return Features(pooled, tokens, (last.shape[2], last.shape[3]), stride16, layers=seen)
+
+
 def check_size(net: Any, images: Tensor) -> None:
     """Whether a network that was built for one image size, as transformers are, is given that size.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from noref.errors import OptionError
 from noref.models.backbones import stage_at
-from noref.models.features import Embedding, Features
+from noref.models.features import Embedding, Features, of_maps
 from noref.models.network import QualityNet
 from noref.models.vit import Vit
 
@@ -77,13 +77,7 @@ class CutNet(nn.Module):
             x = part(x)
             if place in asked:
                 seen.append(x)
-        tokens = x.flatten(2).transpose(1, 2)
-        pooled = tokens.mean(dim=1)
-        if layers == "tokens":
-            found = (*(stage.flatten(1) for stage in seen), tokens.flatten(1))
-        else:
-            found = (*(stage.mean(dim=(2, 3)) for stage in seen), pooled)
-        return Features(pooled, tokens, (x.shape[2], x.shape[3]), layers=found if layers else ())
+        return of_maps(x, seen, layers)
 
     def attention(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) quality and (B, rows, columns), where the panel looked; see `QualityNet.attention`."""

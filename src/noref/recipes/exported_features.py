@@ -11,10 +11,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from noref import images
-from noref.card import Card, Preprocessing, read_card, read_model
-from noref.data.loading import grid_crops, whole_image
+from noref.card import Card, read_card, read_model
+from noref.data.loading import judged_crops
 from noref.errors import ImageError, ModelError
-from noref.scoring.network import locate
+from noref.scoring.network import cores, locate, open_session
 
 # what may stand between the line and the score, each with the feature's way as its first or only varying input
 AFTER = {"Add", "Sub", "Mul", "Div", "Sigmoid", "Clip", "Identity", "Squeeze", "Reshape", "ReduceMean", "Cast"}
@@ -37,12 +37,7 @@ class Exported:
         content = read_model(self.path)
         self.card: Card = read_card(self.path, content)
         opened, self.feature_name = with_feature(content, self.path)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        try:
-            self.session: Any = onnxruntime.InferenceSession(opened, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime raises classes of its own, below plain Exception
-            raise ModelError(f"{self.path}: not an ONNX model that runs here: {error}") from error
+        self.session: Any = open_session(onnxruntime, self.path, opened, cores())
 
     def feature(self, path: Path) -> NDArray[np.float32]:
         """(crops, D) of one image, as the model sees it for its score.
@@ -50,12 +45,10 @@ class Exported:
         Raises:
             ImageError: the image cannot be read, or the network fails on it.
         """
-        rule: Preprocessing = self.card.preprocessing
-        image, rng = images.read(path, preprocessing=rule), np.random.default_rng(0)
-        crops = grid_crops(image, rng, size=rule.crop) if rule.crop else whole_image(image, rng, flip=False)
+        crops = judged_crops(path, self.card.preprocessing)
         try:
             seen = self.session.run([self.feature_name], {self.session.get_inputs()[0].name: crops})[0]
-        except Exception as error:  # see above
+        except Exception as error:  # the runtime raises classes of its own, below plain Exception
             raise ImageError(f"{images.name(path)}: the model {self.card.name} fails on it: {error}") from error
         rows: NDArray[np.float32] = np.asarray(seen, dtype=np.float32)
         return rows.reshape(-1, rows.shape[-1])

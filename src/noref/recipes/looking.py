@@ -18,9 +18,8 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from noref import images
 from noref.card import Card, Preprocessing
-from noref.data.loading import grid_crops, whole_image
+from noref.data.loading import judged_crops
 from noref.errors import ModelError, OptionError
 from noref.models import arniqa
 from noref.models import network as networks
@@ -191,9 +190,8 @@ def _of_network(network: QualityNet, card: Card, folder: Path) -> Looker:
         own = cache / hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
         def see(path: Path) -> Matrix:
-            image, rng = images.read(path, preprocessing=rule), np.random.default_rng(0)
-            crops = grid_crops(image, rng, size=rule.crop) if rule.crop else whole_image(image, rng, flip=False)
-            batch = torch.from_numpy(np.ascontiguousarray(crops.transpose(0, 3, 1, 2))).to(device)
+            crops = judged_crops(path, rule).transpose(0, 3, 1, 2)
+            batch = torch.from_numpy(np.ascontiguousarray(crops)).to(device)
             with torch.inference_mode():
                 seen = network.features(batch, layers="pooled" if kind.startswith("layer") else None)
                 one: Matrix = feature_of(kind, seen, network.head).float().cpu().numpy()

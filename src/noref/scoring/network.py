@@ -37,7 +37,7 @@ class Network:
     """
 
     def __init__(self, model: str | Path, *, threads: int | None = None) -> None:
-        self.threads = _cores() if threads is None else threads
+        self.threads = cores() if threads is None else threads
         if not 1 <= self.threads <= MAX_THREADS:
             raise OptionError(f"threads must be 1-{MAX_THREADS}, got {threads}")
         self.path = locate(model)
@@ -45,7 +45,7 @@ class Network:
         import onnxruntime
 
         loader = ThreadPoolExecutor(1)
-        self._session: Future[Any] = loader.submit(_session, onnxruntime, self.path, content, self.threads)
+        self._session: Future[Any] = loader.submit(open_session, onnxruntime, self.path, content, self.threads)
         loader.shutdown(wait=False)
         self.card = read_card(self.path, content)
 
@@ -122,7 +122,12 @@ def locate(model: str | Path) -> Path:
     return path
 
 
-def _session(onnxruntime: Any, path: Path, content: bytes, threads: int) -> Any:
+def open_session(onnxruntime: Any, path: Path, content: bytes, threads: int) -> Any:
+    """ONNX Runtime's session on the CPU.
+
+    Raises:
+        ModelError: what `content` holds is no model that runs here; names `path`.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # errors are raised as well; nothing is written past Python's streams
@@ -151,5 +156,6 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
