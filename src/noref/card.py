@@ -10,12 +10,12 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from noref.errors import ModelError
+from noref.writing import write_text
 
 FORMAT = 1
 FILTERS = ("bicubic", "lanczos")
@@ -121,11 +121,7 @@ class Card:
         """Write this card beside `model` (atomically) with the checksum of its bytes; return it as written."""
         card = dataclasses.replace(self, sha256=digest(model))
         target = card_path(model)
-        partial = target.with_suffix(".part")
-        partial.write_text(
-            json.dumps({"format": FORMAT, **dataclasses.asdict(card)}, indent=2) + "\n", encoding="utf-8"
-        )
-        os.replace(partial, target)
+        write_text(target, json.dumps({"format": FORMAT, **dataclasses.asdict(card)}, indent=2) + "\n")
         return card
 
 

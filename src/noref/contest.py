@@ -22,6 +22,7 @@ from noref.evaluate.gmad_page import render_page
 from noref.evaluate.matches import Match, both_roles, write_matches
 from noref.evaluate.opponents import Opponent, align, read_opponent
 from noref.images import printable, read
+from noref.writing import write_text
 
 PYIQA = "pyiqa:"
 
@@ -120,7 +121,7 @@ def hold(
         write_matches(matches, table)
         with _progress(len(matches)) as advance:
             text = render_page(matches, (first, second), locate, levels=levels, side=side, advance=advance)
-        page.write_text(text, encoding="utf-8")
+        write_text(page, text)
     except OSError as error:
         raise OptionError(f"{error.filename or out}: cannot be written: {error.strerror}") from error
     return Contest(matches, len(first.paths), failed, table, page)

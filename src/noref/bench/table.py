@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from noref.bench.grid import Cell
 from noref.data.records import Record, names
 from noref.errors import DataError
+from noref.writing import replacing, write_text
 
 COLUMNS = (
     "cell", "recipe", "variant", "training_set", "test_set", "fraction", "split", "seed", "protocol", "selection",
@@ -81,12 +81,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows of the table in one step."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(partial, path)
 
 
 def collect(out: Path) -> int:
@@ -98,9 +96,7 @@ def collect(out: Path) -> int:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON in one step."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_text(json.dumps(dict(content), indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, json.dumps(dict(content), indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

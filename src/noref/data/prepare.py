@@ -28,6 +28,7 @@ from noref.data import photo_sets, reference_sets
 from noref.data.readers import READERS, SCALE_SUFFIX, the_csv
 from noref.data.tables import place
 from noref.errors import DataError, ImageError, OptionError, unknown
+from noref.writing import replacing
 
 FORMAT = 1
 JOURNAL = "prepared.jsonl"
@@ -255,9 +256,5 @@ def _resized(path: Path, side: int, jpeg: int | None) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file in one step."""
-    partial_file = path.with_name(f".{path.name}.part")
-    try:
-        partial_file.write_bytes(content)
-        os.replace(partial_file, path)
-    finally:
-        partial_file.unlink(missing_ok=True)
+    with replacing(path) as part:
+        part.write_bytes(content)

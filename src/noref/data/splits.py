@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 
 from noref.data.records import Record, names
 from noref.errors import DataError, OptionError
+from noref.writing import write_text
 
 FORMAT = 1
 PARTS = ("train", "validation", "test")
@@ -208,9 +208,7 @@ def save_split(split: Split, records: Sequence[Record], path: Path) -> None:
         "checksum": checksum(records),
         **{part: [keys[index] for index in getattr(split, part)] for part in PARTS},
     }
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def load_split(path: Path, records: Sequence[Record]) -> Split:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import zlib
 from collections import Counter
@@ -33,6 +32,7 @@ from noref import images
 from noref.degrade.blur_noise import gaussian_taps
 from noref.degrade.pipeline import DISTORTIONS, LEVELS, Composition, apply_composition, sample_composition
 from noref.errors import DataError, ImageError, OptionError
+from noref.writing import replacing
 
 COLUMNS = ("path", "score", "reference", "distortion", "level")
 SCORE = "SSIM against the reference x 100, mean over R, G and B: measured, no human score; 100 is identical"
@@ -219,10 +219,9 @@ def _write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     """The whole file or none."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_bytes(content)
-        os.replace(part, path)
+        with replacing(path) as partial:
+            partial.write_bytes(content)
     except OSError as error:
         raise OptionError(f"{path}: cannot be written: {error.strerror}") from error
 

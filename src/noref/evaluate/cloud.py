@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from noref.data.records import Record
 from noref.evaluate.colouring import Colouring
 from noref.evaluate.embedding import Figure
 from noref.images import printable
+from noref.writing import write_text
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,4 @@ def write_points(cloud: Cloud, file: Path) -> None:
         facts = [record.raw_score, f"{record.quality:.4f}", record.reference, record.distortion, record.level]
         known = ["" if fact is None else fact for fact in facts]
         table.writerow([cloud.sets[at], printable(cloud.names[at]), *known, *where])
-    partial = file.with_name(file.name + ".part")
-    partial.write_text(text.getvalue(), encoding="utf-8")
-    os.replace(partial, file)
+    write_text(file, text.getvalue())

@@ -12,6 +12,7 @@ import numpy as np
 from noref.errors import OptionError
 from noref.evaluate.gmad import Groups, find_pairs
 from noref.evaluate.opponents import Opponent
+from noref.writing import replacing
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def both_roles(
 
 def write_matches(matches: Sequence[Match], path: Path) -> None:
     """Write `pairs.csv`: a row a pair, in order, scores in full."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Match)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(match) for match in matches)

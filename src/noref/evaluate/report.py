@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import itertools
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,6 +40,7 @@ from noref.evaluate.summary import (
     groups,
     pairs,
 )
+from noref.writing import write_text
 
 if TYPE_CHECKING:
     from noref.evaluate.uncertainty import Difference
@@ -104,9 +104,7 @@ class Report:
         """Write `report.html`, `report.md` and `report.json`, each in one step; return the page's path."""
         out.mkdir(parents=True, exist_ok=True)
         for name, text in zip(FILES, (self.html(), self.markdown(), self.json()), strict=True):
-            partial = out / f"{name}.{os.getpid()}.part"
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, out / name)
+            write_text(out / name, text)
         return out / FILES[0]
 
     @functools.cached_property

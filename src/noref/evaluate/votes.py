@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from noref.data.tables import read_csv
 from noref.errors import DataError, MissingExtraError
+from noref.writing import replacing
 
 COLUMNS = ("pair", "attacker", "defender", "level", "rank", "better", "worse", "left", "vote")
 Array = NDArray[np.float64]
@@ -224,7 +225,7 @@ def strengths(wins: Array, *, steps: int = 50) -> Array:
 
 def write_tally(result: Tally, path: Path) -> None:
     """Write the duels as CSV: a row a role, intervals in columns of their own, empty where there is none."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         figures = ("aggressiveness", "resistance")
         ends = [f"{name}{end}" for name in figures for end in ("", "_low", "_high")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from noref.explain.colours import laid_over, legend, overlay
 from noref.explain.kinds import KINDS, Map, span
 from noref.images import Pixels
+from noref.writing import replacing
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 MARK = "noref-explain"  # the PNG's own word of what it was drawn from
@@ -111,10 +111,10 @@ def draw(sheet: Sheet) -> Image.Image:
 
 def save(figure: Image.Image, path: Path, key: str) -> None:
     """Write a figure in one step, with the key of what it was drawn from inside."""
-    words, partial = PngInfo(), path.with_name(path.name + ".part")
+    words = PngInfo()
     words.add_text(MARK, key)
-    figure.save(partial, "PNG", pnginfo=words, optimize=True)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        figure.save(partial, "PNG", pnginfo=words, optimize=True)
 
 
 def key_of(path: Path) -> str | None:

@@ -27,6 +27,7 @@ from noref.explain.page import GENERATOR, render_page, shown, template
 from noref.images import name as called
 from noref.images import printable, read
 from noref.scoring.files import Found, find
+from noref.writing import check_writable, write_text
 
 SHOWN = Preprocessing(max_pixels=640 * 480, min_side=1)  # a photo on page and figure
 PAGE = "explain.html"
@@ -229,9 +230,7 @@ def prepare(out: Path, targets: Any) -> None:
     """Make the folder, and refuse to write over what something else wrote."""
     try:
         (out / "maps").mkdir(parents=True, exist_ok=True)
-        probe = out / f".{PAGE}.part"
-        probe.write_bytes(b"")
-        probe.unlink()
+        check_writable(out)
     except OSError as error:
         raise OptionError(f"{out}: cannot be written: {error.strerror}") from error
     foreign = [target for target in targets if figure.key_of(target) == ""]
@@ -251,10 +250,8 @@ def _write_page(outcome: Outcome, entries: list[dict[str, Any]], page: Path, mod
     except MissingExtraError as error:
         outcome.no_page = str(error)
         return
-    partial = page.with_name(page.name + ".part")
     try:
-        partial.write_text(render_page(entries, models), encoding="utf-8")
-        os.replace(partial, page)
+        write_text(page, render_page(entries, models))
     except OSError as error:
         raise OptionError(f"{page}: cannot be written: {error.strerror}") from error
     outcome.page = page

@@ -11,7 +11,6 @@ ours.
 from __future__ import annotations
 
 import csv
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from noref.images import name as called
 from noref.images import printable, read
 from noref.scoring.files import find
 from noref.scoring.network import Network
+from noref.writing import replacing
 
 STAGES = {"head": 0.0, "upper half": 0.5, "all": 1.0}  # share of the layers below the head whose weights are shuffled
 LIMIT = 0.5  # mean size of the rank correlation with the maps of a wholly shuffled network, at most
@@ -314,12 +314,10 @@ def _readable(photo: Path, report: Report) -> bool:
 
 
 def _write(report: Report, path: Path) -> None:
-    partial = path.with_name(path.name + ".part")
     names = [one.name for one in fields(Row)]
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         for row in report.rows:
             values = [getattr(row, name) for name in names]
             writer.writerow([f"{value:.4f}" if isinstance(value, float) else value for value in values])
-    os.replace(partial, path)

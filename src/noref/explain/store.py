@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from noref.explain.figure import Column
 from noref.explain.kinds import Map
+from noref.writing import replacing
 
 FORMAT = 1
 
@@ -34,10 +34,8 @@ def save(path: Path, key: str, columns: tuple[Column, ...]) -> None:
             arrays[f"map_{i}_{j}"] = one.values.astype(np.float32)
             if one.window is not None:
                 arrays[f"window_{i}_{j}"] = np.array(one.window)
-    partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)
-    os.replace(partial, path)
 
 
 def load(path: Path, key: str) -> tuple[Column, ...] | None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from noref.card import Card, digest, read_card
 from noref.errors import ModelError, OptionError
+from noref.writing import replacing
 
 Built = TypeVar("Built", bound=nn.Module)
 
@@ -46,13 +47,11 @@ def read_words(path: Path) -> dict[str, str]:
 
 def write(path: Path, tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> None:
     """Write a safetensors file in one step: a reader sees the old file or the new one, never half of one."""
-    partial = path.with_name(path.name + ".part")
     content = pack({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, dict(words))
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, source: Path, skip: tuple[str, ...] = ()) -> None:

@@ -8,7 +8,6 @@ frozen stages when they are needed.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from noref.errors import OptionError
 from noref.models.network import QualityNet
 from noref.models.trunk import CutNet
 from noref.train.loop import Loaders
+from noref.writing import replacing
 
 if TYPE_CHECKING:
     from noref.recipes.deiqt import Config
@@ -163,17 +163,16 @@ class Bank:
             preprocessing=self.crops.preprocessing,
             cache_bytes=0,
         )
-        partial = self.file.with_suffix(f".{os.getpid()}.part")
         maps: np.memmap[Any, np.dtype[np.int16]] | None = None
-        for number in range(self.sets):
-            batches = make_loader(plain, batch_images=AT_ONCE, epoch=number, shuffle=False)
-            words = f"frozen stages, set {number + 1} of {self.sets}"
-            for batch in track(batches, description=words, console=Console(stderr=True), total=len(batches)):
-                found = self._of_images(batch.crops)
-                if maps is None:
-                    shape = (self.sets, len(plain), *found.shape[1:])
-                    maps = np.lib.format.open_memmap(partial, mode="w+", dtype=np.int16, shape=shape)
-                maps[number, batch.indices.numpy()] = found.view(torch.int16).numpy()
-        if maps is not None:
-            maps.flush()
-        os.replace(partial, self.file)
+        with replacing(self.file) as partial:
+            for number in range(self.sets):
+                batches = make_loader(plain, batch_images=AT_ONCE, epoch=number, shuffle=False)
+                words = f"frozen stages, set {number + 1} of {self.sets}"
+                for batch in track(batches, description=words, console=Console(stderr=True), total=len(batches)):
+                    found = self._of_images(batch.crops)
+                    if maps is None:
+                        shape = (self.sets, len(plain), *found.shape[1:])
+                        maps = np.lib.format.open_memmap(partial, mode="w+", dtype=np.int16, shape=shape)
+                    maps[number, batch.indices.numpy()] = found.view(torch.int16).numpy()
+            if maps is not None:
+                maps.flush()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from noref.card import Preprocessing
 from noref.data.records import Record
 from noref.models.stages import RidgeHead, StageRegressor
 from noref.recipes.lessons import FIRST_SINGLE, STEPS
+from noref.writing import replacing
 
 Pixels = NDArray[np.uint8]
 
@@ -75,9 +75,8 @@ def kept(path: Path, count: int, make: Iterable[Chilled], what: str) -> list[Chi
         tensors: dict[str, Tensor] = {}
         for i, item in enumerate(track(make, description=what, total=count)):
             tensors |= {f"{i}.{name}": value.contiguous() for name, value in vars(item).items()}
-        partial = path.with_suffix(f".{os.getpid()}.part")
-        save_file(tensors, partial)
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            save_file(tensors, partial)
     with safe_open(path, "pt") as file:
         return [Chilled(*(file.get_tensor(f"{i}.{n}") for n in Chilled.__annotations__)) for i in range(count)]
 

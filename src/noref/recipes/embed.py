@@ -36,6 +36,7 @@ from noref.evaluate.embedding_page import render_page
 from noref.evaluate.embedding_picture import draw
 from noref.recipes.looking import Backbone, Looker, find_looker
 from noref.recipes.run import read_data
+from noref.writing import check_writable, write_text
 
 Part = Literal["all", "train", "validation", "test"]
 COLOURS = ("score", "type", "set", "thirds")
@@ -133,7 +134,7 @@ def embed(models: Sequence[str], *, data: Sequence[str], out: Path, settings: Se
     _enough(len(shown.records), how)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "embed.json.part").write_text("", encoding="utf-8")  # found now, and not after an hour
+        check_writable(out)  # found now, and not after an hour
         broken: dict[Path, str] = {}
         found = _features(lookers, shown, how, how.cache or out / "features", broken)
         shown = shown.take([at for at, record in enumerate(shown.records) if record.path not in broken])
@@ -328,7 +329,7 @@ def _write(cloud: Cloud, out: Path, data: Mapping[str, str], how: Settings) -> t
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
         task = bar.add_task("page", total=len(cloud.records))
         text = render_page(cloud, megabytes=how.megabytes, advance=lambda: bar.advance(task))
-    page.write_text(text, encoding="utf-8")
+    write_text(page, text)
     write_points(cloud, table)
     words = {
         "data": dict(data),
@@ -336,7 +337,5 @@ def _write(cloud: Cloud, out: Path, data: Mapping[str, str], how: Settings) -> t
         "notes": list(cloud.notes),
         "maps": {panel.title: [figure._asdict() for figure in panel.figures] for panel in cloud.panels},
     }
-    part = out / "embed.json.part"
-    part.write_text(json.dumps(words, indent=2) + "\n", encoding="utf-8")
-    part.replace(kept)
+    write_text(kept, json.dumps(words, indent=2) + "\n")
     return picture, page, table, kept

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from rich.progress import track
 from noref.card import digest
 from noref.errors import ImageError, ModelError
 from noref.images import name
+from noref.writing import replacing
 
 Matrix = NDArray[np.float32]
 
@@ -74,8 +74,6 @@ def _kept(named: str | ModelError, path: Path, folder: Path, look: Callable[[Pat
     file = folder / f"{named[:32]}.npy"
     if not file.exists():
         found = look(path)
-        partial = file.with_suffix(f".{os.getpid()}.part")
-        with partial.open("wb") as stream:
+        with replacing(file) as partial, partial.open("wb") as stream:
             np.save(stream, found, allow_pickle=False)
-        os.replace(partial, file)
     return file

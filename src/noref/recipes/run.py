@@ -17,7 +17,6 @@ import csv
 import dataclasses
 import io
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from noref.data.records import Record, names
 from noref.data.splits import Split, load_split, official_split, random_split, save_split
 from noref.errors import DataError, OptionError, unknown
 from noref.recipes.options import build, read_yaml, to_yaml
+from noref.writing import write_text
 
 HARDWARE = ("workers", "accelerator", "devices")  # a resumed run may change these
 
@@ -100,9 +100,7 @@ class Run:
     def write(self, name: str, text: str) -> None:
         """Write a file in one step."""
         if self.writes:
-            partial = self.file(name + ".part")
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, self.file(name))
+            write_text(self.file(name), text)
 
     def write_table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write rows as CSV in one step; columns in the order in which they first appear."""
