@@ -5,7 +5,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from noref.card import Preprocessing
+from noref.card import Card, Preprocessing, Scale
 from noref.data.loading import Crops, make_loader
 from noref.data.readers import READERS
 from noref.data.salient import SalientCrops
@@ -13,9 +13,10 @@ from noref.errors import OptionError
 from noref.models.backbones import freeze_stages
 from noref.models.network import Plan, build
 from noref.models.trunk import CutNet
-from noref.recipes import launch
+from noref.recipes import deiqt, launch, options
 from noref.recipes.bank import Bank
 from noref.recipes.course import CHECKPOINT
+from noref.recipes.teacher import Teacher, fed
 from noref.train.loop import Loaders
 
 RULE = Preprocessing(min_side=64, crop=64)
@@ -33,8 +34,8 @@ def cut(seed=0, frozen=3):
     return CutNet(whole, frozen)
 
 
-def crops_of(rated, kind=SalientCrops, count=2, **options):
-    crops = kind(READERS["csv"](rated)[:7], size=64, crops=count, preprocessing=RULE, **options)
+def crops_of(rated, kind=SalientCrops, count=2, **chosen):
+    crops = kind(READERS["csv"](rated)[:7], size=64, crops=count, preprocessing=RULE, **chosen)
     crops.places = np.arange(14).reshape(7, 2) % 7
     return crops
 
@@ -112,11 +113,11 @@ def test_no_set_at_all_is_an_option_error(rated, tmp_path, fabric):
 
 def test_a_run_on_kept_maps_is_the_run_on_images_that_come_again(rated, tmp_path, small):
     """Kept in float32's place as bfloat16, so the loss is that of the run on images but for rounding."""
-    options = {**small, "backbone": ("test_efficientnet", ""), "together": ("2", ""), "epochs": ("1", "")}
-    options |= {"frozen": ("3", ""), "first_teacher": ("network", "")}
+    chosen = {**small, "backbone": ("test_efficientnet", ""), "together": ("2", ""), "epochs": ("1", "")}
+    chosen |= {"frozen": ("3", ""), "first_teacher": ("network", "")}
     losses = {}
     for name, more in (("images", {}), ("maps", {"bank": (str(tmp_path / "bank"), "")})):
-        launch.train("lml_iqa", data=f"csv={rated}", out=str(tmp_path / name), options={**options, **more})
+        launch.train("lml_iqa", data=f"csv={rated}", out=str(tmp_path / name), options={**chosen, **more})
         line = (tmp_path / name / "log.csv").read_text().splitlines()[1].split(",")
         losses[name] = [float(value) for value in line[1:4]]
     assert losses["maps"] == pytest.approx(losses["images"], rel=0.01)
@@ -124,7 +125,7 @@ def test_a_run_on_kept_maps_is_the_run_on_images_that_come_again(rated, tmp_path
         "lml_iqa",
         data=f"csv={rated}",
         out=str(tmp_path / "again"),
-        options={**options, "bank": (str(tmp_path / "bank"), "")},
+        options={**chosen, "bank": (str(tmp_path / "bank"), "")},
     )
     assert (tmp_path / "again" / CHECKPOINT).read_bytes() == (tmp_path / "maps" / CHECKPOINT).read_bytes()
     assert len(list((tmp_path / "bank").glob("*.npy"))) == 1
@@ -143,11 +144,11 @@ def test_a_bank_without_frozen_stages_is_refused(rated, tmp_path, small):
 @pytest.mark.parametrize("recipe", ["deiqt", "csiqa"])
 def test_any_recipe_runs_on_kept_maps_as_on_images(rated, tmp_path, small, recipe):
     """With as many sets as epochs no crop comes twice; CSIQA's teacher is trained on maps of its own."""
-    options = {**small, "backbone": ("test_efficientnet", ""), "crops": ("1", ""), "epochs": ("2", "")}
-    options |= {"frozen": ("3", "")} | ({"head": ("panel", ""), "mask": ("none", "")} if recipe == "csiqa" else {})
+    chosen = {**small, "backbone": ("test_efficientnet", ""), "crops": ("1", ""), "epochs": ("2", "")}
+    chosen |= {"frozen": ("3", "")} | ({"head": ("panel", ""), "mask": ("none", "")} if recipe == "csiqa" else {})
     losses = {}
     for name, more in (("images", {}), ("maps", {"bank": (str(tmp_path / "bank"), ""), "bank_sets": ("2", "")})):
-        launch.train(recipe, data=f"csv={rated}", out=str(tmp_path / name), options={**options, **more})
+        launch.train(recipe, data=f"csv={rated}", out=str(tmp_path / name), options={**chosen, **more})
         lines = (tmp_path / name / "log.csv").read_text().splitlines()[1:]
         losses[name] = [float(value) for line in lines for value in line.split(",")[1:4]]
     assert losses["maps"] == pytest.approx(losses["images"], rel=0.02)
@@ -155,6 +156,29 @@ def test_any_recipe_runs_on_kept_maps_as_on_images(rated, tmp_path, small, recip
 
 
 def test_a_bank_and_an_averaged_network_are_refused(rated, tmp_path, small):
-    options = {**small, "crops": ("1", ""), "frozen": ("3", ""), "bank": (str(tmp_path), ""), "average": ("0.9", "")}
+    chosen = {**small, "crops": ("1", ""), "frozen": ("3", ""), "bank": (str(tmp_path), ""), "average": ("0.9", "")}
     with pytest.raises(OptionError, match="average"):
-        launch.train("deiqt", data=f"csv={rated}", out=str(tmp_path / "run"), options=options)
+        launch.train("deiqt", data=f"csv={rated}", out=str(tmp_path / "run"), options=chosen)
+
+
+def test_a_teacher_with_the_same_frozen_stages_scores_the_kept_maps(rated, tmp_path, fabric):
+    network = cut()
+    own = cut().whole  # frozen alike, another tail
+    with torch.no_grad():
+        for parameter in (p for p in own.parameters() if p.requires_grad):
+            parameter.mul_(1.1)
+    foreign = cut(seed=1).whole
+    config = options.build(
+        deiqt.Config, {"bank": (str(tmp_path), ""), "frozen": ("3", ""), "crops": ("2", ""), "together": ("2", "")}
+    )
+    card = Card("t", "t", Scale(0, 1), RULE)
+    for whole, tolerance in ((own, 0.02), (foreign, 1e-6)):
+        crops = crops_of(rated, kind=Crops)
+        plain = list(loaders_of(crops_of(rated, kind=Crops)).train(0))
+        teacher = Teacher(whole, card, fabric)
+        found = list(fed(config, loaders_of(crops), crops, teacher, crops.records, network, fabric).train(0))
+        for batch, images in zip(found, plain, strict=True):
+            assert batch.crops.dtype == torch.bfloat16
+            with torch.no_grad():
+                expected = torch.stack([whole(each) for each in images.crops])
+            torch.testing.assert_close(batch.teacher, expected, rtol=0, atol=tolerance)

@@ -39,7 +39,7 @@ from noref.recipes.contrast import ContrastOptions, QualityContext, Scored, nois
 from noref.recipes.course import CHECKPOINT, images_in_batch, keeper, prepare, resumed, watched
 from noref.recipes.judge import SELECTION, finish
 from noref.recipes.run import DataSet, Run
-from noref.recipes.teacher import find_teacher, teach
+from noref.recipes.teacher import Teacher, fed, find_teacher
 from noref.train.loop import Loaders, Pace, Step, fit
 from noref.train.optim import StepDecay, parameter_groups
 from noref.train.state import State, follow
@@ -172,9 +172,9 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric, *, recipe: st
     learning = noisy([data.records[index] for index in split.train], config.label_noise, seed=config.seed)
     context = context_of(config, learning[0].scale, fabric)
     crops, loaders = batches(config, learning, rule, fabric)
-    loaders = taught(config, loaders, learning, data, split, run, fabric)
+    teacher = taught_by(config, data, split, run, fabric)
     state = resumed(new_state(config, fabric, trained_as=partial(bank.cut, config)), run, fabric)
-    loaders = bank.kept(config, loaders, crops, state.network.module, fabric)
+    loaders = fed(config, loaders, crops, teacher, learning, state.network.module, fabric)
     if context is not None:
         context.follow(state)
 
@@ -230,19 +230,18 @@ def as_teacher(config: Config, run: Run) -> Config:
     return Config(**{**own, **without, **changed})
 
 
-def taught(
-    config: Config, loaders: Loaders, learning: list[Record], data: DataSet, split: Split, run: Run, fabric: Fabric
-) -> Loaders:
-    """The batches with a teacher's scores, if the options ask for any; the teacher is trained first if none is named.
+def taught_by(config: Config, data: DataSet, split: Split, run: Run, fabric: Fabric) -> Teacher | None:
+    """The teacher, if the options ask for one; it is trained first if none is named.
 
     This comes before the network is made, for both draw from torch's generator.
     """
     if not config.wants_teacher:
-        return loaders
+        return None
     plain = as_teacher(config, run)
-    teacher = find_teacher(config, plain, data, split, run, fabric, train=lambda own: train(plain, data, own, fabric))
-    per_image = config.teacher_scores == "image"
-    return teach(loaders, teacher, learning, per_image=per_image, protocol=config.protocol, workers=config.workers)
+    found = find_teacher(config, plain, data, split, run, fabric, train=lambda own: train(plain, data, own, fabric))
+    if config.fused and found.network.plan.backbone == config.backbone:
+        fuse(found.network, config.crop)
+    return found
 
 
 def context_of(config: Config, scale: Scale, fabric: Fabric) -> QualityContext | None:

@@ -42,7 +42,7 @@ from noref.recipes.course import CHECKPOINT, images_in_batch, keeper, prepare, r
 from noref.recipes.judge import finish
 from noref.recipes.run import DataSet, Run
 from noref.recipes.saliency import WINDOWS, Eye, sheet
-from noref.recipes.teacher import find_teacher
+from noref.recipes.teacher import fed, find_teacher
 from noref.train.loop import Loaders, Step, fit
 from noref.train.state import State, follow
 
@@ -125,7 +125,7 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
     learning = noisy([data.records[index] for index in split.train], config.label_noise, seed=config.seed)
     context = deiqt.context_of(config, learning[0].scale, fabric)
     crops, loaders = batches(config, learning, rule, fabric)
-    loaders = deiqt.taught(config, loaders, learning, data, split, run, fabric)
+    scorer = deiqt.taught_by(config, data, split, run, fabric)
     eye = None
     if isinstance(crops, SalientCrops):
         eye = Eye(
@@ -138,7 +138,7 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
             by=config.saliency,
         )
     state = new_state(config, data, split, run, fabric)
-    loaders = bank.kept(config, loaders, crops, state.network.module, fabric)
+    loaders = fed(config, loaders, crops, scorer, learning, state.network.module, fabric)
     if eye is not None and WINDOWS in state.extras:
         eye.remember(state.extras[WINDOWS])
     if context is not None:

@@ -7,24 +7,29 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from noref.card import Card
-from noref.data.loading import Batch, Protocol
+from noref.data.loading import Batch, Crops, Protocol
 from noref.data.records import Record
 from noref.data.splits import Split, load_split
 from noref.errors import DataError, OptionError
 from noref.models import network as networks
 from noref.models.network import QualityNet
+from noref.models.trunk import CutNet
+from noref.recipes import bank
 from noref.recipes.contrast import ContrastOptions, Scored
 from noref.recipes.judge import Judge
 from noref.recipes.run import HARDWARE, DataSet, Run
 from noref.train.loop import Loaders
+
+if TYPE_CHECKING:
+    from noref.recipes.deiqt import Config
 
 MODEL = "model.safetensors"
 Train = Callable[[Run], Any]  # trains a teacher into a folder that it has begun
@@ -43,10 +48,10 @@ class Teacher:
         self.network, self.card, self.fabric = network.eval().requires_grad_(False), card, fabric
 
     @torch.no_grad()
-    def of_crops(self, batch: Batch) -> Tensor:
-        """(N, C) quality of every crop of a batch, float32, on the CPU."""
+    def of_crops(self, batch: Batch, *, by: nn.Module | None = None) -> Tensor:
+        """(N, C) quality of every crop of a batch, float32, on the CPU; `by`: the network cut for kept maps."""
         with self.fabric.autocast():
-            scores = self.network(self.fabric.to_device(batch.crops.flatten(0, 1)))
+            scores = (by or self.network)(self.fabric.to_device(batch.crops.flatten(0, 1)))
         found: Tensor = scores.float().view(batch.crops.shape[:2]).cpu()
         return found
 
@@ -57,8 +62,52 @@ class Teacher:
         return torch.from_numpy(judge.scores(self.network)).float()
 
 
+def fed(
+    config: Config,
+    loaders: Loaders,
+    crops: Crops,
+    teacher: Teacher | None,
+    records: list[Record],
+    network: nn.Module | Tensor,
+    fabric: Fabric,
+) -> Loaders:
+    """The batches as the network wants them, see `bank.kept`, with a teacher's scores if there is one.
+
+    A teacher whose frozen stages are the student's scores the kept maps of a crop, not the crop.
+
+    Args:
+        config: every option of the run.
+        loaders: batches of crops.
+        crops: what they are cut by.
+        teacher: of the run, if the options ask for one.
+        records: the images of the training part, in the order of the batches' indices.
+        network: what is trained, bare.
+        fabric: device and precision.
+    """
+
+    def scored(teacher: Teacher, batches: Loaders, by: nn.Module) -> Loaders:
+        per_image = config.teacher_scores == "image"
+        return teach(
+            batches, teacher, records, by=by, per_image=per_image, protocol=config.protocol, workers=config.workers
+        )
+
+    if teacher is None:
+        return bank.kept(config, loaders, crops, network, fabric)
+    tail = bank.cut_alike(teacher.network, network)
+    if isinstance(tail, CutNet):
+        return scored(teacher, bank.kept(config, loaders, crops, network, fabric), tail)
+    return bank.kept(config, scored(teacher, loaders, teacher.network), crops, network, fabric)
+
+
 def teach(
-    loaders: Loaders, teacher: Teacher, records: list[Record], *, per_image: bool, protocol: Protocol, workers: int
+    loaders: Loaders,
+    teacher: Teacher,
+    records: list[Record],
+    *,
+    per_image: bool,
+    protocol: Protocol,
+    workers: int,
+    by: nn.Module | None = None,
 ) -> Loaders:
     """The same batches with the teacher's scores beside them.
 
@@ -72,6 +121,7 @@ def teach(
         per_image: one score for each image, the mean over its crops at test, instead of one for each crop.
         protocol: crops at test.
         workers: processes that decode.
+        by: the teacher as it looks at what is in the batches: cut, where they hold kept maps; none: whole.
     """
     if per_image:
         found = teacher.of_images(records, protocol=protocol, workers=workers)
@@ -83,7 +133,7 @@ def teach(
     else:
 
         def beside(batches: Callable[[], Iterable[Batch]]) -> Iterator[Scored]:
-            kept = [teacher.of_crops(batch) for batch in batches()]
+            kept = [teacher.of_crops(batch, by=by) for batch in batches()]
             for batch, scores in zip(batches(), kept, strict=True):
                 yield Scored(*batch, scores)
 
