@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from noref.data.records import Record, Scale
-from noref.data.splits import save_split
+from noref.data.splits import save_split, thinned
 from noref.errors import DataError, OptionError
-from noref.evaluate.protocols import Protocol, shares, splits_of, thinned
+from noref.evaluate.protocols import Protocol, shares, splits_of
 
 
 @pytest.fixture

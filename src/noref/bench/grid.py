@@ -14,9 +14,9 @@ from typing import Any
 
 from noref.data.readers import describe
 from noref.data.records import names
-from noref.data.splits import Split, checksum, load_split, save_split
+from noref.data.splits import Split, checksum, load_split, save_split, thinned
 from noref.errors import DataError, OptionError
-from noref.evaluate.protocols import Protocol, thinned
+from noref.evaluate.protocols import Protocol
 from noref.recipes.launch import RECIPES, recipe_options
 from noref.recipes.options import build, read_yaml
 from noref.recipes.run import DataSet

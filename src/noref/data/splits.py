@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,20 +104,17 @@ def random_split(
     *,
     test: float = 0.2,
     validation: float = 0.0,
-    fraction: float = 1.0,
     seed: int,
     together: Sequence[tuple[int, ...]] | None = None,
 ) -> Split:
     """Draw a split by groups: all images of a reference, and byte-identical twins, fall on the same side.
 
-    The same seed gives the same test part whatever `validation` and `fraction` are, and a smaller `fraction`
-    gives a subset of a larger one's training part.
+    The same seed gives the same test part whatever `validation` is.
 
     Args:
         records: all records of a data set.
         test: share of the groups that test, in (0, 1).
         validation: share of the groups that validate, in [0, 1); taken from what is left for training.
-        fraction: share of the training groups that are used, in (0, 1]; for data-efficiency runs.
         seed: >= 0.
         together: `groups(records)`, where they are known already; finding them reads files.
 
@@ -125,17 +122,43 @@ def random_split(
         OptionError: a share outside of its range.
         DataError: too few groups to fill a part that was asked for.
     """
-    if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1 and 0 < fraction <= 1):
-        raise OptionError(f"no split of test {test:g}, validation {validation:g}, fraction {fraction:g} of training")
+    if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1):
+        raise OptionError(f"no split of test {test:g}, validation {validation:g}")
     order = _shuffled(groups(records) if together is None else together, seed)
     n_test, n_validation = round(test * len(order)), round(validation * len(order))
-    rest = order[n_test + n_validation :]
-    parts = [rest[: round(fraction * len(rest))], order[n_test : n_test + n_validation], order[:n_test]]
+    parts = [order[n_test + n_validation :], order[n_test : n_test + n_validation], order[:n_test]]
     what = "by reference" if any(record.reference is not None for record in records) else "by image"
     left = 1 - test - validation
     shares = "/".join(f"{100 * share:g}" for share in ((left, validation, test) if validation else (left, test)))
-    used = f", {100 * fraction:g} % of the training part" if fraction < 1 else ""
-    return _split(parts, validation > 0, seed, f"random {shares} {what}{used}")
+    return _split(parts, validation > 0, seed, f"random {shares} {what}")
+
+
+def thinned(split: Split, records: Sequence[Record], fraction: float, *, seed: int) -> Split:
+    """The same split with a share of its training part: of its references where it has them, else of its images.
+
+    Byte-identical twins stay together. A smaller fraction is a subset of a larger one's.
+
+    Args:
+        split: with its whole training part.
+        records: that it belongs to.
+        fraction: in (0, 1].
+        seed: >= 0.
+
+    Raises:
+        OptionError: a fraction out of its range, or one that leaves nothing to train on.
+    """
+    if not 0 < fraction <= 1:
+        raise OptionError(f"fractions of the training part are in (0, 1], got {fraction:g}")
+    if fraction == 1:
+        return split
+    learning = [records[index] for index in split.train]
+    together = groups(learning)
+    order = np.random.default_rng([seed, 1]).permutation(len(together))
+    used = [together[i] for i in order[: round(fraction * len(together))]]
+    if not used:
+        raise OptionError(f"{100 * fraction:g} % of {len(together)} training groups is none")
+    train = tuple(sorted(split.train[index] for group in used for index in group))
+    return replace(split, train=train, description=f"{split.description}, {100 * fraction:g} % of the training part")
 
 
 def folds(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from noref.data.records import Record
 from noref.data.splits import Split, folds, groups, load_split, official_split, random_split
@@ -87,7 +85,7 @@ def shares(text: str) -> tuple[float, float]:
 
 
 def splits_of(records: Sequence[Record], protocol: Protocol) -> list[Split]:
-    """Every split of a protocol, with the whole training part; `thinned` takes fractions of it.
+    """Every split of a protocol, with the whole training part; `noref.data.splits.thinned` takes fractions of it.
 
     Raises:
         OptionError: shares that make no sense.
@@ -104,29 +102,3 @@ def splits_of(records: Sequence[Record], protocol: Protocol) -> list[Split]:
         random_split(records, test=protocol.test, validation=protocol.validation, seed=seed, together=together)
         for seed in range(protocol.seed, protocol.seed + protocol.repeats)
     ]
-
-
-def thinned(split: Split, records: Sequence[Record], fraction: float, *, seed: int) -> Split:
-    """The same split with a share of its training part: of its references where it has them, else of its images.
-
-    Byte-identical twins stay together. A smaller fraction is a subset of a larger one's.
-
-    Args:
-        split: with its whole training part.
-        records: that it belongs to.
-        fraction: in (0, 1].
-        seed: >= 0.
-
-    Raises:
-        OptionError: a fraction that leaves nothing to train on.
-    """
-    if fraction == 1:
-        return split
-    learning = [records[index] for index in split.train]
-    together = groups(learning)
-    order = np.random.default_rng([seed, 1]).permutation(len(together))
-    used = [together[i] for i in order[: round(fraction * len(together))]]
-    if not used:
-        raise OptionError(f"{100 * fraction:g} % of {len(together)} training groups is none")
-    train = tuple(sorted(split.train[index] for group in used for index in group))
-    return replace(split, train=train, description=f"{split.description}, {100 * fraction:g} % of the training part")
