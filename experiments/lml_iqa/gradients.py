@@ -1,0 +1,115 @@
+"""How much does the contrast steer, and whither? Its gradient beside the score's, in the layers that learn.
+
+python experiments/lml_iqa/gradients.py --data livec=FOLDER --model start --model baseline=RUN --model lml=RUN
+    --weights mobilenetv2_100_imagenet.safetensors --frozen 4 [--batches 12] [--alpha 0.1] [--temperature 0.3]
+
+Batches of 16 training images, 2 random crops and the salient one each, windows by the activation of the network at its
+start. norms: of (1 - a) times the score loss (on the data set's scale) and of a times the contrast. cosine: between
+the two. agree: mean cosine of one loss's gradients between two batches; what differs from batch to batch is noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from noref.card import Preprocessing
+from noref.data.loading import make_loader
+from noref.data.records import Record
+from noref.data.salient import SalientCrops
+from noref.data.splits import load_split
+from noref.models.backbones import freeze_stages
+from noref.models.network import Plan, QualityNet, build, load
+from noref.models.saliency import saliency, viewing_side
+from noref.objectives.lml import local_manifold_loss, salient_window
+from noref.recipes.run import read_data
+
+IMAGES, CROPS, WINDOW, SEED = 16, 2, 8, 2024
+
+
+def start(weights: str) -> QualityNet:
+    """The network before training: ImageNet's backbone, a random panel."""
+    torch.manual_seed(SEED)
+    half = (0.5, 0.5, 0.5)
+    return build(Plan("mobilenetv2_100", pad_type="same", mean=half, std=half), weights=weights).eval()
+
+
+def batches_of(records: list[Record], eye: QualityNet, count: int) -> list[tuple[Tensor, Tensor]]:
+    """(N, H + 1, 3, S, S) crops, the last one salient, and (N,) quality; the same for every model."""
+    chosen = [records[int(at)] for at in torch.randperm(len(records))[: count * IMAGES]]
+    crops = SalientCrops(chosen, size=224, crops=CROPS, window=WINDOW, seed=SEED, preprocessing=Preprocessing())
+    views = crops.views(viewing_side(eye, 224))
+    with torch.inference_mode():
+        maps = [
+            saliency(eye, batch.crops[:, 0], by="activation")
+            for batch in make_loader(views, batch_images=8, shuffle=False)
+        ]
+    crops.places = torch.stack(salient_window(torch.cat(maps), WINDOW), dim=1).numpy()
+    loader = make_loader(crops, batch_images=IMAGES, shuffle=False)
+    return [(batch.crops, batch.quality) for batch in loader]
+
+
+def gradients(
+    network: QualityNet, crops: Tensor, quality: Tensor, span: float, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Of the score loss and of the contrast, each one long vector over the backbone's layers that learn."""
+    learning = [parameter for parameter in network.backbone.parameters() if parameter.requires_grad]
+    random, salient = crops[:, :CROPS].flatten(0, 1), crops[:, CROPS]
+    scores, features = network.with_features(torch.cat([random, salient]))
+    score = (scores[: len(random)] - quality.repeat_interleave(CROPS)).abs().mean() * span
+    own = features.pooled[: len(random)].unflatten(0, (len(crops), CROPS))
+    contrast = local_manifold_loss(own, features.pooled[len(random) :], temperature=temperature)
+    return tuple(
+        torch.cat([part.flatten() for part in torch.autograd.grad(loss, learning, retain_graph=True)])
+        for loss in (score, contrast)
+    )
+
+
+def agreement(vectors: list[Tensor]) -> float:
+    """Mean cosine between two of them."""
+    whole = torch.nn.functional.normalize(torch.stack(vectors), dim=1)
+    count = len(vectors)
+    return float((whole.sum(dim=0).square().sum() - count) / (count * (count - 1)))
+
+
+def main() -> None:
+    """Print a line a model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--model", action="append", required=True, metavar="start|NAME=RUN")
+    parser.add_argument("--weights", default="timm", help="of the network at its start")
+    parser.add_argument("--frozen", type=int, default=4)
+    parser.add_argument("--batches", type=int, default=12)
+    parser.add_argument("--alpha", type=float, default=0.1)
+    parser.add_argument("--temperature", type=float, default=0.3)
+    given = parser.parse_args()
+    records = read_data(given.data).records
+    span = records[0].scale.high - records[0].scale.low
+    runs = [Path(text.partition("=")[2]) for text in given.model if "=" in text]
+    if runs:
+        records = [records[at] for at in load_split(runs[0] / "split.json", records).train]
+    eye = start(given.weights)
+    batches = batches_of(records, eye, given.batches)
+    print("model\tscore norm\tcontrast norm\tcosine\tscore agrees\tcontrast agrees")
+    for text in given.model:
+        name, _, run = text.partition("=")
+        network = load(Path(run) / "model.safetensors")[0].eval() if run else start(given.weights)
+        freeze_stages(network.backbone, given.frozen)
+        found = [gradients(network, *batch, span, given.temperature) for batch in batches]
+        scores, contrasts = [one[0] for one in found], [one[1] for one in found]
+        norms = [
+            share * sum(float(v.norm()) for v in vectors) / len(vectors)
+            for share, vectors in ((1 - given.alpha, scores), (given.alpha, contrasts))
+        ]
+        cosine = sum(float(cosine_similarity(a, b, dim=0)) for a, b in found) / len(found)
+        print(
+            f"{name}\t{norms[0]:.3g}\t{norms[1]:.3g}\t{cosine:.3f}\t{agreement(scores):.3f}\t{agreement(contrasts):.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
