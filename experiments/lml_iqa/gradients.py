@@ -6,12 +6,15 @@ python experiments/lml_iqa/gradients.py --data livec=FOLDER --model start --mode
 Batches of 16 training images, 2 random crops and the salient one each, windows by the activation of the network at its
 start. norms: of (1 - a) times the score loss (on the data set's scale) and of a times the contrast. cosine: between
 the two. agree: mean cosine of one loss's gradients between two batches; what differs from batch to batch is noise.
+contrast: its mean. within, between: mean cosine of features of crops of one image, and of two images.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,20 +56,33 @@ def batches_of(records: list[Record], eye: QualityNet, count: int) -> list[tuple
     return [(batch.crops, batch.quality) for batch in loader]
 
 
-def gradients(
-    network: QualityNet, crops: Tensor, quality: Tensor, span: float, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """Of the score loss and of the contrast, each one long vector over the backbone's layers that learn."""
+class Found(NamedTuple):
+    """Of one batch: both gradients, long vectors over the layers of the backbone that learn, and what else is said."""
+
+    score: Tensor
+    contrast: Tensor
+    value: float
+    within: float
+    between: float
+
+
+def gradients(network: QualityNet, crops: Tensor, quality: Tensor, span: float, temperature: float) -> Found:
+    """What the losses of a batch ask of the backbone."""
     learning = [parameter for parameter in network.backbone.parameters() if parameter.requires_grad]
     random, salient = crops[:, :CROPS].flatten(0, 1), crops[:, CROPS]
     scores, features = network.with_features(torch.cat([random, salient]))
     score = (scores[: len(random)] - quality.repeat_interleave(CROPS)).abs().mean() * span
     own = features.pooled[: len(random)].unflatten(0, (len(crops), CROPS))
     contrast = local_manifold_loss(own, features.pooled[len(random) :], temperature=temperature)
-    return tuple(
+    both = [
         torch.cat([part.flatten() for part in torch.autograd.grad(loss, learning, retain_graph=True)])
         for loss in (score, contrast)
-    )
+    ]
+    unit = torch.nn.functional.normalize(own.detach(), dim=-1)
+    within = float((unit[:, 0] * unit[:, 1]).sum(dim=-1).mean())
+    means = unit[:, 0] @ unit[:, 1].T
+    between = float((means.sum() - means.trace()) / (len(crops) * (len(crops) - 1)))
+    return Found(both[0], both[1], contrast.item(), within, between)
 
 
 def agreement(vectors: list[Tensor]) -> float:
@@ -94,21 +110,21 @@ def main() -> None:
         records = [records[at] for at in load_split(runs[0] / "split.json", records).train]
     eye = start(given.weights)
     batches = batches_of(records, eye, given.batches)
-    print("model\tscore norm\tcontrast norm\tcosine\tscore agrees\tcontrast agrees")
+    print("model\tscore norm\tcontrast norm\tcosine\tscore agrees\tcontrast agrees\tcontrast\twithin\tbetween")
     for text in given.model:
         name, _, run = text.partition("=")
         network = load(Path(run) / "model.safetensors")[0].eval() if run else start(given.weights)
         freeze_stages(network.backbone, given.frozen)
         found = [gradients(network, *batch, span, given.temperature) for batch in batches]
-        scores, contrasts = [one[0] for one in found], [one[1] for one in found]
+        scores, contrasts = [one.score for one in found], [one.contrast for one in found]
         norms = [
-            share * sum(float(v.norm()) for v in vectors) / len(vectors)
+            share * fmean(float(vector.norm()) for vector in vectors)
             for share, vectors in ((1 - given.alpha, scores), (given.alpha, contrasts))
         ]
-        cosine = sum(float(cosine_similarity(a, b, dim=0)) for a, b in found) / len(found)
-        print(
-            f"{name}\t{norms[0]:.3g}\t{norms[1]:.3g}\t{cosine:.3f}\t{agreement(scores):.3f}\t{agreement(contrasts):.3f}"
-        )
+        cosine = fmean(float(cosine_similarity(one.score, one.contrast, dim=0)) for one in found)
+        rest = [cosine, agreement(scores), agreement(contrasts)]
+        rest += [fmean(getattr(one, name) for one in found) for name in ("value", "within", "between")]
+        print("\t".join([name, *(f"{norm:.3g}" for norm in norms), *(f"{value:.3f}" for value in rest)]))
 
 
 if __name__ == "__main__":

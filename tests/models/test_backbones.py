@@ -11,7 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from noref.card import Card, Preprocessing, Scale
 from noref.errors import ModelError, OptionError
+from noref.models import arniqa
+from noref.models import network as networks
 from noref.models.backbones import Cnn, freeze_batch_norm, freeze_stages, layer_depths, load_backbone, normalisation
 from noref.models.features import Normalize
 from noref.models.vit import Vit
@@ -124,6 +127,20 @@ def test_local_weights_fill_the_network_and_leave_their_classifier(weight_file):
     found = backbone.net.state_dict()
     assert set(expected) - set(found) == {"fc.weight", "fc.bias"}
     assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
+def test_an_arniqa_encoder_fills_the_network_and_no_rated_model_does(tmp_path):
+    torch.manual_seed(6)
+    encoder = arniqa.build_encoder(arniqa.EncoderPlan("test_resnet"), weights="none")
+    rule = Preprocessing(crop=64)
+    arniqa.save_encoder(encoder, tmp_path / "encoder.safetensors", Card("e", "ARNIQA", Scale(0, 1), rule))
+    backbone = load_backbone("test_resnet", weights=str(tmp_path / "encoder.safetensors"))
+    expected = encoder.backbone.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in backbone.state_dict().items())
+    rated = networks.build(networks.Plan("test_resnet", width=24, heads=3), weights="none")
+    networks.save(rated, tmp_path / "rated.safetensors", Card("r", "DEIQT", Scale(0, 1), rule))
+    with pytest.raises(ModelError, match="tensor"):
+        load_backbone("test_resnet", weights=str(tmp_path / "rated.safetensors"))
 
 
 def test_weights_that_do_not_fit_name_the_tensor(weight_file, tmp_path):

@@ -20,7 +20,7 @@ from noref.models.features import Normalize
 from noref.models.fused import fuse_frozen_norms
 from noref.models.vit import Vit
 
-KIND = "arniqa encoder"
+KIND = files.ENCODER
 
 
 @dataclass(frozen=True)

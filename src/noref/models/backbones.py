@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,9 @@ def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "") -> Cn
     Args:
         name: a timm name such as "mobilenetv2_100" or "deit3_small_patch16_224.fb_in1k".
         weights: "timm": the safetensors file of timm's model page, downloaded once. "none": random.
-            Anything else: a local safetensors file with timm's tensor names; its classifier is left out.
+            Anything else: a local safetensors file with timm's tensor names, whose classifier is left out, or an
+            ARNIQA encoder, which has learnt without scores. Other models of noref's are not taken: what they were
+            rated on might be what this one is tested on.
         pad_type: "same" for TensorFlow's padding, as weights that come from there need; "": the network's own.
 
     Raises:
@@ -98,8 +101,15 @@ def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "") -> Cn
         path = _download(name, net) if weights == "timm" else Path(weights)
         heads = net.pretrained_cfg.get("classifier") or ()
         skip = (heads,) if isinstance(heads, str) else tuple(heads)
-        files.fill(net, files.read(path)[0], source=path, skip=tuple(f"{head}." for head in skip))
+        files.fill(net, _named(*files.read(path)), source=path, skip=tuple(f"{head}." for head in skip))
     return Vit(net) if isinstance(net, VisionTransformer) else Cnn(net)
+
+
+def _named(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> Mapping[str, Tensor]:
+    """Tensors under timm's names; in an ARNIQA encoder they stand behind a prefix."""
+    if f'"kind": "{files.ENCODER}"' not in words.get("network", ""):
+        return tensors
+    return {name.removeprefix("backbone.net."): value for name, value in tensors.items()}
 
 
 def _create(name: str, pad_type: str) -> Any:

@@ -18,6 +18,8 @@ from noref.writing import replacing
 
 Built = TypeVar("Built", bound=nn.Module)
 
+ENCODER = "arniqa encoder"  # the kind in the header of such a file
+
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """A safetensors file's tensors, on the CPU, and its header's words.

@@ -53,7 +53,8 @@ class Config(ContrastOptions):
 
     Args:
         backbone: a timm network.
-        weights: of the backbone: "timm" downloads them, "none" is random, else a local safetensors file.
+        weights: of the backbone: "timm" downloads them, "none" is random, else a local safetensors file with
+            timm's names or of an ARNIQA encoder.
         pad_type: "same" for weights that come from TensorFlow.
         mean: of the pixels that the weights expect, for values in [0, 1]; none: what timm says.
         std: deviation of those pixels likewise.
