@@ -1,8 +1,9 @@
-"""What CSIQA costs, and how runs converge: python benchmarks/csiqa.py cost|paper|epochs [RUN...]
+"""What CSIQA costs, and how runs converge: python benchmarks/csiqa.py cost|paper|teacher|epochs [RUN...]
 
 cost     a CSIQA step with a cached teacher over the plain step, same crops, in turns: median of ratios
          (of CPU time on a CPU, so that other work does not count)
 paper    a few steps of the ViT-S as the paper trains it, random weights: time and memory
+teacher  a teacher's scores of whole crops over those of maps kept behind its frozen stages (--bank), in turns
 epochs   the validation SRCC of runs by epoch, side by side (Fig. 6)
 """
 
@@ -23,6 +24,7 @@ import torch
 from lightning_fabric import Fabric
 
 from noref.card import Scale
+from noref.models.trunk import CutNet
 from noref.recipes import csiqa, deiqt
 from noref.recipes.contrast import Scored
 
@@ -92,6 +94,28 @@ def paper(fabric: Fabric, *, crops: int, steps: int) -> list[Row]:
     return [{"case": "ViT-S, paper", "crops": crops, "seconds a step": seconds, "peak GiB": memory}]
 
 
+@torch.no_grad()
+def teacher(fabric: Fabric, *, crops: int, rounds: int, frozen: int = 4) -> list[Row]:
+    """A MobileNetV2 in bfloat16, batch norms fused, as a training run on a bank has it."""
+    config = deiqt.Config(**MOBILE, frozen=frozen, fused=True)
+    network = deiqt.judged(deiqt.new_state(config, fabric)).eval()
+    tail = CutNet(network, frozen)
+    images = fabric.to_device(batch_of(crops).crops.flatten(0, 1))
+
+    def seconds(call: Callable[[], Any]) -> float:
+        begun = process_time()
+        with torch.autocast(fabric.device.type, torch.bfloat16):
+            call()
+        return process_time() - begun
+
+    with torch.autocast(fabric.device.type, torch.bfloat16):
+        maps = tail.chill(images).bfloat16()
+    pairs = [(seconds(lambda: network(images)), seconds(lambda: tail(maps))) for _ in range(rounds + 1)][1:]
+    whole, cut = (statistics.median(times) for times in zip(*pairs, strict=True))
+    ratio = statistics.median(one / other for one, other in pairs)
+    return [{"case": f"mobilenetv2_100, frozen {frozen}", "whole s": whole, "kept maps s": cut, "ratio": ratio}]
+
+
 def epochs(runs: list[Path]) -> list[Row]:
     """A row an epoch, a column a run."""
     rows: dict[str, Row] = {}
@@ -105,7 +129,7 @@ def epochs(runs: list[Path]) -> list[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["cost", "paper", "epochs"])
+    parser.add_argument("what", choices=["cost", "paper", "teacher", "epochs"])
     parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--crops", type=int, default=16, help="in a step")
@@ -116,6 +140,7 @@ def main() -> None:
     rows = {
         "cost": lambda: cost(fabric, crops=given.crops, rounds=given.rounds),
         "paper": lambda: paper(fabric, crops=given.crops, steps=given.rounds),
+        "teacher": lambda: teacher(fabric, crops=given.crops, rounds=given.rounds),
         "epochs": lambda: epochs(given.runs),
     }
     found = rows[given.what]()
