@@ -2,6 +2,7 @@
 
 python experiments/lml_iqa/gradients.py --data livec=FOLDER --model start --model baseline=RUN --model lml=RUN
     --weights mobilenetv2_100_imagenet.safetensors --frozen 4 [--batches 12] [--alpha 0.1] [--temperature 0.3]
+    [--contrast quality-context]: CSIQA's, easy pairs, summed over its layers that learn, with a as its weight l2
 
 Batches of 16 training images, 2 random crops and the salient one each, windows by the activation of the network at its
 start. norms: of (1 - a) times the score loss (on the data set's scale) and of a times the contrast. cosine: between
@@ -28,6 +29,7 @@ from noref.data.splits import load_split
 from noref.models.backbones import freeze_stages
 from noref.models.network import Plan, QualityNet, build, load
 from noref.models.saliency import saliency, viewing_side
+from noref.objectives.csiqa import quality_context_loss, select_pairs
 from noref.objectives.lml import local_manifold_loss, salient_window
 from noref.recipes.run import read_data
 
@@ -66,16 +68,30 @@ class Found(NamedTuple):
     between: float
 
 
-def gradients(network: QualityNet, crops: Tensor, quality: Tensor, span: float, temperature: float) -> Found:
+def gradients(
+    network: QualityNet, crops: Tensor, quality: Tensor, span: float, temperature: float, contrast_of: str
+) -> Found:
     """What the losses of a batch ask of the backbone."""
     learning = [parameter for parameter in network.backbone.parameters() if parameter.requires_grad]
     random, salient = crops[:, :CROPS].flatten(0, 1), crops[:, CROPS]
-    scores, features = network.with_features(torch.cat([random, salient]))
+    scores, features = network.with_features(torch.cat([random, salient]), layers="pooled")
     score = (scores[: len(random)] - quality.repeat_interleave(CROPS)).abs().mean() * span
     own = features.pooled[: len(random)].unflatten(0, (len(crops), CROPS))
-    contrast = local_manifold_loss(own, features.pooled[len(random) :], temperature=temperature)
+    if contrast_of == "local":
+        contrast = local_manifold_loss(own, features.pooled[len(random) :], temperature=temperature)
+    else:
+        layers = [layer[: len(random) : CROPS] for layer in features.layers if layer.requires_grad]
+        pairs = select_pairs(quality)
+        contrast = torch.stack([quality_context_loss(x, *pairs, temperature=temperature) for x in layers]).sum()
     both = [
-        torch.cat([part.flatten() for part in torch.autograd.grad(loss, learning, retain_graph=True)])
+        torch.cat(
+            [
+                (torch.zeros_like(weight) if part is None else part).flatten()
+                for weight, part in zip(
+                    learning, torch.autograd.grad(loss, learning, retain_graph=True, allow_unused=True), strict=True
+                )
+            ]
+        )
         for loss in (score, contrast)
     ]
     unit = torch.nn.functional.normalize(own.detach(), dim=-1)
@@ -100,6 +116,7 @@ def main() -> None:
     parser.add_argument("--weights", default="timm", help="of the network at its start")
     parser.add_argument("--frozen", type=int, default=4)
     parser.add_argument("--batches", type=int, default=12)
+    parser.add_argument("--contrast", choices=("local", "quality-context"), default="local")
     parser.add_argument("--alpha", type=float, default=0.1)
     parser.add_argument("--temperature", type=float, default=0.3)
     given = parser.parse_args()
@@ -115,11 +132,11 @@ def main() -> None:
         name, _, run = text.partition("=")
         network = load(Path(run) / "model.safetensors")[0].eval() if run else start(given.weights)
         freeze_stages(network.backbone, given.frozen)
-        found = [gradients(network, *batch, span, given.temperature) for batch in batches]
+        found = [gradients(network, *batch, span, given.temperature, given.contrast) for batch in batches]
         scores, contrasts = [one.score for one in found], [one.contrast for one in found]
         norms = [
             share * fmean(float(vector.norm()) for vector in vectors)
-            for share, vectors in ((1 - given.alpha, scores), (given.alpha, contrasts))
+            for share, vectors in ((1 - given.alpha * (given.contrast == "local"), scores), (given.alpha, contrasts))
         ]
         cosine = fmean(float(cosine_similarity(one.score, one.contrast, dim=0)) for one in found)
         rest = [cosine, agreement(scores), agreement(contrasts)]
