@@ -45,7 +45,7 @@ def test_an_experiment_is_a_config_with_a_header(path):
 def test_a_grid_is_variants_that_the_recipe_can_have(path):
     words = header(path)
     assert f"--grid experiments/{path.parent.name}/{path.name}" in words
-    recipe = words.split("noref bench ")[1].split()[0]
+    recipe = re.split(r"(?:noref|\.py) bench ", words)[1].split()[0]
     base = re.search(r"--config (\S+)", words)
     common = read_yaml(ROOT / base.group(1)) if base else {}
     config = RECIPES[recipe].Config
