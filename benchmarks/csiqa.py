@@ -14,7 +14,6 @@ import csv
 import json
 import resource
 import statistics
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, process_time
@@ -24,6 +23,7 @@ import torch
 from lightning_fabric import Fabric
 
 from noref.card import Scale
+from noref.checkout import commit
 from noref.models.trunk import CutNet
 from noref.recipes import csiqa, deiqt
 from noref.recipes.contrast import Scored
@@ -144,12 +144,10 @@ def main() -> None:
         "epochs": lambda: epochs(given.runs),
     }
     found = rows[given.what]()
-    call = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    commit = subprocess.run(call, capture_output=True, text=True).stdout.strip()
     hardware = (
         torch.cuda.get_device_name() if fabric.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     )
-    text = json.dumps({"what": given.what, "rows": found, "hardware": hardware, "commit": commit}, indent=2)
+    text = json.dumps({"what": given.what, "rows": found, "hardware": hardware, "commit": commit()}, indent=2)
     print(text)
     if given.out is not None:
         given.out.write_text(text + "\n", encoding="utf-8")

@@ -11,7 +11,6 @@ import io
 import json
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from noref.checkout import commit
 from noref.degrade.pipeline import DISTORTIONS, apply, apply_composition, sample_composition
 
 Crop = NDArray[np.uint8]
@@ -92,11 +92,6 @@ def compositions_a_second(crop: Crop, count: int, *, jpeg2000: bool) -> tuple[fl
     for composition in drawn[:count]:
         apply_composition(crop, composition, rng)
     return count / (time.perf_counter() - wall), count / (time.process_time() - cpu)
-
-
-def commit() -> str:
-    call = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(call, capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
 
 
 def report(crop: Crop, source: str) -> dict[str, Any]:

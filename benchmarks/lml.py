@@ -13,7 +13,6 @@ import os
 import platform
 import resource
 import statistics
-import subprocess
 import time
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import torch
 from lightning_fabric import Fabric
 
 from noref.card import Preprocessing, Scale
+from noref.checkout import commit
 from noref.data.loading import Batch, make_loader
 from noref.data.records import Record
 from noref.data.salient import SalientCrops
@@ -105,9 +105,7 @@ def report(
         "load": os.getloadavg()[0],
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "torch": torch.__version__,
-        "commit": subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip(),
+        "commit": commit(),
     }
     text = json.dumps(found, indent=2)
     print(text)

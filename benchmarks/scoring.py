@@ -28,6 +28,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
+from noref.checkout import commit
+
 ROOT = Path(__file__).parent.parent
 IMPORTS = "import numpy, PIL.Image, onnxruntime"
 LAUNCH = """
@@ -174,14 +176,13 @@ def ratio(name: str, bare: list[float], ours: list[float], *, bar: float, aim: f
 
 def machine() -> dict[str, object]:
     names = [line.partition(":")[2].strip() for line in cpuinfo() if line.startswith("model name")]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     return {
         "cpu": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
         **{package: version(package) for package in ("numpy", "Pillow", "onnxruntime")},
-        "commit": commit,
+        "commit": commit(),
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "noref"
 LAYERS = [  # bottom first: a part imports lower layers, never its own layer or a higher one
-    {"errors", "writing"},
+    {"errors", "writing", "checkout"},
     {"card", "images"},
     {"data", "degrade", "models", "objectives"},
     {"train", "evaluate", "scoring"},

@@ -14,7 +14,6 @@ import csv
 import json
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from noref import images
 from noref.card import Preprocessing
+from noref.checkout import commit
 from noref.data.pairs import random_crop
 from noref.degrade.pipeline import DISTORTIONS, GROUPS, LEVELS, apply
 from noref.evaluate.embedding import nearest, silhouette, tsne, voted
@@ -112,11 +112,9 @@ def draw(views: dict[str, Array], facts: NDArray[np.int64], results: dict[str, A
     figure.savefig(file, dpi=90)
 
 
-def machine() -> dict[str, str]:
+def machine() -> dict[str, str | None]:
     """What this ran on, and from which commit."""
-    call = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(call, capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
-    return {"hardware": f"{platform.machine()}, {os.cpu_count()} cores, CPU", "commit": commit}
+    return {"hardware": f"{platform.machine()}, {os.cpu_count()} cores, CPU", "commit": commit()}
 
 
 def main() -> None:

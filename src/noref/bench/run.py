@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from noref.bench import table
 from noref.bench.grid import Cell, Grid, describe_data, keep_splits
+from noref.checkout import commit
 from noref.data.check import shortfall
 from noref.data.loading import Protocol
 from noref.data.readers import missing
@@ -200,7 +200,7 @@ def _facts(grid: Grid) -> dict[str, Any]:
     """What `bench.json` says of program, machine and data sets: found once, for it reads every table of theirs."""
     return {
         "noref": version("noref"),
-        "commit": _commit(),
+        "commit": commit(),
         "hardware": _hardware(),
         "data": {name: _about(data) for name, data in {**grid.data, **grid.others}.items()},
     }
@@ -249,20 +249,3 @@ def _line(out: Path, cell: Cell, done: int, wanted: int, took: Sequence[float], 
 def _hardware() -> str:
     gpu = f", {torch.cuda.device_count()} x {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{platform.machine()} {platform.system()}, {os.cpu_count()} CPU cores{gpu}, torch {torch.__version__}"
-
-
-def _commit() -> str | None:
-    """The commit of the source that runs; None where this file is in no checkout."""
-    here = Path(__file__)
-    if _git("ls-files", "--error-unmatch", here.name) is None:  # installed below somebody else's checkout
-        return None
-    return _git("describe", "--always", "--dirty")
-
-
-def _git(*words: str) -> str | None:
-    call = ["git", "-C", str(Path(__file__).parent), *words]
-    try:
-        found = subprocess.run(call, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip()

@@ -1,0 +1,32 @@
+"""The commit of the source that runs: it travels with every measurement."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this noref runs from.
+
+    Returns:
+        As `git describe --always --dirty` names it; None where noref is installed and in no checkout of its own.
+
+    Example:
+        >>> named = commit()
+        >>> named is None or len(named) > 6
+        True
+    """
+    here = Path(__file__)
+    if _git("ls-files", "--error-unmatch", here.name) is None:  # installed below somebody else's checkout
+        return None
+    return _git("describe", "--always", "--dirty")
+
+
+def _git(*words: str) -> str | None:
+    call = ["git", "-C", str(Path(__file__).parent), *words]
+    try:
+        found = subprocess.run(call, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
