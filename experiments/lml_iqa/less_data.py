@@ -2,8 +2,8 @@
 
 python experiments/lml_iqa/less_data.py BENCH --longer BENCH --picture docs/papers/lml_iqa_less_data.png
 
-BENCH is a folder of `noref bench ... --fractions 20,40,60,100`. `--longer` names one whose runs saw as many crops as
-the runs on all of the training part; its rows are drawn hollow.
+BENCH is a folder of `noref bench ... --fractions 20,40,60,100`. `--longer`, which may be repeated, names one whose
+runs saw as many crops as the runs on all of the training part; its rows are drawn hollow.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
     """Read, draw, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bench", type=Path)
-    parser.add_argument("--longer", type=Path)
+    parser.add_argument("--longer", type=Path, action="append", default=[])
     parser.add_argument("--picture", type=Path, required=True)
     given = parser.parse_args()
     import matplotlib.pyplot as plt
@@ -58,8 +58,11 @@ def main() -> None:
     figure, axis = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
     labels = sorted(rows, key=lambda row: mean(rows[row][min(rows[row])]))
     draw(axis, rows, labels, hollow=False)
-    if given.longer:
-        draw(axis, read(given.longer), labels, hollow=True)
+    longer: Rows = defaultdict(dict)
+    for bench in given.longer:
+        for label, shares in read(bench).items():
+            longer[label].update(shares)
+    draw(axis, longer, labels, hollow=True)
     axis.set(xlabel="share of the training part, %", ylabel="SRCC on the fold's photos")
     axis.set_xticks(sorted({share for row in rows.values() for share in row}))
     axis.grid(alpha=0.3)
