@@ -56,7 +56,7 @@ def main() -> None:
 
     rows = read(given.bench)
     figure, axis = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
-    labels = sorted(rows, key=lambda row: mean(rows[row][min(rows[row])]))
+    labels = sorted(rows, key=lambda row: (row != "baseline", mean(rows[row][min(rows[row])])))
     draw(axis, rows, labels, hollow=False)
     longer: Rows = defaultdict(dict)
     for bench in given.longer:
