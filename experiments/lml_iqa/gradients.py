@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import grad
 from torch.nn.functional import cosine_similarity
 
 from noref.card import Preprocessing
@@ -84,14 +85,7 @@ def gradients(
         pairs = select_pairs(quality)
         contrast = torch.stack([quality_context_loss(x, *pairs, temperature=temperature) for x in layers]).sum()
     both = [
-        torch.cat(
-            [
-                (torch.zeros_like(weight) if part is None else part).flatten()
-                for weight, part in zip(
-                    learning, torch.autograd.grad(loss, learning, retain_graph=True, allow_unused=True), strict=True
-                )
-            ]
-        )
+        torch.cat([part.flatten() for part in grad(loss, learning, retain_graph=True, materialize_grads=True)])
         for loss in (score, contrast)
     ]
     unit = torch.nn.functional.normalize(own.detach(), dim=-1)

@@ -20,10 +20,10 @@ COLOURS = ("#555555", "#0072b2", "#d55e00", "#009e73")
 Rows = dict[str, dict[float, list[float]]]
 
 
-def read(bench: Path) -> Rows:
-    """Row of the grid -> share of the training part in percent -> SRCC of each fold."""
+def read(*benches: Path) -> Rows:
+    """Row of the grid -> share of the training part in percent -> SRCC of each fold and seed."""
     found: Rows = defaultdict(lambda: defaultdict(list))
-    for file in sorted(bench.glob("runs/*/*/cell.json")):
+    for file in sorted(file for bench in benches for file in bench.glob("runs/*/*/cell.json")):
         cell = json.loads(file.read_text(encoding="utf-8"))
         (figures,) = cell["figures"].values()
         found[cell["variant"]][100 * cell["fraction"]].append(figures["srcc"])
@@ -58,11 +58,7 @@ def main() -> None:
     figure, axis = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
     labels = sorted(rows, key=lambda row: (row != "baseline", mean(rows[row][min(rows[row])])))
     draw(axis, rows, labels, hollow=False)
-    longer: Rows = defaultdict(dict)
-    for bench in given.longer:
-        for label, shares in read(bench).items():
-            longer[label].update(shares)
-    draw(axis, longer, labels, hollow=True)
+    draw(axis, read(*given.longer), labels, hollow=True)
     axis.set(xlabel="share of the training part, %", ylabel="SRCC on the fold's photos")
     axis.set_xticks(sorted({share for row in rows.values() for share in row}))
     axis.grid(alpha=0.3)
