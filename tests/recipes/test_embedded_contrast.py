@@ -1,0 +1,109 @@
+"""The experiment that adds a contrast to the embedded model's recipe: its short cuts against the plain way."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from noref.models.stages import StageRegressor, mobilenet_stages
+from noref.objectives.csiqa import quality_context_loss, select_pairs
+from noref.objectives.lml import local_manifold_loss
+from noref.objectives.rated import score_loss
+from noref.recipes.chilled import chill
+from noref.recipes.embedded import Config, Tuned, batches, step
+
+FILE = Path(__file__).parents[2] / "experiments" / "embedded" / "contrast.py"
+
+
+@pytest.fixture(scope="module")
+def contrast():
+    spec = importlib.util.spec_from_file_location("embedded_contrast", FILE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return StageRegressor(mobilenet_stages(), frozen=4)
+
+
+@pytest.fixture(scope="module")
+def rated(model):
+    """Four pictures with their mirror images, after the frozen stages."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 128, 160, 3), dtype=np.uint8)
+    return [chill(model, np.stack([x, x[:, ::-1]]), [0.2 * i] * 2) for i, x in enumerate(pixels)]
+
+
+def test_windows_of_an_image_have_the_features_that_they_have_one_by_one(contrast, model, rated):
+    item = rated[0]
+    windows = torch.cat([item.full[:1, :, :9, :11], item.full[:1, :, 4:13, 6:17]])
+    seen = contrast.look(model, contrast.Views(windows, item.half[:1], item.cold[:1]))
+    with torch.autocast("cpu", torch.bfloat16):
+        alone = [model.features(window[None], item.half[:1], item.cold[:1]) for window in windows]
+    torch.testing.assert_close(seen.features, torch.cat(alone), rtol=2e-2, atol=2e-2)
+
+
+def test_the_recipes_own_contrast_is_that_of_the_experiment(contrast, model, rated):
+    config = Config(batch=4, contrast=0.1)
+    (theirs,) = contrast.batches(config, contrast.Row.parse("x=1,0,0.1,6"), rated, [], [], epoch=2)
+    (ours,) = batches(config, rated, [], 2)
+    there = contrast.losses(config, contrast.Row.parse("x=1,0,0.1,6"), Tuned(model), theirs)
+    here = step(config, Tuned(model), ours)
+    torch.testing.assert_close(here["contrast"], there["context"], rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(here["loss"], here["score"] + 0.1 * here["contrast"])
+    assert step(Config(batch=4), Tuned(model), ours)["loss"] == here["score"]
+
+
+def test_pooled_is_the_mean_of_the_last_map_at_full_scale(model, rated):
+    item = rated[1]
+    last = torch.nn.Sequential(*model.warm)(item.full.float()).mean((2, 3))
+    found = model.pooled(model.features(item.full.float(), item.half.float(), item.cold))
+    torch.testing.assert_close(found, last)
+
+
+def test_the_salient_window_is_mirrored_with_its_image(contrast, rated):
+    item = rated[0]
+    straight = contrast.cut(item, 0, (0.2, 0.1), 0.55)
+    height, width = item.full.shape[2:]
+    rows, columns = round(height * 0.55), round(width * 0.55)
+    top, left = round(0.2 * height), round(0.1 * width)
+    assert torch.equal(straight, item.full[:1, :, top : top + rows, left : left + columns])
+    mirrored = contrast.cut(item, 1, (0.2, 0.1), 0.55)
+    assert torch.equal(mirrored, item.full[1:, :, top : top + rows, width - left - columns : width - left])
+    assert contrast.cut(item, 0, (0.9, 0.9), 0.55).shape == straight.shape  # it stays inside
+
+
+def test_the_loss_is_the_sum_of_its_terms(contrast, model, rated):
+    row = contrast.Row.parse("both=2,0.3,0.1,6")
+    assert (row.crops, row.local, row.context, row.epochs) == (2, 0.3, 0.1, 6)
+    config = Config(batch=4)
+    places = contrast.salient_places(model, rated, contrast.SHARE[2])
+    (batch,) = contrast.batches(config, row, rated, [], places, epoch=0)
+    assert [len(views.full) for views in batch.views] == [3] * 4
+    values = contrast.losses(config, row, Tuned(model), batch)
+    seen = [contrast.look(model, views) for views in batch.views]
+    crops = torch.stack([each.pooled[:2] for each in seen])
+    labels = batch.quality.repeat_interleave(2)
+    pairs = select_pairs(labels, groups=torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]))
+    local = local_manifold_loss(crops, torch.cat([each.pooled[2:] for each in seen]), temperature=0.3)
+    context = quality_context_loss(crops.flatten(0, 1), *pairs, temperature=0.3)
+    score = score_loss(torch.cat([model.head(each.features[:2]) for each in seen]), labels, config.agreement)
+    torch.testing.assert_close(values["loss"], score + 0.3 * local + 0.1 * context, rtol=1e-3, atol=1e-4)
+
+
+def test_rows_with_and_without_a_salient_window_see_the_same_random_ones(contrast, model, rated):
+    config, places = Config(batch=4), contrast.salient_places(model, rated, contrast.SHARE[2])
+    drawn = [
+        next(contrast.batches(config, contrast.Row("x", 2, local, 0.0, 6), rated, [], places, epoch=3))
+        for local in (0.0, 0.1)
+    ]
+    for bare, full in zip(*(batch.views for batch in drawn), strict=True):
+        assert torch.equal(bare.full, full.full[:2])
