@@ -184,8 +184,8 @@ def losses(config: Config, row: Row, network: nn.Module, batch: Batch) -> dict[s
     return {"loss": total, **values}
 
 
-def judge(row: Row, config: Config, data: DataSet, split: Path, cache: Path) -> list[dict[str, object]]:
-    """Train a row on a split; what it says of the test part."""
+def judge(row: Row, config: Config, data: DataSet, split: Path, number: int, cache: Path) -> list[dict[str, object]]:
+    """Train a row on a split, the number-th; what it says of the test part, in the columns of a bench."""
     parts = load_split(split, data.records)
     untuned = build(config)
     rated, lessons = chill_records(untuned, config, data.records, cache), chill_lessons(untuned, config, cache)
@@ -210,11 +210,14 @@ def judge(row: Row, config: Config, data: DataSet, split: Path, cache: Path) -> 
             "training_set": data.name,
             "test_set": data.name,
             "fraction": 1.0,
-            "split": split.stem,
+            "split": number,
             "seed": config.seed,
             "protocol": "grid",
             "selection": "last",
             "path": data.records[index].path.name,
+            "reference": "",
+            "distortion": "",
+            "level": "",
             "score": data.records[index].raw_score,
             "predicted": 100 * float(quality),
             "human": data.records[index].quality,
@@ -238,7 +241,7 @@ def main() -> None:
     given = parser.parse_args()
     data = read_data(given.data)
     given.out.mkdir(parents=True, exist_ok=True)
-    for split in given.split:
+    for number, split in enumerate(given.split):
         for row in given.row:
             path = given.out / f"{row.name}~{split.stem}.csv".replace(" ", "_")
             try:
@@ -246,7 +249,7 @@ def main() -> None:
             except FileExistsError:
                 continue
             config = Config(given.weights, given.photos, given.ratings, epochs=row.epochs)
-            write(path, judge(row, config, data, split, given.cache))
+            write(path, judge(row, config, data, split, number, given.cache))
     found = [line for path in sorted(given.out.glob("*~*.csv")) for line in csv.DictReader(path.open())]
     if found:
         write(given.out / "predictions.csv", found)

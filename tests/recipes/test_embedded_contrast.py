@@ -32,7 +32,9 @@ def contrast():
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return StageRegressor(mobilenet_stages(), frozen=4)
+    made = StageRegressor(mobilenet_stages(), frozen=4)
+    torch.nn.init.normal_(made.head.weight, std=0.01)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +53,12 @@ def test_windows_of_an_image_have_the_features_that_they_have_one_by_one(contras
     torch.testing.assert_close(seen.features, torch.cat(alone), rtol=2e-2, atol=2e-2)
 
 
-def test_the_recipes_own_contrast_is_that_of_the_experiment(contrast, model, rated):
-    config = Config(batch=4, contrast=0.1)
-    (theirs,) = contrast.batches(config, contrast.Row.parse("x=1,0,0.1,6"), rated, [], [], epoch=2)
+def test_a_row_without_contrasts_is_the_recipe(contrast, model, rated):
+    config, row = Config(batch=4), contrast.Row.parse("x=1,0,0,6")
+    (theirs,) = contrast.batches(config, row, rated, [], [], epoch=2)
     (ours,) = batches(config, rated, [], 2)
-    there = contrast.losses(config, contrast.Row.parse("x=1,0,0.1,6"), Tuned(model), theirs)
-    here = step(config, Tuned(model), ours)
-    torch.testing.assert_close(here["contrast"], there["context"], rtol=1e-2, atol=1e-2)
-    torch.testing.assert_close(here["loss"], here["score"] + 0.1 * here["contrast"])
-    assert step(Config(batch=4), Tuned(model), ours)["loss"] == here["score"]
-
-
-def test_pooled_is_the_mean_of_the_last_map_at_full_scale(model, rated):
-    item = rated[1]
-    last = torch.nn.Sequential(*model.warm)(item.full.float()).mean((2, 3))
-    found = model.pooled(model.features(item.full.float(), item.half.float(), item.cold))
-    torch.testing.assert_close(found, last)
+    there, here = contrast.losses(config, row, Tuned(model), theirs), step(config, Tuned(model), ours)
+    torch.testing.assert_close(here["loss"], there["loss"], rtol=1e-3, atol=1e-4)
 
 
 def test_the_salient_window_is_mirrored_with_its_image(contrast, rated):

@@ -218,10 +218,7 @@ class StageRegressor(nn.Module):
         self.cold, self.warm = nn.ModuleList(stages[:frozen]), nn.ModuleList(stages[frozen:])
         self.cold.requires_grad_(False)
         with torch.no_grad():
-            chilled = self.chill(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
-            size, last = self.features(*chilled).shape[1], nn.Sequential(*self.warm)(chilled[0]).shape[1]
-        end = (size + chilled[2].shape[1]) // 2  # features: frozen stages, tuned ones at full scale, at half scale
-        self.last = slice(end - 2 * last, end - last)
+            size = self.features(*self.chill(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))).shape[1]
         self.head = RidgeHead(size)
 
     @torch.no_grad()
@@ -261,10 +258,6 @@ class StageRegressor(nn.Module):
                 x = stage(x)
                 found.append(statistics(x))
         return torch.cat(found, dim=1)
-
-    def pooled(self, features: Tensor) -> Tensor:
-        """(N, F') what `features` returns -> (N, C) the means of the last stage's map at full scale."""
-        return features[:, self.last]
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB -> (N,) quality, about [0, 1], higher is better."""

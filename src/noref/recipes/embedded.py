@@ -38,7 +38,6 @@ from noref.errors import DataError, OptionError
 from noref.evaluate.correlation import fit_logistic4, srcc
 from noref.models.stages import RidgeHead, StageRegressor, mobilenet_stages
 from noref.models.weights import origin, read
-from noref.objectives.csiqa import quality_context_loss, select_pairs
 from noref.objectives.rated import ladder_loss, rating_loss, score_loss
 from noref.recipes.chilled import (
     Chilled,
@@ -60,7 +59,6 @@ from noref.train.state import State, follow
 
 CHECKPOINT = "checkpoint.safetensors"
 LESSONS_IN_RIDGE = 150  # enough for a start
-TEMPERATURE = 0.3  # of the contrast
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,6 @@ class Config:
         alpha: ridge penalty of the starting head; strong, so that something is left to learn.
         window: side of the random window as a share of the image's.
         agreement: weight of 1 - PLCC within the batch.
-        contrast: weight of CSIQA's quality context loss (easy pairs) on the means of the last stage's map.
         lessons: weight of the rating loss on degraded versions.
         ranking: weight of the ranking loss on ladders.
         versions: of a photograph in a step.
@@ -118,7 +115,6 @@ class Config:
     alpha: float = 30_000.0
     window: float = 0.8
     agreement: float = 0.05
-    contrast: float = 0.0
     lessons: float = 0.3
     ranking: float = 0.5
     versions: int = 9
@@ -216,22 +212,18 @@ class Tuned(nn.Module):
         super().__init__()
         self.regressor, self.lessons = regressor, RidgeHead(len(regressor.head.center))
 
-    def forward(self, full: Tensor, half: Tensor, cold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Chilled images -> (N,) quality by the human scores' head, (N,) by the lessons' head, (N, C) pooled."""
+    def forward(self, full: Tensor, half: Tensor, cold: Tensor) -> tuple[Tensor, Tensor]:
+        """Chilled images -> (N,) quality by the human scores' head, (N,) by the lessons' head."""
         with torch.autocast("cpu", torch.bfloat16):
             features = self.regressor.features(full, half, cold)
-        return self.regressor.head(features), self.lessons(features), self.regressor.pooled(features)
+        return self.regressor.head(features), self.lessons(features)
 
 
 def step(config: Config, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
     """The losses of one batch."""
     parts, quality, lesson = batch
-    predicted, _, pooled = (torch.cat(found) for found in zip(*(network(*part) for part in parts), strict=True))
-    losses = {"score": score_loss(predicted, quality, config.agreement)}
+    losses = {"score": score_loss(torch.cat([network(*part)[0] for part in parts]), quality, config.agreement)}
     total = losses["score"]
-    if config.contrast:
-        losses["contrast"] = quality_context_loss(pooled, *select_pairs(quality), temperature=TEMPERATURE)
-        total = total + config.contrast * losses["contrast"]
     if lesson is not None:
         losses |= lesson_losses(config, network, lesson)
         total = total + config.lessons * losses["rating"] + config.ranking * losses["ranking"]
@@ -240,7 +232,7 @@ def step(config: Config, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
 
 def lesson_losses(config: Config, network: nn.Module, lesson: tuple[Tensor, ...]) -> dict[str, Tensor]:
     """The losses on versions of one photograph."""
-    score, rating, _ = network(*lesson[:3])
+    score, rating = network(*lesson[:3])
     ladders = [ladder_loss(found[: 1 + STEPS], margin=config.margin) for found in (score, rating)]
     return {"rating": rating_loss(rating, lesson[3]), "ranking": torch.stack(ladders).mean()}
 
