@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from noref.data.splits import load_split
@@ -64,6 +64,8 @@ class Row:
         """NAME=CROPS,LOCAL,CONTEXT,EPOCHS."""
         name, _, numbers = text.partition("=")
         crops, local, context, epochs = numbers.split(",")
+        if int(crops) not in SHARE:
+            raise argparse.ArgumentTypeError(f"{text}: windows of an image must be one of {sorted(SHARE)}")
         return cls(name, int(crops), float(local), float(context), int(epochs))
 
 
@@ -245,11 +247,12 @@ def main() -> None:
         for row in given.row:
             path = given.out / f"{row.name}~{split.stem}.csv".replace(" ", "_")
             try:
-                os.close(os.open(path.with_suffix(".claim"), os.O_CREAT | os.O_EXCL))
-            except FileExistsError:
-                continue
-            config = Config(given.weights, given.photos, given.ratings, epochs=row.epochs)
-            write(path, judge(row, config, data, split, number, given.cache))
+                with FileLock(path.with_suffix(".lock"), timeout=0):
+                    if not path.exists():
+                        config = Config(given.weights, given.photos, given.ratings, epochs=row.epochs)
+                        write(path, judge(row, config, data, split, number, given.cache))
+            except Timeout:
+                continue  # another process is at it
     found = [line for path in sorted(given.out.glob("*~*.csv")) for line in csv.DictReader(path.open())]
     if found:
         write(given.out / "predictions.csv", found)
