@@ -29,19 +29,18 @@ from noref.evaluate.correlation import plcc, srcc
 from noref.models.stages import StageRegressor, statistics
 from noref.objectives.csiqa import quality_context_loss, select_pairs
 from noref.objectives.lml import local_manifold_loss, salient_window
-from noref.objectives.rated import score_loss
+from noref.objectives.rated import lesson_losses, score_loss
 from noref.recipes.chilled import Chilled, features_of, window
 from noref.recipes.embedded import (
     Config,
     build,
     chill_lessons,
     chill_records,
-    lesson_losses,
     predict,
     tune,
 )
 from noref.recipes.launch import make_fabric
-from noref.recipes.lessons import pick_versions
+from noref.recipes.lessons import STEPS, pick_versions
 from noref.recipes.run import DataSet, read_data
 from noref.writing import replacing
 
@@ -181,7 +180,8 @@ def losses(config: Config, row: Row, network: nn.Module, batch: Batch) -> dict[s
         values["context"] = quality_context_loss(crops.flatten(0, 1), positive, negative, temperature=TEMPERATURE)
         total = total + row.context * values["context"]
     if batch.lesson is not None:
-        values |= lesson_losses(config, network, batch.lesson)
+        score, rating = network(*batch.lesson[:3])
+        values |= lesson_losses(score, rating, batch.lesson[3], ladder=1 + STEPS, margin=config.margin)
         total = total + config.lessons * values["rating"] + config.ranking * values["ranking"]
     return {"loss": total, **values}
 

@@ -37,3 +37,20 @@ def ladder_loss(predicted: Tensor, *, margin: float) -> Tensor:
         0.125
     """
     return functional.relu(margin - (predicted[:-1] - predicted[1:])).mean()
+
+
+def lesson_losses(score: Tensor, rating: Tensor, quality: Tensor, *, ladder: int, margin: float) -> dict[str, Tensor]:
+    """The losses on versions of one picture, of two heads that both see its ladder.
+
+    Args:
+        score: (V,) quality by the human scores' head.
+        rating: (V,) quality by the head that speaks the scale of the versions' own ratings.
+        quality: (V,) those ratings; NaN where there is none.
+        ladder: how many of the first versions are the picture and its ever stronger degradations.
+        margin: by which quality must fall with each step, >= 0.
+
+    Returns:
+        rating: see `rating_loss`; ranking: `ladder_loss`, the mean of both heads.
+    """
+    ladders = [ladder_loss(found[:ladder], margin=margin) for found in (score, rating)]
+    return {"rating": rating_loss(rating, quality), "ranking": torch.stack(ladders).mean()}

@@ -38,7 +38,7 @@ from noref.errors import DataError, OptionError
 from noref.evaluate.correlation import fit_logistic4, srcc
 from noref.models.stages import RidgeHead, StageRegressor, mobilenet_stages
 from noref.models.weights import origin, read
-from noref.objectives.rated import ladder_loss, rating_loss, score_loss
+from noref.objectives.rated import lesson_losses, score_loss
 from noref.recipes.chilled import (
     Chilled,
     chill,
@@ -225,16 +225,10 @@ def step(config: Config, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
     losses = {"score": score_loss(torch.cat([network(*part)[0] for part in parts]), quality, config.agreement)}
     total = losses["score"]
     if lesson is not None:
-        losses |= lesson_losses(config, network, lesson)
+        score, rating = network(*lesson[:3])
+        losses |= lesson_losses(score, rating, lesson[3], ladder=1 + STEPS, margin=config.margin)
         total = total + config.lessons * losses["rating"] + config.ranking * losses["ranking"]
     return {"loss": total, **losses}
-
-
-def lesson_losses(config: Config, network: nn.Module, lesson: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    """The losses on versions of one photograph."""
-    score, rating = network(*lesson[:3])
-    ladders = [ladder_loss(found[: 1 + STEPS], margin=config.margin) for found in (score, rating)]
-    return {"rating": rating_loss(rating, lesson[3]), "ranking": torch.stack(ladders).mean()}
 
 
 def optimizer_groups(network: Tuned, config: Config) -> list[dict[str, Any]]:
