@@ -24,6 +24,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
+from noref.data.records import names
 from noref.data.splits import load_split
 from noref.evaluate.correlation import plcc, srcc
 from noref.models.stages import StageRegressor, statistics
@@ -41,8 +42,7 @@ from noref.recipes.embedded import (
 )
 from noref.recipes.launch import make_fabric
 from noref.recipes.lessons import STEPS, pick_versions
-from noref.recipes.run import DataSet, read_data
-from noref.writing import replacing
+from noref.recipes.run import DataSet, Run, read_data
 
 SHARE = {1: 0.8, 2: 0.55}  # a window's side, of the image's: two small windows cost what one large one does
 TEMPERATURE = 0.3
@@ -102,11 +102,9 @@ def salient_places(model: StageRegressor, items: Sequence[Chilled], share: float
     """Top and left of each image's most active window, as shares of its sides."""
     places = []
     for item in items:
-        x = item.full[:1]
         with torch.autocast("cpu", torch.bfloat16):
-            for stage in model.warm:
-                x = stage(x)
-        active = x.float().clamp(min=0).sum(1)
+            last = nn.Sequential(*model.warm)(item.full[:1])
+        active = last.float().clamp(min=0).sum(1)
         active = torch.nn.functional.interpolate(active[:, None], (14, 14), mode="area")[:, 0]
         top, left = salient_window(active, round(14 * share))
         places.append((int(top) / 14, int(left) / 14))
@@ -188,7 +186,7 @@ def losses(config: Config, row: Row, network: nn.Module, batch: Batch) -> dict[s
 
 def judge(row: Row, config: Config, data: DataSet, split: Path, number: int, cache: Path) -> list[dict[str, object]]:
     """Train a row on a split, the number-th; what it says of the test part, in the columns of a bench."""
-    parts = load_split(split, data.records)
+    parts, paths = load_split(split, data.records), names(data.records)
     untuned = build(config)
     rated, lessons = chill_records(untuned, config, data.records, cache), chill_lessons(untuned, config, cache)
     learning, tested = [rated[i] for i in parts.train], [rated[i] for i in parts.test]
@@ -216,12 +214,12 @@ def judge(row: Row, config: Config, data: DataSet, split: Path, number: int, cac
             "seed": config.seed,
             "protocol": "grid",
             "selection": "last",
-            "path": data.records[index].path.name,
+            "path": paths[index],
             "reference": "",
             "distortion": "",
             "level": "",
             "score": data.records[index].raw_score,
-            "predicted": 100 * float(quality),
+            "predicted": data.records[index].scale.raw(float(quality)),
             "human": data.records[index].quality,
             "quality": float(quality),
         }
@@ -241,7 +239,7 @@ def main() -> None:
     parser.add_argument("--ratings", required=True)
     parser.add_argument("--cache", type=Path, required=True)
     given = parser.parse_args()
-    data = read_data(given.data)
+    data, out = read_data(given.data), Run(given.out)
     given.out.mkdir(parents=True, exist_ok=True)
     for number, split in enumerate(given.split):
         for row in given.row:
@@ -250,20 +248,12 @@ def main() -> None:
                 with FileLock(path.with_suffix(".lock"), timeout=0):
                     if not path.exists():
                         config = Config(given.weights, given.photos, given.ratings, epochs=row.epochs)
-                        write(path, judge(row, config, data, split, number, given.cache))
+                        out.write_table(path.name, judge(row, config, data, split, number, given.cache))
             except Timeout:
                 continue  # another process is at it
     found = [line for path in sorted(given.out.glob("*~*.csv")) for line in csv.DictReader(path.open())]
     if found:
-        write(given.out / "predictions.csv", found)
-
-
-def write(path: Path, rows: Sequence[dict[str, object]]) -> None:
-    """A table, whole or not at all."""
-    with replacing(path) as partial, partial.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
+        out.write_table("predictions.csv", found)
 
 
 if __name__ == "__main__":
