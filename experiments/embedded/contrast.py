@@ -1,19 +1,22 @@
 """Does a contrast make the embedded model better? Its recipe with LML-IQA's or CSIQA's term, or neither.
 
 python experiments/embedded/contrast.py --data livec=FOLDER --split FILE... --out FOLDER --weights FILE --photos FOLDER
-    --ratings FILE --cache FOLDER [--row NAME=CROPS,LOCAL,CONTEXT,EPOCHS ...]
+    --ratings FILE --cache FOLDER [--row NAME=CROPS,LOCAL,CONTEXT,EPOCHS ...] [--runs N]
 
 A row draws CROPS windows of each image (one: the recipe's own batches), adds LOCAL x the local manifold loss and
-CONTEXT x the quality context loss on the means of the last stage's map, and trains for EPOCHS. Each row and split is a
-file in --out; what is there is not done again, and several processes share the work. The salient window is the one
-where ImageNet's last stage is most active. Head and figures as in the recipe, but in bfloat16 and without ladders in
-the last fit, which cost time and not the comparison. predictions.csv there is what `noref report` reads.
+CONTEXT x the quality context loss on the means of the last stage's map, and trains for EPOCHS, with seeds 0 to N - 1.
+Each row, split and seed is a file in --out; what is there is not done again, and several processes share the work.
+The salient window is the one where ImageNet's last stage is most active. Head and figures as in the recipe, but in
+bfloat16 and without ladders in the last fit, which cost time and not the comparison. predictions.csv there is what
+`noref report` reads.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,13 +187,20 @@ def losses(config: Config, row: Row, network: nn.Module, batch: Batch) -> dict[s
     return {"loss": total, **values}
 
 
-def judge(row: Row, config: Config, data: DataSet, split: Path, number: int, cache: Path) -> list[dict[str, object]]:
+class Material(NamedTuple):
+    """What all rows and splits learn from: the data set, its images and the lessons after the frozen stages."""
+
+    data: DataSet
+    rated: list[Chilled]
+    lessons: list[Chilled]
+
+
+def judge(row: Row, config: Config, material: Material, split: Path, number: int) -> list[dict[str, object]]:
     """Train a row on a split, the number-th; what it says of the test part, in the columns of a bench."""
+    data, rated, lessons = material
     parts, paths = load_split(split, data.records), names(data.records)
-    untuned = build(config)
-    rated, lessons = chill_records(untuned, config, data.records, cache), chill_lessons(untuned, config, cache)
     learning, tested = [rated[i] for i in parts.train], [rated[i] for i in parts.test]
-    places = salient_places(untuned, learning, SHARE[row.crops]) if row.local else []
+    places = salient_places(build(config), learning, SHARE[row.crops]) if row.local else []
     model = tune(
         config,
         learning,
@@ -201,10 +211,11 @@ def judge(row: Row, config: Config, data: DataSet, split: Path, number: int, cac
     )
     model.head.fit(*features_of(model, learning, len(learning), "ridge on the tuned features"), alpha=config.refit)
     predicted, human = predict(model, tested), [float(item.quality[0]) for item in tested]
-    print(f"{row.name}, {split.stem}: SRCC {srcc(predicted, human):.4f} PLCC {plcc(predicted, human):.4f}", flush=True)
+    figures = f"SRCC {srcc(predicted, human):.4f} PLCC {plcc(predicted, human):.4f}"
+    print(f"{row.name}, {split.stem}, seed {config.seed}: {figures}", flush=True)
     return [
         {
-            "cell": f"{row.name}/{split.stem} on {data.name}",
+            "cell": f"{row.name}/{split.stem}-seed{config.seed} on {data.name}",
             "recipe": "embedded",
             "variant": row.name,
             "training_set": data.name,
@@ -238,19 +249,22 @@ def main() -> None:
     parser.add_argument("--photos", required=True)
     parser.add_argument("--ratings", required=True)
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--runs", type=int, default=1)
     given = parser.parse_args()
-    data, out = read_data(given.data), Run(given.out)
+    config, data, out = Config(given.weights, given.photos, given.ratings), read_data(given.data), Run(given.out)
     given.out.mkdir(parents=True, exist_ok=True)
-    for number, split in enumerate(given.split):
-        for row in given.row:
-            path = given.out / f"{row.name}~{split.stem}.csv".replace(" ", "_")
-            try:
-                with FileLock(path.with_suffix(".lock"), timeout=0):
-                    if not path.exists():
-                        config = Config(given.weights, given.photos, given.ratings, epochs=row.epochs)
-                        out.write_table(path.name, judge(row, config, data, split, number, given.cache))
-            except Timeout:
-                continue  # another process is at it
+    untuned = build(config)
+    rated = chill_records(untuned, config, data.records, given.cache)
+    material = Material(data, rated, chill_lessons(untuned, config, given.cache))
+    for seed, (number, split), row in itertools.product(range(given.runs), enumerate(given.split), given.row):
+        path = given.out / f"{row.name}~{split.stem}-seed{seed}.csv".replace(" ", "_")
+        try:
+            with FileLock(path.with_suffix(".lock"), timeout=0):
+                if not path.exists():
+                    setting = dataclasses.replace(config, epochs=row.epochs, seed=seed)
+                    out.write_table(path.name, judge(row, setting, material, split, number))
+        except Timeout:
+            continue  # another process is at it
     found = [line for path in sorted(given.out.glob("*~*.csv")) for line in csv.DictReader(path.open())]
     if found:
         out.write_table("predictions.csv", found)
