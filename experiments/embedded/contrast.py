@@ -86,18 +86,26 @@ class Seen(NamedTuple):
     pooled: Tensor
 
 
-def look(model: StageRegressor, views: Views) -> Seen:
-    """Half scale is the same for all windows of an image, and done once."""
-    with torch.autocast("cpu", torch.bfloat16):
-        found, x = [views.cold.expand(len(views.full), -1)], views.full
-        for stage in model.warm:
-            x = stage(x)
-            found.append(statistics(x))
-        pooled, x = x.float().mean((2, 3)), views.half
-        for stage in model.warm:
-            x = stage(x)
-            found.append(statistics(x).expand(len(views.full), -1))
-    return Seen(torch.cat(found, dim=1), pooled)
+def look(model: StageRegressor, views: Sequence[Views]) -> list[Seen]:
+    """Images whose shapes agree go together; half scale is the same for all windows of an image, and done once."""
+    alike: dict[tuple[torch.Size, torch.Size], list[int]] = {}
+    for index, each in enumerate(views):
+        alike.setdefault((each.full.shape, each.half.shape), []).append(index)
+    seen: dict[int, Seen] = {}
+    for (shape, _), members in alike.items():
+        windows = shape[0]
+        x, half, cold = (torch.cat(parts) for parts in zip(*(views[index] for index in members), strict=True))
+        with torch.autocast("cpu", torch.bfloat16):
+            found = [cold.repeat_interleave(windows, dim=0)]
+            for stage in model.warm:
+                x = stage(x)
+                found.append(statistics(x))
+            for stage in model.warm:
+                half = stage(half)
+                found.append(statistics(half).repeat_interleave(windows, dim=0))
+        features, pooled = torch.split(torch.cat(found, dim=1), windows), torch.split(x.float().mean((2, 3)), windows)
+        seen |= zip(members, map(Seen, features, pooled), strict=True)
+    return [seen[index] for index in range(len(views))]
 
 
 @torch.no_grad()
@@ -165,7 +173,7 @@ def batches(
 def losses(config: Config, row: Row, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
     """The recipe's losses and the row's own."""
     model: StageRegressor = network.regressor  # type: ignore[assignment]
-    seen = [look(model, views) for views in batch.views]
+    seen = look(model, batch.views)
     scores = torch.cat([model.head(each.features[: row.crops]) for each in seen])
     labels = batch.quality.repeat_interleave(row.crops)
     crops = torch.stack([each.pooled[: row.crops] for each in seen])

@@ -45,12 +45,20 @@ def rated(model):
 
 
 def test_windows_of_an_image_have_the_features_that_they_have_one_by_one(contrast, model, rated):
-    item = rated[0]
-    windows = torch.cat([item.full[:1, :, :9, :11], item.full[:1, :, 4:13, 6:17]])
-    seen = contrast.look(model, contrast.Views(windows, item.half[:1], item.cold[:1]))
-    with torch.autocast("cpu", torch.bfloat16):
-        alone = [model.features(window[None], item.half[:1], item.cold[:1]) for window in windows]
-    torch.testing.assert_close(seen.features, torch.cat(alone), rtol=2e-2, atol=2e-2)
+    views = [
+        contrast.Views(
+            torch.cat([item.full[:1, :, :height, :11], item.full[:1, :, 4 : 4 + height, 6:17]]),
+            item.half[:1],
+            item.cold[:1],
+        )
+        for item, height in zip(rated[:3], (9, 8, 9), strict=True)  # the first and the last go together
+    ]
+    for seen, (windows, half, cold) in zip(contrast.look(model, views), views, strict=True):
+        with torch.autocast("cpu", torch.bfloat16):
+            alone = [model.features(window[None], half, cold) for window in windows]
+            last = torch.nn.Sequential(*model.warm)(windows)
+        torch.testing.assert_close(seen.features, torch.cat(alone), rtol=2e-2, atol=2e-2)
+        torch.testing.assert_close(seen.pooled, last.float().mean((2, 3)), rtol=2e-2, atol=2e-2)
 
 
 def test_a_row_without_contrasts_is_the_recipe(contrast, model, rated):
@@ -81,7 +89,7 @@ def test_the_loss_is_the_sum_of_its_terms(contrast, model, rated):
     (batch,) = contrast.batches(config, row, rated, [], places, epoch=0)
     assert [len(views.full) for views in batch.views] == [3] * 4
     values = contrast.losses(config, row, Tuned(model), batch)
-    seen = [contrast.look(model, views) for views in batch.views]
+    seen = [contrast.look(model, [views])[0] for views in batch.views]
     crops = torch.stack([each.pooled[:2] for each in seen])
     labels = batch.quality.repeat_interleave(2)
     pairs = select_pairs(labels, groups=torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]))
