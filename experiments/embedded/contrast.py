@@ -35,17 +35,11 @@ from noref.objectives.csiqa import quality_context_loss, select_pairs
 from noref.objectives.lml import local_manifold_loss, salient_window
 from noref.objectives.rated import lesson_losses, score_loss
 from noref.recipes.chilled import Chilled, features_of, window
-from noref.recipes.embedded import (
-    Config,
-    build,
-    chill_lessons,
-    chill_records,
-    predict,
-    tune,
-)
+from noref.recipes.embedded import Config, chill_lessons, chill_records
 from noref.recipes.launch import make_fabric
 from noref.recipes.lessons import STEPS, pick_versions
 from noref.recipes.run import DataSet, Run, read_data
+from noref.recipes.tuning import build, predict, tune
 
 SHARE = {1: 0.8, 2: 0.55}  # a window's side, of the image's: two small windows cost what one large one does
 TEMPERATURE = 0.3
@@ -189,7 +183,7 @@ def losses(config: Config, row: Row, network: nn.Module, batch: Batch) -> dict[s
         values["context"] = quality_context_loss(crops.flatten(0, 1), positive, negative, temperature=TEMPERATURE)
         total = total + row.context * values["context"]
     if batch.lesson is not None:
-        score, rating = network(*batch.lesson[:3])
+        score, rating, _ = network(*batch.lesson[:3])
         values |= lesson_losses(score, rating, batch.lesson[3], ladder=1 + STEPS, margin=config.margin)
         total = total + config.lessons * values["rating"] + config.ranking * values["ranking"]
     return {"loss": total, **values}

@@ -46,6 +46,24 @@ def test_stages_become_tokens(name, size, width, grid, channels16):
     torch.testing.assert_close(seen.pooled, seen.tokens.mean(dim=1))
 
 
+@pytest.mark.parametrize(("name", "prefix"), [("xcit_nano_12_p16_224", 1), ("levit_128s", 0), ("coat_lite_tiny", 1)])
+def test_tokens_of_places_are_a_map_and_what_stands_before_them_is_left_out(name, prefix):
+    backbone = load_backbone(name, weights="none").eval()
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        seen, expected = backbone(images, layers="pooled"), backbone.net.forward_features(images)
+        intermediates = backbone.net.forward_intermediates(images, intermediates_only=True)
+    assert seen.grid == tuple(intermediates[-1].shape[2:])
+    torch.testing.assert_close(seen.tokens, expected[:, prefix:])
+    torch.testing.assert_close(seen.layers[-1], expected[:, prefix:].mean(dim=1))
+
+
+def test_a_network_whose_features_have_no_places_is_refused():
+    backbone = load_backbone("pit_ti_224", weights="none").eval()
+    with torch.no_grad(), pytest.raises(ModelError, match="no map of 256 channels"):
+        backbone(torch.randn(1, 3, 224, 224))
+
+
 def test_tokens_run_along_rows_first():
     backbone = load_backbone("test_resnet", weights="none").eval()
     images = torch.randn(1, 3, 64, 96)

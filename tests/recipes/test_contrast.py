@@ -116,6 +116,11 @@ def test_dropped_queries_are_counted(fabric):
     one_image = torch.zeros(10, dtype=torch.long)
     found = context.add(torch.tensor(1.0), predicted, layers, torch.rand(10), one_image, None)
     assert (found["dropped"].item(), found["contrast"].item(), found["loss"].item()) == (1, 0, 1)
+    one_apart = torch.zeros(10, dtype=torch.long)  # nine queries have one candidate, who cannot be near and far
+    one_apart[3] = 1
+    found = context.add(torch.tensor(1.0), predicted, layers, torch.rand(10), one_apart, None)
+    assert found["dropped"].item() == pytest.approx(0.9)
+    assert found["contrast"].item() > 0
 
 
 def test_what_adaptive_sampling_learns_is_in_the_state(fabric):
@@ -144,6 +149,8 @@ def test_what_adaptive_sampling_learns_is_in_the_state(fabric):
         ({"distill": -0.1}, "distill"),
         ({"label_weight": 0.0, "distill": 0.0}, "needs a teacher"),
         ({"label_weight": 0.0, "distill": 1.0, "pairs": "hard"}, "no hard pairs"),
+        ({"sampling": "adaptive", "pairs": "hard"}, "draws easy pairs"),
+        ({"sampling": "average", "pairs": "hard"}, "draws easy pairs"),
         ({"delta": 1.0}, "delta"),
         ({"easy": (0.0, 0.4)}, "easy"),
         ({"rough": (0.2, 1.5)}, "rough"),
@@ -152,6 +159,11 @@ def test_what_adaptive_sampling_learns_is_in_the_state(fabric):
 def test_options_that_make_no_sense_are_option_errors(fabric, options, message):
     with pytest.raises(OptionError, match=message):
         QualityContext(ContrastOptions(**options), SCALE, fabric)
+
+
+def test_more_layers_than_the_network_gives_are_an_option_error(fabric):
+    with pytest.raises(OptionError, match=r"contrast_layers 99: this network gives \d"):
+        add(fabric, contrast="quality-context", contrast_layers=99)
 
 
 def test_who_wants_a_teacher():

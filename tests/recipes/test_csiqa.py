@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,13 @@ from noref.card import Preprocessing
 from noref.data.loading import Crops, make_loader
 from noref.data.readers import READERS
 from noref.data.splits import load_split
-from noref.errors import OptionError
+from noref.errors import DataError, OptionError
 from noref.models import network as networks
 from noref.recipes import csiqa, deiqt
 from noref.recipes.launch import train
 from noref.recipes.options import build, given_pairs, options_of
 from noref.recipes.run import DataSet, Run
-from noref.recipes.teacher import Teacher, find_teacher, teach
+from noref.recipes.teacher import Teacher, find_teacher, teach, teach_fixed, teach_images
 from noref.train.loop import Loaders
 from noref.train.state import State
 
@@ -127,15 +128,45 @@ def test_a_named_teacher_takes_the_place_of_an_own_one(finished, rated, small, t
     ("words", "message"),
     [
         ("--mask none", "head tokens reads a quality token"),
-        ("--backbone test_resnet --width 24 --heads 3 --crop 64 --contrast none", "only a vision transformer"),
+        (
+            "--backbone test_resnet --width 24 --heads 3 --crop 64",
+            "only a vision transformer.*--mask none --head panel",
+        ),
         ("--teacher nowhere", "no trained model"),
         ("--seed 5 --teacher {teacher}", "has learnt from"),
         ("--temperature 0", "temperature"),
+        ("--temperature nan", "not number"),
+        ("--mask 2", "mask"),
+        ("--frozen 99", "frozen"),
+        ("--batch 2", "three images"),
+        ("--head panel --contrast none", "nothing reads the quality token"),
     ],
 )
-def test_what_cannot_work_is_an_option_error(finished, rated, small, tmp_path, words, message):
+def test_what_cannot_work_is_refused_before_a_teacher_is_trained(finished, rated, small, tmp_path, words, message):
     with pytest.raises(OptionError, match=message):
         run(rated, tmp_path / "run", small, f"{VIT} {words}".format(teacher=finished[0] / "teacher"))
+    assert not (tmp_path / "run").exists()  # the same command with better options may follow
+
+
+@pytest.mark.parametrize("change", ["another score", "a row less"])
+def test_a_teacher_of_the_same_images_in_another_table_is_refused(rated, small, tmp_path, change):
+    lines = rated.read_text(encoding="utf-8").splitlines()
+    table = rated.parent / f"{change}.csv"
+    if change == "a row less":
+        del lines[1]
+    else:
+        lines[1] += ".001"
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run(table, tmp_path / "teacher", small, "--epochs 1 --seed 3", recipe="deiqt")
+    with pytest.raises(OptionError, match=r"has learnt from \d+ images of this run's test part by their names"):
+        run(rated, tmp_path / "run", small, f"{VIT} --teacher {tmp_path / 'teacher'}")
+
+
+def test_a_teacher_whose_split_cannot_be_read_is_not_trusted(finished, rated, small, tmp_path):
+    shutil.copytree(finished[0] / "teacher", tmp_path / "teacher")
+    (tmp_path / "teacher" / "split.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"split\.json: not a split file"):
+        run(rated, tmp_path / "run", small, f"{VIT} --teacher {tmp_path / 'teacher'}")
 
 
 def test_a_teacher_without_a_split_or_of_another_scale_is_refused(finished, rated, tmp_path, fabric):
@@ -164,8 +195,7 @@ def test_batches_carry_the_teachers_scores(finished, rated, fabric):
     assert not [p for p in teacher.network.parameters() if p.requires_grad]
     images = Crops(records, size=160, crops=2, preprocessing=card.preprocessing)
     loaders = Loaders(lambda epoch: make_loader(images, batch_images=4, epoch=epoch), 2)
-    options = {"protocol": "grid", "workers": 0}
-    of_crops = teach(loaders, teacher, records, per_image=False, **options)
+    of_crops = teach(loaders, teacher)
     for batch, plain in zip(of_crops.train(3), loaders.train(3), strict=True):
         assert torch.equal(batch.crops, plain.crops)
         with torch.no_grad():
@@ -173,7 +203,7 @@ def test_batches_carry_the_teachers_scores(finished, rated, fabric):
         torch.testing.assert_close(batch.teacher, expected)
     rest = list(of_crops.left(3, 1))
     assert torch.equal(rest[0].teacher, list(of_crops.train(3))[1].teacher)
-    of_images = teach(loaders, teacher, records, per_image=True, **options)
+    of_images = teach_images(loaders, teacher, records, protocol="grid", workers=0)
     whole = Crops(records, size=160, preprocessing=card.preprocessing, train=False)
     for batch in of_images.train(0):
         for index, scores in zip(batch.indices.tolist(), batch.teacher, strict=True):
@@ -182,10 +212,35 @@ def test_batches_carry_the_teachers_scores(finished, rated, fabric):
             torch.testing.assert_close(scores, expected.expand(2))
 
 
+def test_crops_that_come_again_are_scored_once(finished, rated, fabric, monkeypatch):
+    network, card = networks.load(finished[0] / "teacher" / "model.safetensors")
+    records = READERS["csv"](rated)[:6]
+    teacher = Teacher(network, card, fabric)
+    images = Crops(records, size=160, crops=2, preprocessing=card.preprocessing)
+    images.cycle = 2
+    loaders = Loaders(lambda epoch: make_loader(images, batch_images=4, epoch=epoch), 2)
+    fresh, fixed = teach(loaders, teacher), teach_fixed(loaders, teacher, sets=2)
+    scored, of_crops = [], Teacher.of_crops
+
+    def counted(self, batch, **options):
+        scored.extend(batch.indices.tolist())
+        return of_crops(self, batch, **options)
+
+    for epoch in range(5):
+        expected = list(fresh.train(epoch))
+        with monkeypatch.context() as patch:
+            patch.setattr(Teacher, "of_crops", counted)
+            found = list(fixed.train(epoch))
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one.teacher, other.teacher)
+    assert sorted(scored) == sorted([*range(6), *range(6)])  # once for each of two sets
+
+
 def test_an_own_teacher_of_another_network_and_length():
-    config = build(csiqa.Config, given_pairs(["--teacher-backbone", "resnet50", "--teacher-epochs", "4"]))
-    plain = deiqt.as_teacher(config, Run(Path("run")))
+    words = ["--teacher-backbone", "resnet50", "--teacher-epochs", "4", "--frozen", "4"]
+    plain = deiqt.as_teacher(build(csiqa.Config, given_pairs(words)), Run(Path("run")))
     assert (plain.backbone, plain.epochs, plain.head, plain.mask) == ("resnet50", 4, "panel", None)
+    assert plain.frozen == 0  # stages of the student's
     assert not plain.wants_teacher
     assert plain.split == str(Path("run/split.json"))
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from noref import Scorer
 from noref.errors import DataError, OptionError
-from noref.recipes import embedded, judge, lessons, trained
+from noref.recipes import embedded, judge, lessons, trained, tuning
 from noref.recipes.chilled import rated_batch
 from noref.recipes.embedded import Config
 from noref.recipes.run import Run, read_data
@@ -93,7 +93,7 @@ def test_without_a_test_part_every_image_trains(world, tmp_path, monkeypatch):
 def test_a_resumed_run_is_the_unbroken_one(world, tmp_path):
     fabric, data = Fabric(accelerator="cpu", devices=1), read_data(f"csv={world / 'scores.csv'}")
     chosen = config(world, epochs=2)
-    untuned = embedded.build(chosen)
+    untuned = tuning.build(chosen)
     rated = embedded.chill_records(untuned, chosen, data.records, world / "cache")
     taught = embedded.chill_lessons(untuned, chosen, world / "cache")
 
@@ -104,10 +104,10 @@ def test_a_resumed_run_is_the_unbroken_one(world, tmp_path):
         if step > 3:
             raise KilledError
 
-    whole = embedded.tune(chosen, rated, taught, fabric, run=Run(_made(tmp_path / "whole")))
+    whole = tuning.tune(chosen, rated, taught, fabric, run=Run(_made(tmp_path / "whole")))
     with pytest.raises(KilledError):
-        embedded.tune(chosen, rated, taught, fabric, run=Run(_made(tmp_path / "cut")), report=kill_in_epoch_two)
-    again = embedded.tune(chosen, rated, taught, fabric, run=Run(tmp_path / "cut", resumed=True))
+        tuning.tune(chosen, rated, taught, fabric, run=Run(_made(tmp_path / "cut")), report=kill_in_epoch_two)
+    again = tuning.tune(chosen, rated, taught, fabric, run=Run(tmp_path / "cut", resumed=True))
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
     assert (tmp_path / "whole" / "log.csv").read_text() == (tmp_path / "cut" / "log.csv").read_text()
@@ -120,7 +120,7 @@ def _made(folder):
 
 def test_windows_keep_image_label_and_mirror_together(world):
     chosen, data = config(world), read_data(f"csv={world / 'scores.csv'}")
-    rated = embedded.chill_records(embedded.build(chosen), chosen, data.records, world / "cache")
+    rated = embedded.chill_records(tuning.build(chosen), chosen, data.records, world / "cache")
     parts, quality = rated_batch(rated, np.array([3, 5, 7]), 1.0, np.random.default_rng(0))
     assert [len(part[0]) for part in parts] == [3]
     for place, index in enumerate((3, 5, 7)):
@@ -130,9 +130,9 @@ def test_windows_keep_image_label_and_mirror_together(world):
 
 def test_the_rate_climbs_and_falls_along_one_cosine(world):
     chosen = config(world, epochs=10)
-    assert embedded.cosine(chosen, 0.0) < 0.01 * chosen.rate
-    assert embedded.cosine(chosen, 5.0) == pytest.approx(0.5 * chosen.rate)
-    assert embedded.cosine(chosen, 10.0) == pytest.approx(0.0, abs=1e-12)
+    assert tuning.cosine(chosen, 0.0) < 0.01 * chosen.rate
+    assert tuning.cosine(chosen, 5.0) == pytest.approx(0.5 * chosen.rate)
+    assert tuning.cosine(chosen, 10.0) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_photos_without_ratings_are_refused(world):
@@ -159,7 +159,7 @@ def test_options_that_cannot_be_kept_are_refused(world, given):
 def test_too_few_images_for_a_batch_are_an_error(world):
     chosen = config(world, batch=16)
     with pytest.raises(DataError, match="batch"):
-        embedded.tune(chosen, [], [], Fabric(accelerator="cpu", devices=1))
+        tuning.tune(chosen, [], [], Fabric(accelerator="cpu", devices=1))
 
 
 def test_the_seventh_that_is_kept_apart_gives_no_lesson(world, tmp_path):
@@ -170,4 +170,4 @@ def test_the_seventh_that_is_kept_apart_gives_no_lesson(world, tmp_path):
     expected = sum(not lessons.kept_apart(name) for name in names[:8])
     chosen = config(world, singles=1)
     chosen = embedded.dataclasses.replace(chosen, photos=str(tmp_path / "photos"))
-    assert len(embedded.chill_lessons(embedded.build(chosen), chosen, tmp_path / "cache")) == expected
+    assert len(embedded.chill_lessons(tuning.build(chosen), chosen, tmp_path / "cache")) == expected

@@ -15,7 +15,8 @@ from noref.objectives.csiqa import quality_context_loss, select_pairs
 from noref.objectives.lml import local_manifold_loss
 from noref.objectives.rated import score_loss
 from noref.recipes.chilled import chill
-from noref.recipes.embedded import Config, Tuned, batches, step
+from noref.recipes.embedded import Config
+from noref.recipes.tuning import Tuned, batches, step
 
 FILE = Path(__file__).parents[2] / "experiments" / "embedded" / "contrast.py"
 
@@ -61,8 +62,9 @@ def test_windows_of_an_image_have_the_features_that_they_have_one_by_one(contras
         torch.testing.assert_close(seen.pooled, last.float().mean((2, 3)), rtol=2e-2, atol=2e-2)
 
 
-def test_a_row_without_contrasts_is_the_recipe(contrast, model, rated):
-    config, row = Config(batch=4), contrast.Row.parse("x=1,0,0,6")
+@pytest.mark.parametrize(("name", "weight"), [("none", 0), ("quality-context", 0.1)])
+def test_a_row_of_one_window_is_the_recipe(contrast, model, rated, name, weight):
+    config, row = Config(batch=4, contrast=name, contrast_weight=0.1), contrast.Row.parse(f"x=1,0,{weight},6")
     (theirs,) = contrast.batches(config, row, rated, [], [], epoch=2)
     (ours,) = batches(config, rated, [], 2)
     there, here = contrast.losses(config, row, Tuned(model), theirs), step(config, Tuned(model), ours)

@@ -258,6 +258,16 @@ def load_split(path: Path, records: Sequence[Record]) -> Split:
     return Split(train, validation, test, content["seed"], content["description"])
 
 
+def learnt_from(path: Path) -> set[str]:
+    """Names of the images that a split file lets train or validate, whatever records it was made for.
+
+    Raises:
+        DataError: no such file, or no split file.
+    """
+    content = _read_split(path)
+    return {name for part in ("train", "validation") for name in content[part]}
+
+
 def _read_split(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

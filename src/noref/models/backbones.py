@@ -26,7 +26,8 @@ class Cnn(nn.Module):
     """A network of stages as a backbone: the positions of its last feature map are the tokens.
 
     Args:
-        net: any timm network whose `forward_features` gives a map or a token sequence, without a classifier.
+        net: any timm network whose `forward_features` gives a map, or a token for each place of one behind tokens that
+            stand for no place, without a classifier.
     """
 
     normalised = False
@@ -60,6 +61,10 @@ class Cnn(nn.Module):
         stride16 = None if self._stage16 is None else maps[-1]
         if last.ndim == 4 and getattr(self.net, "output_fmt", "NCHW") == "NHWC":
             last = last.permute(0, 3, 1, 2)
+        if last.ndim == 3 and (stride := _last_stride(self.net)):
+            rows, columns = (-(-side // stride) for side in images.shape[2:])
+            if last.shape[1] >= rows * columns:
+                last = last[:, -rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
         if last.ndim != 4 or last.shape[1] != self.width:
             raise ModelError(
                 f"{type(self.net).__name__}: its features {tuple(last.shape)} are no map of {self.width} channels"
@@ -69,12 +74,22 @@ class Cnn(nn.Module):
 
 def stage_at(net: Any, stride: int) -> int | None:
     """The place of the last stage with this stride among those that `forward_intermediates` counts."""
-    info = getattr(net, "feature_info", None)
-    if info is None or not hasattr(net, "forward_intermediates"):
+    if not hasattr(net, "forward_intermediates"):
         return None
-    stages = list(getattr(info, "info", info))
-    places = [place for place, stage in enumerate(stages) if stage["reduction"] == stride]
+    places = [place for place, stage in enumerate(_stages(net)) if stage["reduction"] == stride]
     return places[-1] if places else None
+
+
+def _last_stride(net: Any) -> int:
+    """Of the last stage; 0: timm does not say."""
+    stages = _stages(net)
+    return int(stages[-1]["reduction"]) if stages else 0
+
+
+def _stages(net: Any) -> list[dict[str, Any]]:
+    """What timm says of a network's stages, the first first."""
+    info = getattr(net, "feature_info", None) or []
+    return list(getattr(info, "info", info))
 
 
 def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "") -> Cnn | Vit:

@@ -15,6 +15,7 @@ from noref.errors import OptionError
 from noref.models import weights as files
 from noref.models.backbones import Cnn, freeze_batch_norm, load_backbone, normalisation
 from noref.models.features import Embedding, Features, Normalize
+from noref.models.fused import fuse_frozen_norms
 from noref.models.heads import NEEDS_QUALITY, PanelHead, PooledHead, TwoTokenHead
 from noref.models.quality_vit import with_quality_token
 from noref.models.vit import Vit
@@ -157,6 +158,18 @@ def _head(plan: Plan, backbone: Cnn | Vit) -> Head:
     if plan.head != "panel":
         raise OptionError(f"unknown head {plan.head!r}: known are panel, pooled, tokens")
     return PanelHead(backbone.width, width=width, normalised=normalised, heads=plan.heads, queries=plan.queries)
+
+
+def fuse(network: QualityNet, crop: int) -> None:
+    """Let a network's frozen batch norms run as part of its convolutions, tried on crops of that side.
+
+    Raises:
+        OptionError: it has none where that could be done.
+    """
+    noise = torch.randn(1, 3, crop, crop, generator=torch.Generator().manual_seed(0))
+    noise = noise.to(next(network.parameters()).device)
+    if isinstance(network.backbone, Vit) or not fuse_frozen_norms(network.backbone.net, noise):
+        raise OptionError(f"fused: {network.plan.backbone} has no batch norms that could run inside a convolution")
 
 
 def save(network: QualityNet, path: Path, card: Card) -> Card:

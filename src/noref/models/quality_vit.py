@@ -80,5 +80,7 @@ def with_quality_token(backbone: nn.Module, mask: float) -> QualityVit:
         OptionError: no vision transformer, or no probability.
     """
     if not isinstance(backbone, Vit):
-        raise OptionError("mask: only a vision transformer can have a quality token; give none for other networks")
+        raise OptionError(
+            "mask: only a vision transformer can have a quality token; for other networks give --mask none --head panel"
+        )
     return QualityVit(backbone.net, mask=mask)

@@ -252,12 +252,17 @@ class StageRegressor(nn.Module):
 
     def features(self, full: Tensor, half: Tensor, cold: Tensor) -> Tensor:
         """The tuned part's statistics behind the frozen ones: (N, F') float32; arguments as `chill` returns them."""
+        return self.with_embedding(full, half, cold)[0]
+
+    def with_embedding(self, full: Tensor, half: Tensor, cold: Tensor) -> tuple[Tensor, Tensor]:
+        """`features`, and of them (N, C), what stands for an image: the means of the last stage's map at full scale."""
         found = [cold]
         for x in (full, half):
             for stage in self.warm:
                 x = stage(x)
                 found.append(statistics(x))
-        return torch.cat(found, dim=1)
+        last = found[len(self.warm)]
+        return torch.cat(found, dim=1), last[:, : last.shape[1] // 2]
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB -> (N,) quality, about [0, 1], higher is better."""

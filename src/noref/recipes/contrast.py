@@ -36,7 +36,7 @@ class ContrastOptions:
 
     Args:
         contrast: an extra loss between the images of a batch; ranking is there to compare with.
-        contrast_weight: of that loss, for each layer (l2); ranking is in units of the data set's scale.
+        contrast_weight: of the contrast, for each layer (l2); ranking is in units of the data set's scale.
         temperature: of the contrast; smaller is sharper.
         pairs: easy: by human scores; hard: where the teacher disagrees with them; or both.
         easy: shares of the batch that are easy positives and negatives.
@@ -221,6 +221,8 @@ class QualityContext:
         )
 
     def _over_layers(self, layers: Sequence[Tensor], crops: int, positive: Tensor, negative: Tensor) -> Tensor:
+        if self.options.contrast_layers > len(layers):
+            raise OptionError(f"contrast_layers {self.options.contrast_layers}: this network gives {len(layers)}")
         used = layers[-self.options.contrast_layers :]
         whole = [self._gathered(layer.view(-1, crops, layer.shape[-1]), grads=True) for layer in used]
         losses = [
@@ -246,6 +248,8 @@ def _check(options: ContrastOptions) -> None:
         raise OptionError("label_weight 0 needs a teacher: give distill a weight")
     if options.label_weight == 0 and options.pairs == "hard":
         raise OptionError("label_weight 0 has no hard pairs: they are where the teacher disagrees with the labels")
+    if options.sampling != "fixed" and options.pairs == "hard":
+        raise OptionError(f"sampling {options.sampling} draws easy pairs: with pairs hard there are none")
     if not 0 < options.delta < 1:
         raise OptionError(f"delta must be between 0 and 1, got {options.delta:g}")
     for name in ("easy", "hard", "rough"):

@@ -28,10 +28,8 @@ from noref.data.records import Record
 from noref.data.splits import Split
 from noref.errors import OptionError
 from noref.models.backbones import freeze_stages, layer_depths
-from noref.models.fused import fuse_frozen_norms
-from noref.models.network import Plan, QualityNet, build
+from noref.models.network import Plan, QualityNet, build, fuse
 from noref.models.trunk import CutNet
-from noref.models.vit import Vit
 from noref.models.weights import origin
 from noref.objectives.distill import distilled_loss
 from noref.recipes import bank
@@ -168,7 +166,7 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric, *, recipe: st
         ImageError: an image cannot be read; names the file.
         ModelError: backbone weights or a checkpoint that cannot be used.
     """
-    bank.check(config)
+    check(config)
     split, rule = prepare(config, data, run)
     learning = noisy([data.records[index] for index in split.train], config.label_noise, seed=config.seed)
     context = context_of(config, learning[0].scale, fabric)
@@ -199,6 +197,20 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric, *, recipe: st
     return finish(judged(state), card, data, split, run, fabric, protocol=config.protocol, selection=config.select)
 
 
+def check(config: Config) -> None:
+    """Refuse what cannot work before anything is spent, such as the training of a teacher.
+
+    Raises:
+        OptionError: says which option.
+    """
+    bank.check(config)
+    if config.mask is not None and config.head == "panel" and config.contrast != "quality-context":
+        raise OptionError("mask: nothing reads the quality token: give head tokens or pooled, or a contrast")
+    if config.contrast != "none" and config.batch // (config.together * config.accumulate) < 3:
+        raise OptionError("contrast: needs three images in a batch, one of them near and one far by quality")
+    bank.cut(config, network_of(config, weights="none"))
+
+
 def plan(config: Config) -> Plan:
     """The network's part of the options."""
     return Plan(
@@ -227,7 +239,7 @@ def as_teacher(config: Config, run: Run) -> Config:
     }
     if config.teacher_backbone:
         other = {"backbone": config.teacher_backbone, "weights": config.teacher_weights, "width": None}
-        changed |= {**other, "pad_type": "", "mean": None, "std": None, "fused": False}
+        changed |= {**other, "pad_type": "", "mean": None, "std": None, "fused": False, "frozen": 0, "bank": ""}
     return Config(**{**own, **without, **changed})
 
 
@@ -263,10 +275,7 @@ def new_state(
         trained_as: what the network is wrapped into for training.
     """
     fabric.seed_everything(config.seed, verbose=False)
-    network = build(plan(config), weights=config.weights)
-    freeze_stages(network.backbone, config.frozen)
-    if config.fused:
-        fuse(network, config.crop)
+    network = network_of(config, weights=config.weights)
     depths = layer_depths(network.backbone) if config.layer_decay != 1 else {}
     groups = parameter_groups(
         network,
@@ -280,16 +289,13 @@ def new_state(
     return State(wrapped, optimizer, teacher)
 
 
-def fuse(network: QualityNet, crop: int) -> None:
-    """Let a network's frozen batch norms run as part of its convolutions.
-
-    Raises:
-        OptionError: it has none where that could be done.
-    """
-    noise = torch.randn(1, 3, crop, crop, generator=torch.Generator().manual_seed(0))
-    noise = noise.to(next(network.parameters()).device)
-    if isinstance(network.backbone, Vit) or not fuse_frozen_norms(network.backbone.net, noise):
-        raise OptionError(f"fused: {network.plan.backbone} has no batch norms that could run inside a convolution")
+def network_of(config: Config, *, weights: str) -> QualityNet:
+    """The network that learns, its frozen stages frozen; the head random by torch's generator."""
+    network = build(plan(config), weights=weights)
+    freeze_stages(network.backbone, config.frozen)
+    if config.fused:
+        fuse(network, config.crop)
+    return network
 
 
 def judged(state: State) -> QualityNet:

@@ -3,9 +3,10 @@
 1. The frozen stages run once over every image and its mirror image (`chilled.py`).
 2. Ridge regression of quality on the statistics of all stages gives the linear layer its start. Tuning from a
    head that already works keeps what ImageNet taught (Kumar et al. 2022, https://arxiv.org/abs/2202.10054).
-3. AdamW, one cosine, later stages faster than early ones; each step sees windows of rated images (score loss)
-   and versions of one photograph (`lessons.py`: ranking loss, and rating loss through a head of their own, for
-   their ratings are on another scale). The weights are averaged over steps.
+3. AdamW, one cosine, later stages faster than early ones (`tuning.py`); each step sees windows of rated images (score
+   loss, and CSIQA's quality context between them) and versions of one photograph (`lessons.py`: ranking loss, and
+   rating loss through a head of their own, for their ratings are on another scale). The weights are averaged over
+   steps.
 4. Ridge regression on the tuned features gives the linear layer its last values, from the human scores, with a
    penalty on ladder steps that do not lower the score; behind it a logistic curve, fitted on the training part to
    what the ridge says of images that it was not fitted to (the stages were, so the curve is somewhat too steep).
@@ -15,50 +16,30 @@ The last epoch is the result: nothing is picked by the test part.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from noref import images
 from noref.card import Card, Preprocessing, digest
 from noref.data.readers import photos as read_photos
 from noref.data.records import Record
 from noref.data.splits import Split
-from noref.errors import DataError, OptionError
+from noref.errors import OptionError
 from noref.evaluate.correlation import fit_logistic4, srcc
-from noref.models.stages import RidgeHead, StageRegressor, mobilenet_stages
-from noref.models.weights import origin, read
-from noref.objectives.rated import lesson_losses, score_loss
-from noref.recipes.chilled import (
-    Chilled,
-    chill,
-    drops_of,
-    exact_features,
-    features_of,
-    held_out_predictions,
-    kept,
-    key,
-    rated_batch,
-)
+from noref.models.stages import StageRegressor
+from noref.models.weights import origin
+from noref.recipes.chilled import Chilled, chill, drops_of, exact_features, held_out_predictions, kept, key
 from noref.recipes.judge import finish_exported
-from noref.recipes.lessons import LADDERS, PRISTINE, STEPS, TYPES, kept_apart, make_lesson, mean_ratings, pick_versions
+from noref.recipes.lessons import LADDERS, PRISTINE, TYPES, kept_apart, make_lesson, mean_ratings
 from noref.recipes.run import DataSet, Run, choose_split
+from noref.recipes.tuning import build, predict, tune
 from noref.scoring.export import export_onnx
-from noref.train.loop import Loaders, Pace, Report, fit
-from noref.train.state import State, follow
-
-CHECKPOINT = "checkpoint.safetensors"
-LESSONS_IN_RIDGE = 150  # enough for a start
 
 
 @dataclass(frozen=True)
@@ -83,6 +64,9 @@ class Config:
         alpha: ridge penalty of the starting head; strong, so that something is left to learn.
         window: side of the random window as a share of the image's.
         agreement: weight of 1 - PLCC within the batch.
+        contrast: an extra loss between the images of a batch: CSIQA's quality context, easy pairs.
+        contrast_weight: of the contrast.
+        temperature: of the contrast; smaller is sharper.
         lessons: weight of the rating loss on degraded versions.
         ranking: weight of the ranking loss on ladders.
         versions: of a photograph in a step.
@@ -106,7 +90,7 @@ class Config:
     test: float = 0.2
     validation: float = 0.0
     frozen: int = 4
-    epochs: int = 6
+    epochs: int = 12
     batch: int = 16
     rate: float = 3e-4
     stage_decay: float = 0.7
@@ -115,6 +99,9 @@ class Config:
     alpha: float = 30_000.0
     window: float = 0.8
     agreement: float = 0.05
+    contrast: Literal["none", "quality-context"] = "quality-context"
+    contrast_weight: float = 0.1
+    temperature: float = 0.3
     lessons: float = 0.3
     ranking: float = 0.5
     versions: int = 9
@@ -131,11 +118,6 @@ class Config:
 
 
 PREPROCESSING = Preprocessing(max_pixels=250_000, min_side=384, crop=None, resample="bicubic")
-
-
-def build(config: Config) -> StageRegressor:
-    """The untrained network on the ImageNet weights."""
-    return StageRegressor(mobilenet_stages(read(Path(config.weights))[0]), frozen=config.frozen)
 
 
 def chill_records(model: StageRegressor, config: Config, records: Sequence[Record], cache: Path) -> list[Chilled]:
@@ -174,160 +156,6 @@ def chill_lessons(model: StageRegressor, config: Config, cache: Path) -> list[Ch
     facts = [(path.name, path.stat().st_size) for path in photos]
     name = key(digest(Path(config.weights)), config.frozen, drawn, sorted(ratings.items()), facts)
     return kept(cache / f"lessons-{name}.safetensors", len(photos), make(), "frozen stages, lessons")
-
-
-@torch.no_grad()
-def predict(model: StageRegressor, items: Sequence[Chilled]) -> NDArray[np.float64]:
-    """(len(items),) quality of each item's first image."""
-    found = []
-    for item in items:
-        with torch.autocast("cpu", torch.bfloat16):
-            features = model.features(item.full[:1], item.half[:1], item.cold[:1])
-        found.append(float(model.head(features)))
-    return np.array(found)
-
-
-Watch = Callable[[StageRegressor], Mapping[str, float]]
-Batch = tuple[list[tuple[Tensor, ...]], Tensor, tuple[Tensor, ...] | None]
-
-
-def batches(config: Config, rated: Sequence[Chilled], lessons: Sequence[Chilled], epoch: int) -> Iterator[Batch]:
-    """An epoch of windows with labels, each with versions of one photograph; a pure function of the epoch."""
-    rng = np.random.default_rng([31, config.seed, epoch])
-    order = rng.permutation(len(rated))
-    for at in range(0, len(rated) - config.batch + 1, config.batch):
-        parts, quality = rated_batch(rated, order[at : at + config.batch], config.window, rng)
-        if not lessons:
-            yield parts, quality, None
-            continue
-        lesson = lessons[int(rng.integers(len(lessons)))]
-        some = torch.from_numpy(pick_versions(rng, len(lesson.quality), config.versions))
-        yield parts, quality, (lesson.full[some], lesson.half[some], lesson.cold[some], lesson.quality[some])
-
-
-class Tuned(nn.Module):
-    """What is trained: the network, and a second head that speaks the lessons' scale and is thrown away afterwards."""
-
-    def __init__(self, regressor: StageRegressor) -> None:
-        super().__init__()
-        self.regressor, self.lessons = regressor, RidgeHead(len(regressor.head.center))
-
-    def forward(self, full: Tensor, half: Tensor, cold: Tensor) -> tuple[Tensor, Tensor]:
-        """Chilled images -> (N,) quality by the human scores' head, (N,) by the lessons' head."""
-        with torch.autocast("cpu", torch.bfloat16):
-            features = self.regressor.features(full, half, cold)
-        return self.regressor.head(features), self.lessons(features)
-
-
-def step(config: Config, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """The losses of one batch."""
-    parts, quality, lesson = batch
-    losses = {"score": score_loss(torch.cat([network(*part)[0] for part in parts]), quality, config.agreement)}
-    total = losses["score"]
-    if lesson is not None:
-        score, rating = network(*lesson[:3])
-        losses |= lesson_losses(score, rating, lesson[3], ladder=1 + STEPS, margin=config.margin)
-        total = total + config.lessons * losses["rating"] + config.ranking * losses["ranking"]
-    return {"loss": total, **losses}
-
-
-def optimizer_groups(network: Tuned, config: Config) -> list[dict[str, Any]]:
-    """Later stages learn faster than early ones, the linear layers slowly: 7 000 features move together."""
-    stages = network.regressor.warm
-    heads = [*network.regressor.head.parameters(), *network.lessons.parameters()]
-    return [
-        *(
-            {"params": list(stage.parameters()), "lr_scale": config.stage_decay ** (len(stages) - 1 - i)}
-            for i, stage in enumerate(stages)
-        ),
-        {"params": heads, "lr_scale": config.head_rate / config.rate, "weight_decay": 0.0},
-    ]
-
-
-def cosine(config: Config, epoch: float) -> float:
-    """The learning rate: up over the first 5 % of the epochs, then one cosine to nothing."""
-    share = epoch / config.epochs
-    return config.rate * min(1.0, share / 0.05 + 1e-3) * 0.5 * (1 + math.cos(math.pi * share))
-
-
-def start(config: Config, rated: Sequence[Chilled], lessons: Sequence[Chilled]) -> Tuned:
-    """The network on ImageNet's weights, both heads fitted to its features."""
-    network = Tuned(build(config))
-    found = features_of(network.regressor, rated, len(rated), "ridge on ImageNet's features")
-    network.regressor.head.fit(*found, alpha=config.alpha)
-    if some := lessons[:: max(1, len(lessons) // LESSONS_IN_RIDGE)]:
-        network.lessons.fit(
-            *features_of(network.regressor, some, len(some), "ridge for the lessons"), alpha=config.alpha
-        )
-    return network
-
-
-def tune(
-    config: Config,
-    rated: Sequence[Chilled],
-    lessons: Sequence[Chilled],
-    fabric: Fabric,
-    *,
-    run: Run | None = None,
-    watch: Watch | None = None,
-    report: Report = lambda step, values: None,
-    draw: Callable[[int], Iterator[Any]] | None = None,
-    losses: Callable[[nn.Module, Any], dict[str, Tensor]] | None = None,
-) -> StageRegressor:
-    """Tune the network.
-
-    Args:
-        config: the recipe's settings.
-        rated: the training part.
-        lessons: of photographs; may be empty.
-        fabric: launched already, one process on the CPU.
-        run: where log and checkpoint are written after each epoch; one that is resumed goes on from there, exactly.
-        watch: numbers for the log after each epoch, from the averaged network.
-        report: gets values while an epoch runs.
-        draw: an epoch's batches, as many as without it; none: `batches`.
-        losses: of a batch, "loss" being what is minimised; none: `step`.
-
-    Returns:
-        The network with the averaged weights after the last epoch.
-
-    Raises:
-        DataError: fewer images than a batch.
-    """
-    if len(rated) < config.batch:
-        raise DataError(f"{len(rated)} rated images do not fill a batch of {config.batch}")
-    done = run is not None and run.resumed and run.file(CHECKPOINT).exists()
-    model = Tuned(build(config)) if done else start(config, rated, lessons)
-    average = copy.deepcopy(model)
-    optimizer = torch.optim.AdamW(optimizer_groups(model, config), lr=config.rate, weight_decay=config.weight_decay)
-    network, wrapped = fabric.setup(model, optimizer)
-    state = State(network, wrapped, teacher=average)
-    if run is not None and done:
-        state.restore(run.file(CHECKPOINT), fabric)
-
-    def after_step(state: State) -> None:
-        follow(average, model, decay=min(config.averaging, (1 + state.step) / (10 + state.step)))
-
-    def after_epoch(state: State) -> None:
-        if run is not None:
-            run.write_table("log.csv", state.log)
-            state.save(run.file(CHECKPOINT), fabric)
-
-    loaders = Loaders(
-        train=draw or (lambda epoch: batches(config, rated, lessons, epoch)),
-        batches=len(rated) // config.batch,
-        validate=None if watch is None else lambda state: watch(average.regressor),
-    )
-    fit(
-        losses or (lambda network, batch: step(config, network, batch)),
-        loaders,
-        state,
-        fabric,
-        pace=Pace(config.epochs, lambda epoch: cosine(config, epoch), clip=5.0),
-        after_step=after_step,
-        after_epoch=after_epoch,
-        report=report,
-    )
-    return average.regressor.eval()
 
 
 def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, Any]:

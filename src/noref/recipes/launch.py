@@ -14,7 +14,7 @@ from rich.console import Console
 
 from noref.data.check import shortfall
 from noref.data.readers import missing
-from noref.errors import OptionError, unknown
+from noref.errors import NorefError, OptionError, unknown
 from noref.recipes import arniqa, csiqa, deiqt, embedded, lml_iqa
 from noref.recipes.options import Option, build, options_of, read_yaml
 from noref.recipes.run import open_run, read_data, read_run, resumed_config
@@ -82,7 +82,11 @@ def train(
     fabric = make_fabric(chosen.accelerator, chosen.devices, chosen.precision)
     run = dataclasses.replace(run, writes=fabric.is_global_zero)
     run.begin(recipe, found, chosen)
-    results: dict[str, Any] = module.train(chosen, found, run, fabric)
+    try:
+        results: dict[str, Any] = module.train(chosen, found, run, fabric)
+    except NorefError:
+        run.abandon()
+        raise
     return results if run.writes else {}
 
 

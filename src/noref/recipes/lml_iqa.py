@@ -30,7 +30,7 @@ from noref.data.records import Record
 from noref.data.salient import GRID, SalientCrops
 from noref.data.splits import Split
 from noref.errors import OptionError
-from noref.models.network import QualityNet, build
+from noref.models.network import QualityNet, build, fuse
 from noref.models.saliency import Sight
 from noref.models.trunk import CutNet
 from noref.models.vit import Vit
@@ -180,7 +180,7 @@ def check(config: Config) -> None:
     Raises:
         OptionError: says which option.
     """
-    bank.check(config)
+    deiqt.check(config)
     if not 0 <= config.alpha <= 1 or not config.temperature > 0 or not 0 <= config.decay <= 1:
         raise OptionError(
             f"alpha {config.alpha} and decay {config.decay} must be 0 to 1, temperature {config.temperature} above 0"
@@ -271,7 +271,7 @@ def new_state(config: Config, data: DataSet, split: Split, run: Run, fabric: Fab
     kept = run.resumed and run.file(CHECKPOINT).exists()
     trained = None if kept else first_teacher(config, data, split, run, fabric)
     if trained is not None and config.fused:
-        deiqt.fuse(trained, config.crop)
+        fuse(trained, config.crop)
     state = deiqt.new_state(config, fabric, trained_as=partial(bank.cut, config))  # seeds torch's generator anew
     if config.wants_windows:
         state.teacher = trained or copy.deepcopy(student(state))

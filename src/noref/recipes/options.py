@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import re
 import types
 import typing
@@ -173,6 +174,8 @@ def _convert(value: Any, kind: Any) -> Any:
     if isinstance(value, bool) or value is None:
         raise ValueError(value)
     if kind is int and isinstance(value, float):
+        raise ValueError(value)
+    if kind is float and math.isnan(float(value)):
         raise ValueError(value)
     return kind(value)
 

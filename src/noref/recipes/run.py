@@ -97,6 +97,15 @@ class Run:
             head = yaml.safe_dump({"recipe": recipe, "data": f"{data.name}={data.path}"}, sort_keys=False)
             self.write("config.yaml", head + to_yaml(config))
 
+    def abandon(self) -> None:
+        """Take back a new run that has come to nothing but its options and its split: another may be tried here."""
+        if self.writes and not self.resumed and self.folder.is_dir():
+            made = list(self.folder.iterdir())
+            if {path.name for path in made} <= {"config.yaml", "split.json"}:
+                for path in made:
+                    path.unlink()
+                self.folder.rmdir()
+
     def write(self, name: str, text: str) -> None:
         """Write a file in one step."""
         if self.writes:

@@ -14,11 +14,11 @@ from filelock import FileLock
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from noref.card import Card
+from noref.card import Card, digest
 from noref.data.loading import Batch, Crops, Protocol
-from noref.data.records import Record
-from noref.data.splits import Split, load_split
-from noref.errors import DataError, OptionError
+from noref.data.records import Record, names
+from noref.data.splits import Split, learnt_from
+from noref.errors import OptionError
 from noref.models import network as networks
 from noref.models.network import QualityNet
 from noref.models.trunk import CutNet
@@ -86,10 +86,11 @@ def fed(
     """
 
     def scored(teacher: Teacher, batches: Loaders, by: nn.Module) -> Loaders:
-        per_image = config.teacher_scores == "image"
-        return teach(
-            batches, teacher, records, by=by, per_image=per_image, protocol=config.protocol, workers=config.workers
-        )
+        if config.teacher_scores == "image":
+            return teach_images(batches, teacher, records, protocol=config.protocol, workers=config.workers)
+        if config.bank and type(crops) is Crops:  # and none that move
+            return teach_fixed(batches, teacher, by=by, sets=config.bank_sets)
+        return teach(batches, teacher, by=by)
 
     if teacher is None:
         return bank.kept(config, loaders, crops, network, fabric)
@@ -99,48 +100,80 @@ def fed(
     return bank.kept(config, scored(teacher, loaders, teacher.network), crops, network, fabric)
 
 
-def teach(
-    loaders: Loaders,
-    teacher: Teacher,
-    records: list[Record],
-    *,
-    per_image: bool,
-    protocol: Protocol,
-    workers: int,
-    by: nn.Module | None = None,
-) -> Loaders:
-    """The same batches with the teacher's scores beside them.
+def teach(loaders: Loaders, teacher: Teacher, *, by: nn.Module | None = None) -> Loaders:
+    """The same batches with the teacher's scores of their crops beside them.
 
     Crops are new in every epoch, so their scores are found at its beginning, one pass forward over all of them, and
-    kept until its end: the steps run as if there were no teacher. A score for each image is found once.
+    kept until its end: the steps run as if there were no teacher.
 
     Args:
         loaders: of the run.
         teacher: its teacher.
-        records: the images of the training part, in the order of the batches' indices.
-        per_image: one score for each image, the mean over its crops at test, instead of one for each crop.
-        protocol: crops at test.
-        workers: processes that decode.
         by: the teacher as it looks at what is in the batches: cut, where they hold kept maps; none: whole.
     """
-    if per_image:
-        found = teacher.of_images(records, protocol=protocol, workers=workers)
 
-        def beside(batches: Callable[[], Iterable[Batch]]) -> Iterator[Scored]:
-            for batch in batches():
-                yield Scored(*batch, found[batch.indices][:, None].expand(batch.crops.shape[:2]))
-
-    else:
-
-        def beside(batches: Callable[[], Iterable[Batch]]) -> Iterator[Scored]:
-            kept = [teacher.of_crops(batch, by=by) for batch in batches()]
-            for batch, scores in zip(batches(), kept, strict=True):
-                yield Scored(*batch, scores)
+    def beside(batches: Callable[[], Iterable[Batch]]) -> Iterator[Scored]:
+        kept = [teacher.of_crops(batch, by=by) for batch in batches()]
+        for batch, scores in zip(batches(), kept, strict=True):
+            yield Scored(*batch, scores)
 
     return dataclasses.replace(
         loaders,
         train=lambda epoch: beside(lambda: loaders.train(epoch)),
         rest=lambda epoch, done: beside(lambda: loaders.left(epoch, done)),
+    )
+
+
+def teach_fixed(loaders: Loaders, teacher: Teacher, *, sets: int, by: nn.Module | None = None) -> Loaders:
+    """The same of crops that come again after so many epochs: each is scored once, when it first comes.
+
+    Images are scored one by one, so that the scores do not depend on the epoch that a run was resumed in.
+
+    Args:
+        loaders: of the run.
+        teacher: its teacher.
+        sets: after so many epochs the crops come again.
+        by: see `teach`.
+    """
+    known: dict[tuple[int, int], Tensor] = {}  # (set, image) -> (C,)
+
+    def beside(epoch: int, batches: Iterable[Batch]) -> Iterator[Scored]:
+        for batch in batches:
+            places = [(epoch % sets, index) for index in batch.indices.tolist()]
+            for row, place in enumerate(places):
+                if place not in known:
+                    known[place] = teacher.of_crops(Batch(*(part[row : row + 1] for part in batch)), by=by)[0]
+            yield Scored(*batch, torch.stack([known[place] for place in places]))
+
+    return dataclasses.replace(
+        loaders,
+        train=lambda epoch: beside(epoch, loaders.train(epoch)),
+        rest=lambda epoch, done: beside(epoch, loaders.left(epoch, done)),
+    )
+
+
+def teach_images(
+    loaders: Loaders, teacher: Teacher, records: list[Record], *, protocol: Protocol, workers: int
+) -> Loaders:
+    """The same with one score for all crops of an image, found once: the mean over its crops at test.
+
+    Args:
+        loaders: of the run.
+        teacher: its teacher.
+        records: the images of the training part, in the order of the batches' indices.
+        protocol: crops at test.
+        workers: processes that decode.
+    """
+    found = teacher.of_images(records, protocol=protocol, workers=workers)
+
+    def beside(batches: Iterable[Batch]) -> Iterator[Scored]:
+        for batch in batches:
+            yield Scored(*batch, found[batch.indices][:, None].expand(batch.crops.shape[:2]))
+
+    return dataclasses.replace(
+        loaders,
+        train=lambda epoch: beside(loaders.train(epoch)),
+        rest=lambda epoch, done: beside(loaders.left(epoch, done)),
     )
 
 
@@ -160,12 +193,13 @@ def find_teacher(
 
     Raises:
         OptionError: a teacher that has seen the test part, or whose scores have another scale.
+        DataError: its split.json cannot be read.
         ModelError: a model that cannot be trusted.
     """
     folder = Path(options.teacher) if options.teacher else _trained(options, plain, data, run, fabric, train)
     path = folder / MODEL if folder.is_dir() else folder
-    if not path.exists():
-        raise OptionError(f"teacher {folder}: there is no trained model")
+    if not path.exists() or path.suffix != ".safetensors":
+        raise OptionError(f"teacher {folder}: there is no trained model; give a run's folder or its {MODEL}")
     network, card = networks.load(path)
     if card.scale != data.records[0].scale:
         raise OptionError(f"teacher {folder}: its scores are {card.scale}, the data set's {data.records[0].scale}")
@@ -180,6 +214,8 @@ def _trained(options: ContrastOptions, plain: Any, data: DataSet, run: Run, fabr
     folder = run.file("teacher")
     if options.teachers:
         facts = {k: v for k, v in dataclasses.asdict(plain).items() if k not in (*HARDWARE, "split")}
+        if Path(plain.weights).is_file():  # other weights may come under the same name
+            facts["weights"] = digest(Path(plain.weights))
         text = f"{data.name}\n{sorted(facts.items(), key=str)}\n{run.file('split.json').read_text(encoding='utf-8')}"
         folder = Path(options.teachers) / hashlib.sha256(text.encode()).hexdigest()[:16]
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -195,13 +231,13 @@ def _trained(options: ContrastOptions, plain: Any, data: DataSet, run: Run, fabr
 
 
 def _check_unseen(folder: Path, data: DataSet, split: Split) -> None:
-    """A teacher that has learnt from the run's test part would teach what the test asks."""
-    file = folder / "split.json"
-    try:
-        own = load_split(file, data.records)
-    except DataError:
-        if file.exists():  # the split of another data set
-            return
-        raise OptionError(f"teacher {folder}: no split.json says what it has learnt from") from None
-    if seen := {*own.train, *own.validation} & set(split.test):
-        raise OptionError(f"teacher {folder}: it has learnt from {len(seen)} images of this run's test part")
+    """A teacher that has learnt from the run's test part would teach what the test asks.
+
+    Images are known by their names: a table with another score or a row less is still of the same images.
+    """
+    if not (folder / "split.json").exists():
+        raise OptionError(f"teacher {folder}: no split.json says what it has learnt from")
+    tested = names(data.records)
+    if seen := learnt_from(folder / "split.json") & {tested[index] for index in split.test}:
+        known = f"{len(seen)} images of this run's test part by their names, such as {min(seen)}"
+        raise OptionError(f"teacher {folder}: it has learnt from {known}")
