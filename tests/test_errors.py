@@ -41,3 +41,8 @@ def test_unknown_names_offer_the_nearest(name, hint):
     error = errors.unknown("model", name, ["other", "default"])
     assert isinstance(error, errors.OptionError)
     assert str(error) == f"unknown model {name!r}: {hint}"
+
+
+def test_hundreds_of_names_are_counted_and_not_listed():
+    error = errors.unknown("backbone", "zzz", [f"net{number}" for number in range(300)])
+    assert str(error) == "unknown backbone 'zzz': none of the 300 known ones is like it"

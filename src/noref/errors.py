@@ -16,6 +16,9 @@ import difflib
 from collections.abc import Iterable
 
 
+MANY = 100  # names that a message still lists
+
+
 class NorefError(Exception):
     """Base of all errors below: `except noref.NorefError` catches what noref reports, and no bug."""
 
@@ -50,7 +53,7 @@ class MissingExtraError(NorefError, ImportError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> OptionError:
-    """An `OptionError` for a name that is not known, offering the nearest ones.
+    """An `OptionError` for a name that is not known, offering the nearest ones, or all where they are not many.
 
     Example:
         >>> str(unknown("backbone", "resnet5", ["resnet50", "vgg16"]))
@@ -58,5 +61,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> OptionError:
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names)}"
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
+    else:
+        hint = (
+            f"known are {', '.join(names)}" if len(names) <= MANY else f"none of the {len(names)} known ones is like it"
+        )
     return OptionError(f"unknown {kind} {name!r}: {hint}")
