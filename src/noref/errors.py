@@ -15,7 +15,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 MANY = 100  # names that a message still lists
 
 
