@@ -99,12 +99,13 @@ class KilledError(Exception):
     pass
 
 
-def test_a_killed_run_resumes_to_the_same_bytes(finished, rated, small, tmp_path, monkeypatch):
+@pytest.mark.parametrize("where", [".", "teacher"])
+def test_a_killed_run_resumes_to_the_same_bytes(finished, rated, small, tmp_path, monkeypatch, where):
     save = State.save
 
     def dies(self, path, fabric):
         save(self, path, fabric)
-        if path.parent == tmp_path / "broken":  # and not in the teacher's training
+        if path.parent == tmp_path / "broken" / where:  # in the run's own training, or in its teacher's
             raise KilledError
 
     with monkeypatch.context() as patch:

@@ -25,10 +25,14 @@ def noref(tmp_path_factory):
     return call
 
 
-def test_two_processes_train_one_model(noref, small, rated, tmp_path):
+@pytest.mark.parametrize(
+    ("recipe", "changed"),
+    [("deiqt", ""), ("csiqa", "--backbone test_vit --crop 160 --width 64 --heads 4 --crops 1 --teacher-epochs 1")],
+)
+def test_two_processes_train_one_model(noref, small, rated, tmp_path, recipe, changed):
     out = str(tmp_path / "run")
-    words = [word for name, (value, _) in small.items() for word in (f"--{name}", value)]
-    both = noref("train", "deiqt", *words, "--epochs", "2", "--devices", "2", "--data", f"csv={rated}", "--out", out)
+    words = [word for name, (value, _) in small.items() for word in (f"--{name}", value)] + changed.split()
+    both = noref("train", recipe, *words, "--epochs", "2", "--devices", "2", "--data", f"csv={rated}", "--out", out)
     assert both.returncode == 0, both.stderr
     assert [line.split("\t")[0] for line in both.stdout.splitlines()].count("srcc") == 1
     assert (tmp_path / "run" / "log.csv").read_text().count("\n") == 3
