@@ -53,7 +53,7 @@ def ladder(scorer: Scorer, data: Path) -> list[Row]:
 
 
 def cross(scorer: Scorer, data: Path) -> list[Row]:
-    """SRCC with TID2013's published scores, over the exact stimuli, over all, and by distortion type."""
+    """SRCC with TID2013's published scores: over the exact stimuli, over all, by distortion type, within a scene."""
     with tempfile.TemporaryDirectory() as folder:
         maker = data / "tid_like" / "make.py"
         subprocess.run([sys.executable, maker, folder], check=True, capture_output=True)
@@ -64,7 +64,12 @@ def cross(scorer: Scorer, data: Path) -> list[Row]:
     exact = np.array([row["trust"] == "exact" for row in rows])
     kinds = np.array([row["type"] for row in rows])
     parts = {"exact": exact, "all": np.ones(len(rows), bool)} | {f"type {k}": kinds == k for k in sorted(set(kinds))}
-    return [{"part": n, "images": int(p.sum()), "srcc": srcc(found[p], wanted[p])} for n, p in parts.items()]
+    scenes = np.array([row["reference"] for row in rows])
+    within = [srcc(found[p], wanted[p]) for p in (exact & (scenes == scene) for scene in sorted(set(scenes)))]
+    return [
+        *({"part": n, "images": int(p.sum()), "srcc": srcc(found[p], wanted[p])} for n, p in parts.items()),
+        {"part": "exact, mean within a scene", "images": int(exact.sum()), "srcc": float(np.mean(within))},
+    ]
 
 
 def tested(run: Path, livec: Path) -> Iterator[tuple[Path, float, float]]:
