@@ -1,4 +1,4 @@
-"""Does a contrast make the embedded model better? Its recipe with LML-IQA's or CSIQA's term, or neither.
+"""Does a contrast make the embedded model better? Its recipe with LML-IQA's term, CSIQA's, or neither.
 
 python experiments/embedded/contrast.py --data livec=FOLDER --split FILE... --out FOLDER --weights FILE --photos FOLDER
     --ratings FILE --cache FOLDER [--row NAME=CROPS,LOCAL,CONTEXT,EPOCHS ...] [--runs N]
@@ -42,7 +42,6 @@ from noref.recipes.run import DataSet, Run, read_data
 from noref.recipes.tuning import build, predict, tune
 
 SHARE = {1: 0.8, 2: 0.55}  # a window's side, of the image's: two small windows cost what one large one does
-TEMPERATURE = 0.3
 
 
 @dataclass(frozen=True)
@@ -175,12 +174,14 @@ def losses(config: Config, row: Row, network: nn.Module, batch: Batch) -> dict[s
     total = values["score"]
     if row.local:
         salient = torch.cat([each.pooled[row.crops :] for each in seen])
-        values["local"] = local_manifold_loss(crops, salient, temperature=TEMPERATURE)
+        values["local"] = local_manifold_loss(crops, salient, temperature=config.temperature)
         total = total + row.local * values["local"]
     if row.context:
         image = torch.arange(len(batch.views)).repeat_interleave(row.crops)
         positive, negative = select_pairs(labels, groups=image)
-        values["context"] = quality_context_loss(crops.flatten(0, 1), positive, negative, temperature=TEMPERATURE)
+        values["context"] = quality_context_loss(
+            crops.flatten(0, 1), positive, negative, temperature=config.temperature
+        )
         total = total + row.context * values["context"]
     if batch.lesson is not None:
         score, rating, _ = network(*batch.lesson[:3])

@@ -161,11 +161,6 @@ def test_options_that_make_no_sense_are_option_errors(fabric, options, message):
         QualityContext(ContrastOptions(**options), SCALE, fabric)
 
 
-def test_more_layers_than_the_network_gives_are_an_option_error(fabric):
-    with pytest.raises(OptionError, match=r"contrast_layers 99: this network gives \d"):
-        add(fabric, contrast="quality-context", contrast_layers=99)
-
-
 def test_who_wants_a_teacher():
     wants = {
         (): False,

@@ -140,20 +140,28 @@ def test_a_named_teacher_takes_the_place_of_an_own_one(finished, rated, small, t
         ("--mask 2", "mask"),
         ("--frozen 99", "frozen"),
         ("--batch 2", "three images"),
-        ("--head panel --contrast none", "nothing reads the quality token"),
+        ("--contrast-layers 99", r"contrast_layers 99: this network gives \d"),
+        ("--together 0", "together 0 must divide"),
+        ("--accumulate 0", "accumulate"),
+        ("--teacher-backbone nonsense", "unknown backbone 'nonsense'"),
+        ("--head panel --contrast none", "read a quality token"),
+        ("--temperature inf", "not number"),
     ],
 )
 def test_what_cannot_work_is_refused_before_a_teacher_is_trained(finished, rated, small, tmp_path, words, message):
     with pytest.raises(OptionError, match=message):
         run(rated, tmp_path / "run", small, f"{VIT} {words}".format(teacher=finished[0] / "teacher"))
-    assert not (tmp_path / "run").exists()  # the same command with better options may follow
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())  # better options may follow
 
 
-@pytest.mark.parametrize("change", ["another score", "a row less"])
+@pytest.mark.parametrize("change", ["another score", "a row less", "more folders in front"])
 def test_a_teacher_of_the_same_images_in_another_table_is_refused(rated, small, tmp_path, change):
     lines = rated.read_text(encoding="utf-8").splitlines()
     table = rated.parent / f"{change}.csv"
-    if change == "a row less":
+    if change == "more folders in front":  # the folder of all is then one further up
+        shutil.copy(rated.parent / "0.png", rated.parent.parent / "other.png")
+        lines.append("../other.png,50")
+    elif change == "a row less":
         del lines[1]
     else:
         lines[1] += ".001"
@@ -235,6 +243,8 @@ def test_crops_that_come_again_are_scored_once(finished, rated, fabric, monkeypa
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one.teacher, other.teacher)
     assert sorted(scored) == sorted([*range(6), *range(6)])  # once for each of two sets
+    resumed = list(teach_fixed(loaders, teacher, sets=2).left(3, 1))  # which has scored nothing yet
+    assert torch.equal(resumed[0].teacher, list(fixed.train(3))[1].teacher)
 
 
 def test_an_own_teacher_of_another_network_and_length():

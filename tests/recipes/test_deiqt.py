@@ -94,12 +94,22 @@ def test_crops_are_new_in_each_pass_and_the_same_when_asked_again(config, rated,
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"together": 3}, {"together": 0}, {"batch": 7, "together": 2}, {"batch": 8, "accumulate": 3}, {"batch": 0}],
+    "change", [{"together": 3}, {"batch": 7, "together": 2}, {"batch": 8, "accumulate": 3}, {"batch": 0}]
 )
 def test_numbers_that_do_not_divide_are_option_errors(config, rated, fabric, change):
     with pytest.raises(OptionError, match="divide"):
-        batches(dataclasses.replace(config, **change), READERS["csv"](rated), RULE, fabric)
+        started(dataclasses.replace(config, **change), rated, fabric)
+
+
+@pytest.mark.parametrize("change", [{"together": 0}, {"accumulate": 0}])
+def test_numbers_that_cannot_be_are_option_errors(config, change):
+    with pytest.raises(OptionError, match="accumulate be at least 1"):
+        deiqt.check(dataclasses.replace(config, **change))
+
+
+def started(config, rated, fabric):
+    deiqt.check(config)
+    return batches(config, READERS["csv"](rated), RULE, fabric)
 
 
 def test_the_same_seed_gives_the_same_start(config, fabric):

@@ -144,7 +144,15 @@ def test_photos_without_ratings_are_refused(world):
 
 
 @pytest.mark.parametrize(
-    "given", [{"devices": "2"}, {"test": 0.0, "validation": 0.2}, {"test": 0.0, "split": "x.json"}]
+    "given",
+    [
+        {"devices": "2"},
+        {"test": 0.0, "validation": 0.2},
+        {"test": 0.0, "split": "x.json"},
+        {"temperature": 0.0},
+        {"contrast_weight": -1.0},
+        {"batch": 2},
+    ],
 )
 def test_options_that_cannot_be_kept_are_refused(world, given):
     with pytest.raises(OptionError):

@@ -49,6 +49,7 @@ class Cnn(nn.Module):
 
         Raises:
             OptionError: a size that this network cannot take.
+            ModelError: features that are neither a map nor a token for each place of one.
         """
         check_size(self.net, images)
         wanted = [self._stage8, self._stage16] if layers else [self._stage16]

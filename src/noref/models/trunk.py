@@ -67,8 +67,8 @@ class CutNet(nn.Module):
 
         Args:
             maps: see above.
-            layers: also give an embedding for each layer that `Cnn` gives one for, from the cut on. The cut itself
-                may be one, from which nothing learns, as from those before it, which are left out.
+            layers: also give an embedding for each layer that `Cnn` gives one for. Layers before the cut are left out;
+                one at the cut is given, though nothing learns from it.
         """
         parts, asked = _parts(self.whole), _layers(self.whole) if layers else ()
         x = maps.to(next(self.whole.parameters()).dtype).contiguous(memory_format=torch.channels_last)

@@ -55,7 +55,7 @@ def kept(config: Config, loaders: Loaders, crops: Crops, network: nn.Module | Te
     return bank.through(loaders)
 
 
-def cut(config: Config, network: QualityNet) -> nn.Module:
+def cut(config: Config, network: QualityNet) -> QualityNet | CutNet:
     """What is trained: the network, or, if a bank is asked for, what comes behind its frozen stages."""
     return CutNet(network, config.frozen) if config.bank else network
 

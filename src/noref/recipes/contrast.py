@@ -36,7 +36,7 @@ class ContrastOptions:
 
     Args:
         contrast: an extra loss between the images of a batch; ranking is there to compare with.
-        contrast_weight: of the contrast, for each layer (l2); ranking is in units of the data set's scale.
+        contrast_weight: of the contrast: of quality context for each layer (l2), of ranking in units of the scale.
         temperature: of the contrast; smaller is sharper.
         pairs: easy: by human scores; hard: where the teacher disagrees with them; or both.
         easy: shares of the batch that are easy positives and negatives.
@@ -221,8 +221,6 @@ class QualityContext:
         )
 
     def _over_layers(self, layers: Sequence[Tensor], crops: int, positive: Tensor, negative: Tensor) -> Tensor:
-        if self.options.contrast_layers > len(layers):
-            raise OptionError(f"contrast_layers {self.options.contrast_layers}: this network gives {len(layers)}")
         used = layers[-self.options.contrast_layers :]
         whole = [self._gathered(layer.view(-1, crops, layer.shape[-1]), grads=True) for layer in used]
         losses = [
@@ -237,6 +235,23 @@ class QualityContext:
             return values.flatten(0, 1)
         everywhere = self.fabric.all_gather(values.contiguous(), sync_grads=grads)
         return torch.as_tensor(everywhere).transpose(0, 1).flatten(0, 2)
+
+
+def check_fits(options: ContrastOptions, *, images: int, layers: int) -> None:
+    """Refuse a contrast that the batch or the network has nothing for.
+
+    Args:
+        options: with a contrast.
+        images: in a batch, or the part of it that is worked through at once, over all processes.
+        layers: that the network gives an embedding for.
+
+    Raises:
+        OptionError: says which of the two is too little.
+    """
+    if images < 3:
+        raise OptionError(f"contrast: needs three images in a batch, one to compare with two others, got {images}")
+    if options.contrast_layers > layers:
+        raise OptionError(f"contrast_layers {options.contrast_layers}: this network gives {layers}")
 
 
 def _check(options: ContrastOptions) -> None:

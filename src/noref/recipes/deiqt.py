@@ -33,7 +33,7 @@ from noref.models.trunk import CutNet
 from noref.models.weights import origin
 from noref.objectives.distill import distilled_loss
 from noref.recipes import bank
-from noref.recipes.contrast import ContrastOptions, QualityContext, Scored, noisy
+from noref.recipes.contrast import ContrastOptions, QualityContext, Scored, check_fits, noisy
 from noref.recipes.course import CHECKPOINT, images_in_batch, keeper, prepare, resumed, watched
 from noref.recipes.judge import SELECTION, finish
 from noref.recipes.run import DataSet, Run
@@ -204,11 +204,17 @@ def check(config: Config) -> None:
         OptionError: says which option.
     """
     bank.check(config)
+    if config.together < 1 or config.crops % config.together or config.accumulate < 1:
+        raise OptionError(f"together {config.together} must divide crops {config.crops}, and accumulate be at least 1")
     if config.mask is not None and config.head == "panel" and config.contrast != "quality-context":
-        raise OptionError("mask: nothing reads the quality token: give head tokens or pooled, or a contrast")
-    if config.contrast != "none" and config.batch // (config.together * config.accumulate) < 3:
-        raise OptionError("contrast: needs three images in a batch, one of them near and one far by quality")
-    bank.cut(config, network_of(config, weights="none"))
+        raise OptionError("mask: only head tokens or pooled, or --contrast quality-context, read a quality token")
+    network = bank.cut(config, network_of(config, weights="none"))
+    if config.contrast != "none":
+        crop = torch.zeros(1, 3, config.crop, config.crop)
+        crop = network.chill(crop) if isinstance(network, CutNet) else crop
+        seen = network.features(crop, layers=config.embedding)
+        images = config.batch // (config.together * config.accumulate)
+        check_fits(config, images=images, layers=len(seen.layers))
 
 
 def plan(config: Config) -> Plan:
@@ -251,6 +257,8 @@ def taught_by(config: Config, data: DataSet, split: Split, run: Run, fabric: Fab
     if not config.wants_teacher:
         return None
     plain = as_teacher(config, run)
+    if not config.teacher:
+        check(plain)
     found = find_teacher(config, plain, data, split, run, fabric, train=lambda own: train(plain, data, own, fabric))
     if config.fused and found.network.plan.backbone == config.backbone:
         fuse(found.network, config.crop)
@@ -312,8 +320,6 @@ def batches(config: Config, records: list[Record], rule: Preprocessing, fabric: 
 
     With `together` = 1 all crops of a batch come from different images, as in the paper's code.
     """
-    if config.together < 1 or config.crops % config.together:
-        raise OptionError(f"together {config.together} must divide crops {config.crops}")
     count = images_in_batch(config, fabric, crops=config.together, called="together")
     passes = config.crops // config.together
     images = Crops(records, size=config.crop, crops=config.together, seed=config.seed, preprocessing=rule)

@@ -179,6 +179,12 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
     """
     if (config.accelerator, config.devices) != ("cpu", "1"):
         raise OptionError("the recipe `embedded` runs on one CPU process: accelerator cpu, devices 1")
+    if config.temperature <= 0 or config.contrast_weight < 0:
+        raise OptionError("temperature must be > 0, contrast_weight >= 0")
+    if config.contrast != "none" and config.batch < 3:
+        raise OptionError(
+            f"contrast: needs three images in a batch, one to compare with two others, got {config.batch}"
+        )
     if config.photos is not None and config.ratings is None:
         raise OptionError("photos need ratings: KADID-10k's score table")
     if not config.test and (config.validation or config.split != "random"):

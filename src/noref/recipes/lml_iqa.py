@@ -180,7 +180,6 @@ def check(config: Config) -> None:
     Raises:
         OptionError: says which option.
     """
-    deiqt.check(config)
     if not 0 <= config.alpha <= 1 or not config.temperature > 0 or not 0 <= config.decay <= 1:
         raise OptionError(
             f"alpha {config.alpha} and decay {config.decay} must be 0 to 1, temperature {config.temperature} above 0"
@@ -193,6 +192,7 @@ def check(config: Config) -> None:
         raise OptionError("label_weight: the local manifold contrast has no labels to leave out; use csiqa or deiqt")
     if config.alpha > 0 and config.together != config.crops:
         raise OptionError(f"together {config.together} must be crops {config.crops}: an image's crops are contrasted")
+    deiqt.check(config)
 
 
 def lml_step(config: Config, scale: Scale, context: QualityContext | None = None) -> Step:
@@ -292,6 +292,8 @@ def first_teacher(config: Config, data: DataSet, split: Split, run: Run, fabric:
     if config.first_teacher == "auto" and not config.teacher and _looks_by_itself(config):
         return None
     plain = deiqt.as_teacher(config, run)
+    if not config.teacher:
+        deiqt.check(plain)
     found: Callable[[Run], Any] = lambda own: deiqt.train(plain, data, own, fabric)  # noqa: E731
     return find_teacher(config, plain, data, split, run, fabric, train=found).network
 

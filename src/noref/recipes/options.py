@@ -175,7 +175,7 @@ def _convert(value: Any, kind: Any) -> Any:
         raise ValueError(value)
     if kind is int and isinstance(value, float):
         raise ValueError(value)
-    if kind is float and math.isnan(float(value)):
+    if kind is float and not math.isfinite(float(value)):
         raise ValueError(value)
     return kind(value)
 

@@ -98,13 +98,12 @@ class Run:
             self.write("config.yaml", head + to_yaml(config))
 
     def abandon(self) -> None:
-        """Take back a new run that has come to nothing but its options and its split: another may be tried here."""
+        """Empty the folder of a new run that has come to nothing but options and split: another may go there."""
         if self.writes and not self.resumed and self.folder.is_dir():
             made = list(self.folder.iterdir())
             if {path.name for path in made} <= {"config.yaml", "split.json"}:
                 for path in made:
                     path.unlink()
-                self.folder.rmdir()
 
     def write(self, name: str, text: str) -> None:
         """Write a file in one step."""

@@ -125,7 +125,7 @@ def teach(loaders: Loaders, teacher: Teacher, *, by: nn.Module | None = None) ->
 
 
 def teach_fixed(loaders: Loaders, teacher: Teacher, *, sets: int, by: nn.Module | None = None) -> Loaders:
-    """The same of crops that come again after so many epochs: each is scored once, when it first comes.
+    """The batches with the teacher's scores beside them, where crops come again: each is scored once, at first sight.
 
     Images are scored one by one, so that the scores do not depend on the epoch that a run was resumed in.
 
@@ -155,7 +155,7 @@ def teach_fixed(loaders: Loaders, teacher: Teacher, *, sets: int, by: nn.Module 
 def teach_images(
     loaders: Loaders, teacher: Teacher, records: list[Record], *, protocol: Protocol, workers: int
 ) -> Loaders:
-    """The same with one score for all crops of an image, found once: the mean over its crops at test.
+    """The batches with one score of the teacher for all crops of an image, found once: the mean over its test crops.
 
     Args:
         loaders: of the run.
@@ -233,11 +233,21 @@ def _trained(options: ContrastOptions, plain: Any, data: DataSet, run: Run, fabr
 def _check_unseen(folder: Path, data: DataSet, split: Split) -> None:
     """A teacher that has learnt from the run's test part would teach what the test asks.
 
-    Images are known by their names: a table with another score or a row less is still of the same images.
+    Images are known by their names, of which one may have more folders in front: a table with another score, with a
+    row less, or of one folder of several is still of the same images.
     """
     if not (folder / "split.json").exists():
         raise OptionError(f"teacher {folder}: no split.json says what it has learnt from")
-    tested = names(data.records)
-    if seen := learnt_from(folder / "split.json") & {tested[index] for index in split.test}:
+    tested: dict[str, list[str]] = {}  # the file's name -> names with that end
+    named = names(data.records)
+    for index in split.test:
+        tested.setdefault(named[index].rpartition("/")[2], []).append(f"/{named[index]}")
+    seen = {
+        name
+        for name in learnt_from(folder / "split.json")
+        for other in tested.get(name.rpartition("/")[2], [])
+        if other.endswith(f"/{name}") or f"/{name}".endswith(other)
+    }
+    if seen:
         known = f"{len(seen)} images of this run's test part by their names, such as {min(seen)}"
         raise OptionError(f"teacher {folder}: it has learnt from {known}")
