@@ -37,6 +37,8 @@ class Cnn(nn.Module):
         self.net = net
         self.width: int = net.num_features
         self._stage8, self._stage16 = stage_at(net, 8), stage_at(net, 16)
+        stages = _stages(net)
+        self._stride = int(stages[-1]["reduction"]) if stages else None  # of the last one
 
     def forward(self, images: Tensor, *, layers: Embedding | None = None) -> Features:
         """Normalised images (B, 3, H, W) -> features, D the channels of the last stage, pooled by the mean.
@@ -62,8 +64,8 @@ class Cnn(nn.Module):
         stride16 = None if self._stage16 is None else maps[-1]
         if last.ndim == 4 and getattr(self.net, "output_fmt", "NCHW") == "NHWC":
             last = last.permute(0, 3, 1, 2)
-        if last.ndim == 3 and (stride := _last_stride(self.net)):
-            rows, columns = (-(-side // stride) for side in images.shape[2:])
+        if last.ndim == 3 and self._stride:
+            rows, columns = (-(-side // self._stride) for side in images.shape[2:])
             if last.shape[1] >= rows * columns:
                 last = last[:, -rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
         if last.ndim != 4 or last.shape[1] != self.width:
@@ -79,12 +81,6 @@ def stage_at(net: Any, stride: int) -> int | None:
         return None
     places = [place for place, stage in enumerate(_stages(net)) if stage["reduction"] == stride]
     return places[-1] if places else None
-
-
-def _last_stride(net: Any) -> int:
-    """Of the last stage; 0: timm does not say."""
-    stages = _stages(net)
-    return int(stages[-1]["reduction"]) if stages else 0
 
 
 def _stages(net: Any) -> list[dict[str, Any]]:

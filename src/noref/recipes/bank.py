@@ -8,8 +8,7 @@ frozen stages when they are needed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,8 +115,8 @@ class Bank:
     def through(self, loaders: Loaders) -> Loaders:
         """The same batches with maps, (N, H or H + 1, C, h, w) bfloat16, in place of crops."""
 
-        def beside(epoch: int, batches: Iterable[Batch]) -> Iterator[Batch]:
-            for batch in batches:
+        def beside(epoch: int, batches: Callable[[], Iterable[Batch]]) -> Iterator[Batch]:
+            for batch in batches():
                 kept = self.maps[epoch % self.sets, batch.indices.numpy()]
                 maps = torch.from_numpy(kept).view(torch.bfloat16)
                 moving = batch.crops[:, self.count :]
@@ -125,11 +124,7 @@ class Bank:
                     maps = torch.cat([maps, self._of_images(moving)], dim=1)
                 yield batch._replace(crops=maps)
 
-        return replace(
-            loaders,
-            train=lambda epoch: beside(epoch, loaders.train(epoch)),
-            rest=lambda epoch, done: beside(epoch, loaders.left(epoch, done)),
-        )
+        return loaders.through(beside)
 
     def chill(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) uint8 -> (B, C, h, w) bfloat16, on the CPU."""

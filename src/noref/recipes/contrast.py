@@ -134,7 +134,7 @@ class QualityContext:
         distance: Distance = "smooth_l1",
         beta: float = 1.0,
     ) -> None:
-        _check(options)
+        check_options(options)
         self.options, self.fabric, self.distance, self.beta = options, fabric, distance, beta
         self.span = scale.high - scale.low
         self.extras: dict[str, Tensor] = {}
@@ -254,7 +254,12 @@ def check_fits(options: ContrastOptions, *, images: int, layers: int) -> None:
         raise OptionError(f"contrast_layers {options.contrast_layers}: this network gives {layers}")
 
 
-def _check(options: ContrastOptions) -> None:
+def check_options(options: ContrastOptions) -> None:
+    """Refuse options that make no sense, whatever the network and the batch.
+
+    Raises:
+        OptionError: says which.
+    """
     if options.temperature <= 0 or options.contrast_weight < 0 or options.contrast_layers < 0:
         raise OptionError("temperature must be > 0, contrast_weight and contrast_layers >= 0")
     if options.distillation < 0 or options.label_weight < 0 or options.margin < 0 or options.label_noise < 0:

@@ -219,17 +219,7 @@ def check(config: Config) -> None:
 
 def plan(config: Config) -> Plan:
     """The network's part of the options."""
-    return Plan(
-        backbone=config.backbone,
-        head=config.head,
-        width=config.width,
-        heads=config.heads,
-        queries=config.queries,
-        pad_type=config.pad_type,
-        mean=config.mean,
-        std=config.std,
-        mask=config.mask,
-    )
+    return Plan(**{field.name: getattr(config, field.name) for field in fields(Plan)})
 
 
 def as_teacher(config: Config, run: Run) -> Config:
@@ -249,17 +239,22 @@ def as_teacher(config: Config, run: Run) -> Config:
     return Config(**{**own, **without, **changed})
 
 
-def taught_by(config: Config, data: DataSet, split: Split, run: Run, fabric: Fabric) -> Teacher | None:
-    """The teacher, if the options ask for one; it is trained first if none is named.
+def teacher_for(config: Config, data: DataSet, split: Split, run: Run, fabric: Fabric) -> Teacher:
+    """The teacher that the options name, or one that is trained first.
 
     This comes before the network is made, for both draw from torch's generator.
     """
-    if not config.wants_teacher:
-        return None
     plain = as_teacher(config, run)
     if not config.teacher:
         check(plain)
-    found = find_teacher(config, plain, data, split, run, fabric, train=lambda own: train(plain, data, own, fabric))
+    return find_teacher(config, plain, data, split, run, fabric, train=lambda own: train(plain, data, own, fabric))
+
+
+def taught_by(config: Config, data: DataSet, split: Split, run: Run, fabric: Fabric) -> Teacher | None:
+    """The teacher whose scores are learnt from, if the options ask for one; fused where the network is."""
+    if not config.wants_teacher:
+        return None
+    found = teacher_for(config, data, split, run, fabric)
     if config.fused and found.network.plan.backbone == config.backbone:
         fuse(found.network, config.crop)
     return found

@@ -35,6 +35,7 @@ from noref.evaluate.correlation import fit_logistic4, srcc
 from noref.models.stages import StageRegressor
 from noref.models.weights import origin
 from noref.recipes.chilled import Chilled, chill, drops_of, exact_features, held_out_predictions, kept, key
+from noref.recipes.contrast import ContrastOptions, check_fits, check_options
 from noref.recipes.judge import finish_exported
 from noref.recipes.lessons import LADDERS, PRISTINE, TYPES, kept_apart, make_lesson, mean_ratings
 from noref.recipes.run import DataSet, Run, choose_split
@@ -179,12 +180,10 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
     """
     if (config.accelerator, config.devices) != ("cpu", "1"):
         raise OptionError("the recipe `embedded` runs on one CPU process: accelerator cpu, devices 1")
-    if config.temperature <= 0 or config.contrast_weight < 0:
-        raise OptionError("temperature must be > 0, contrast_weight >= 0")
-    if config.contrast != "none" and config.batch < 3:
-        raise OptionError(
-            f"contrast: needs three images in a batch, one to compare with two others, got {config.batch}"
-        )
+    contrast = ContrastOptions(config.contrast, config.contrast_weight, config.temperature, pairs="easy", distill=0.0)
+    check_options(contrast)
+    if config.contrast != "none":
+        check_fits(contrast, images=config.batch, layers=1)
     if config.photos is not None and config.ratings is None:
         raise OptionError("photos need ratings: KADID-10k's score table")
     if not config.test and (config.validation or config.split != "random"):

@@ -15,7 +15,6 @@ https://arxiv.org/abs/2406.19247. Deviations and results: docs/papers/lml_iqa.md
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -42,7 +41,7 @@ from noref.recipes.course import CHECKPOINT, images_in_batch, keeper, prepare, r
 from noref.recipes.judge import finish
 from noref.recipes.run import DataSet, Run
 from noref.recipes.saliency import WINDOWS, Eye, sheet
-from noref.recipes.teacher import fed, find_teacher
+from noref.recipes.teacher import fed
 from noref.train.loop import Loaders, Step, fit
 from noref.train.state import State, follow
 
@@ -291,11 +290,7 @@ def first_teacher(config: Config, data: DataSet, split: Split, run: Run, fabric:
         return None
     if config.first_teacher == "auto" and not config.teacher and _looks_by_itself(config):
         return None
-    plain = deiqt.as_teacher(config, run)
-    if not config.teacher:
-        deiqt.check(plain)
-    found: Callable[[Run], Any] = lambda own: deiqt.train(plain, data, own, fabric)  # noqa: E731
-    return find_teacher(config, plain, data, split, run, fabric, train=found).network
+    return deiqt.teacher_for(config, data, split, run, fabric).network
 
 
 def _looks_by_itself(config: Config) -> bool:

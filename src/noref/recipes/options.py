@@ -175,9 +175,10 @@ def _convert(value: Any, kind: Any) -> Any:
         raise ValueError(value)
     if kind is int and isinstance(value, float):
         raise ValueError(value)
-    if kind is float and not math.isfinite(float(value)):
+    found = kind(value)
+    if kind is float and not math.isfinite(found):
         raise ValueError(value)
-    return kind(value)
+    return found
 
 
 def _no() -> bool:

@@ -112,16 +112,12 @@ def teach(loaders: Loaders, teacher: Teacher, *, by: nn.Module | None = None) ->
         by: the teacher as it looks at what is in the batches: cut, where they hold kept maps; none: whole.
     """
 
-    def beside(batches: Callable[[], Iterable[Batch]]) -> Iterator[Scored]:
+    def beside(epoch: int, batches: Callable[[], Iterable[Batch]]) -> Iterator[Scored]:
         kept = [teacher.of_crops(batch, by=by) for batch in batches()]
         for batch, scores in zip(batches(), kept, strict=True):
             yield Scored(*batch, scores)
 
-    return dataclasses.replace(
-        loaders,
-        train=lambda epoch: beside(lambda: loaders.train(epoch)),
-        rest=lambda epoch, done: beside(lambda: loaders.left(epoch, done)),
-    )
+    return loaders.through(beside)
 
 
 def teach_fixed(loaders: Loaders, teacher: Teacher, *, sets: int, by: nn.Module | None = None) -> Loaders:
@@ -137,19 +133,15 @@ def teach_fixed(loaders: Loaders, teacher: Teacher, *, sets: int, by: nn.Module 
     """
     known: dict[tuple[int, int], Tensor] = {}  # (set, image) -> (C,)
 
-    def beside(epoch: int, batches: Iterable[Batch]) -> Iterator[Scored]:
-        for batch in batches:
+    def beside(epoch: int, batches: Callable[[], Iterable[Batch]]) -> Iterator[Scored]:
+        for batch in batches():
             places = [(epoch % sets, index) for index in batch.indices.tolist()]
             for row, place in enumerate(places):
                 if place not in known:
                     known[place] = teacher.of_crops(Batch(*(part[row : row + 1] for part in batch)), by=by)[0]
             yield Scored(*batch, torch.stack([known[place] for place in places]))
 
-    return dataclasses.replace(
-        loaders,
-        train=lambda epoch: beside(epoch, loaders.train(epoch)),
-        rest=lambda epoch, done: beside(epoch, loaders.left(epoch, done)),
-    )
+    return loaders.through(beside)
 
 
 def teach_images(
@@ -166,15 +158,11 @@ def teach_images(
     """
     found = teacher.of_images(records, protocol=protocol, workers=workers)
 
-    def beside(batches: Iterable[Batch]) -> Iterator[Scored]:
-        for batch in batches:
+    def beside(epoch: int, batches: Callable[[], Iterable[Batch]]) -> Iterator[Scored]:
+        for batch in batches():
             yield Scored(*batch, found[batch.indices][:, None].expand(batch.crops.shape[:2]))
 
-    return dataclasses.replace(
-        loaders,
-        train=lambda epoch: beside(loaders.train(epoch)),
-        rest=lambda epoch, done: beside(loaders.left(epoch, done)),
-    )
+    return loaders.through(beside)
 
 
 def find_teacher(

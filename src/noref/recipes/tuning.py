@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.safetensors"
 LESSONS_IN_RIDGE = 150  # enough for a start
+Watch = Callable[[StageRegressor], Mapping[str, float]]
+Batch = tuple[list[tuple[Tensor, ...]], Tensor, tuple[Tensor, ...] | None]
 
 
 def build(config: Config) -> StageRegressor:
@@ -51,10 +53,6 @@ def predict(model: StageRegressor, items: Sequence[Chilled]) -> NDArray[np.float
             features = model.features(item.full[:1], item.half[:1], item.cold[:1])
         found.append(float(model.head(features)))
     return np.array(found)
-
-
-Watch = Callable[[StageRegressor], Mapping[str, float]]
-Batch = tuple[list[tuple[Tensor, ...]], Tensor, tuple[Tensor, ...] | None]
 
 
 def batches(config: Config, rated: Sequence[Chilled], lessons: Sequence[Chilled], epoch: int) -> Iterator[Batch]:

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
 
@@ -50,6 +50,14 @@ class Loaders:
         if done and self.rest is not None:
             return self.rest(epoch, done)
         return islice(self.train(epoch), done, None)
+
+    def through(self, change: Callable[[int, Callable[[], Iterable[Any]]], Iterable[Any]]) -> Loaders:
+        """Loaders of what `change` makes of an epoch's batches: it gets the epoch and a call that gives them."""
+        return replace(
+            self,
+            train=lambda epoch: change(epoch, lambda: self.train(epoch)),
+            rest=lambda epoch, done: change(epoch, lambda: self.left(epoch, done)),
+        )
 
 
 @dataclass(frozen=True)
