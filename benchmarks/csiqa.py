@@ -24,9 +24,9 @@ from lightning_fabric import Fabric
 
 from noref.card import Scale
 from noref.checkout import commit
-from noref.models.trunk import CutNet
-from noref.recipes import csiqa, deiqt
-from noref.recipes.contrast import Scored
+from noref.methods import csiqa, deiqt
+from noref.methods.quality_context import Scored
+from noref.models.frozen_stages import CutNet
 
 Row = dict[str, Any]
 VIT: dict[str, Any] = {"backbone": "deit3_small_patch16_224", "weights": "none"}

@@ -28,8 +28,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from noref.degrade.pipeline import apply
-from noref.explain.kinds import KINDS, Map
-from noref.explain.opening import Subject, open_model
+from noref.explain.load import Subject, open_model
+from noref.explain.map_types import KINDS, Map
 from noref.images import Pixels, read
 
 DISTORTIONS = ("gaussian_blur", "white_noise", "jpeg")

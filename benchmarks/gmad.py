@@ -20,8 +20,8 @@ from statistics import median
 
 import numpy as np
 
-from noref.evaluate.matches import both_roles
-from noref.evaluate.opponents import Opponent, align, read_opponent
+from noref.gmad.pairs import both_roles
+from noref.gmad.score_table import Opponent, align, read_opponent
 
 LEVELS, TOP, RUNS = 6, 4, 7
 

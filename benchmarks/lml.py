@@ -24,9 +24,9 @@ from noref.checkout import commit
 from noref.data.loading import Batch, make_loader
 from noref.data.records import Record
 from noref.data.salient import SalientCrops
-from noref.recipes import deiqt, lml_iqa
-from noref.recipes.lml_iqa import Config, student
-from noref.recipes.saliency import Eye
+from noref.methods import deiqt, lml_iqa
+from noref.methods.lml_iqa import Config, student
+from noref.train.saliency_windows import Eye
 from noref.train.state import State
 
 

@@ -28,9 +28,9 @@ from PIL import Image, ImageDraw
 
 from noref import Scorer, images
 from noref.card import Preprocessing
+from noref.default_model.distorted_views import kept_apart, ladder_step
+from noref.default_model.training import PREPROCESSING
 from noref.evaluate.correlation import plcc, srcc
-from noref.recipes.embedded import PREPROCESSING
-from noref.recipes.lessons import kept_apart, ladder_step
 from noref.scoring.network import Network
 
 STEPS = {"blur": (1.5, 3.0, 6.0), "noise": (12.0, 25.0, 50.0), "jpeg": (30.0, 12.0, 5.0)}

@@ -95,7 +95,7 @@ def rate(model: str, folder: Path) -> Figure:
 
     from noref.images import read
     from noref.scoring.network import Network
-    from noref.scoring.run import score_files
+    from noref.scoring.score_files import score_files
 
     paths = [str(folder / f"{i:03}.jpg") for i in range(200)]
     for i, path in enumerate(paths):

@@ -12,9 +12,10 @@ LAYERS = [  # bottom first: a part imports lower layers, never its own layer or 
     {"errors", "writing", "checkout"},
     {"card", "images"},
     {"data", "degrade", "models", "objectives"},
-    {"train", "evaluate", "scoring"},
-    {"explain", "demo", "contest"},
-    {"recipes"},
+    {"evaluate", "scoring"},
+    {"train"},
+    {"methods", "report"},
+    {"default_model", "calibrate", "explain", "embed", "gmad", "demo"},
     {"bench", "serve"},
     {"cli"},
 ]

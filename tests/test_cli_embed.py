@@ -18,7 +18,7 @@ from noref.card import Card, Preprocessing, Scale
 from noref.cli import run
 from noref.data.readers import READERS
 from noref.data.splits import random_split, save_split
-from noref.evaluate.embedding import nearest, silhouette
+from noref.embed.metrics import nearest, silhouette
 from noref.models import network as networks
 from noref.models.network import Plan, build
 

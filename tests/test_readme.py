@@ -94,7 +94,7 @@ def test_linked_pages_exist():
 
 
 def test_recipes_of_the_table_exist():
-    from noref.recipes.launch import RECIPES
+    from noref.methods import METHODS
 
-    for name in RECIPES:
+    for name in METHODS:
         assert f"`{name}`" in README

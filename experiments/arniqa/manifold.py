@@ -26,7 +26,7 @@ from noref.card import Preprocessing
 from noref.checkout import commit
 from noref.data.pairs import random_crop
 from noref.degrade.pipeline import DISTORTIONS, GROUPS, LEVELS, apply
-from noref.evaluate.embedding import nearest, silhouette, tsne, voted
+from noref.embed.metrics import nearest, silhouette, tsne, voted
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
 
 SIDE, SEED, NEIGHBOURS, BATCH = 224, 2024, 5, 32

@@ -21,10 +21,10 @@ from manifold import find, machine
 from noref.card import Preprocessing
 from noref.data.splits import groups, random_split
 from noref.evaluate.correlation import plcc, srcc
+from noref.methods.arniqa_ridge import choose, kept_features, predict
 from noref.models.arniqa import settle_batch_norm
-from noref.models.rater import Rater
-from noref.recipes.ridge import choose, kept_features, predict
-from noref.recipes.run import read_data
+from noref.models.arniqa_regressor import Rater
+from noref.train.run_folder import read_data
 
 
 def summary(rows: list[tuple[float, float]]) -> dict[str, Any]:

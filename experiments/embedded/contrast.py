@@ -29,17 +29,17 @@ from torch import Tensor, nn
 
 from noref.data.records import names
 from noref.data.splits import load_split
+from noref.default_model.cached_features import Chilled, features_of, window
+from noref.default_model.distorted_views import STEPS, pick_versions
+from noref.default_model.training import Config, chill_lessons, chill_records
+from noref.default_model.tuning import build, predict, tune
 from noref.evaluate.correlation import plcc, srcc
+from noref.methods.launch import make_fabric
 from noref.models.stages import StageRegressor, statistics
 from noref.objectives.csiqa import quality_context_loss, select_pairs
 from noref.objectives.lml import local_manifold_loss, salient_window
 from noref.objectives.rated import lesson_losses, score_loss
-from noref.recipes.chilled import Chilled, features_of, window
-from noref.recipes.embedded import Config, chill_lessons, chill_records
-from noref.recipes.launch import make_fabric
-from noref.recipes.lessons import STEPS, pick_versions
-from noref.recipes.run import DataSet, Run, read_data
-from noref.recipes.tuning import build, predict, tune
+from noref.train.run_folder import DataSet, Run, read_data
 
 SHARE = {1: 0.8, 2: 0.55}  # a window's side, of the image's: two small windows cost what one large one does
 

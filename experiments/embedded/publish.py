@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from noref.card import read_card
-from noref.recipes.embedded import PREPROCESSING
+from noref.default_model.training import PREPROCESSING
 
 DEFAULT = Path(__file__).parents[2] / "src" / "noref" / "scoring" / "default" / "model.onnx"
 INITIALISED = {

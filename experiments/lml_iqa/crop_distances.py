@@ -23,7 +23,7 @@ from noref.data.loading import Crops, make_loader
 from noref.data.splits import load_split
 from noref.evaluate.manifold import spread
 from noref.models.network import load
-from noref.recipes.run import read_data
+from noref.train.run_folder import read_data
 
 SEED = 2024
 

@@ -32,7 +32,7 @@ from noref.models.network import Plan, QualityNet, build, load
 from noref.models.saliency import saliency, viewing_side
 from noref.objectives.csiqa import quality_context_loss, select_pairs
 from noref.objectives.lml import local_manifold_loss, salient_window
-from noref.recipes.run import read_data
+from noref.train.run_folder import read_data
 
 IMAGES, CROPS, WINDOW, SEED = 16, 2, 8, 2024
 

@@ -20,8 +20,8 @@ from noref.data.salient import GRID, SalientCrops
 from noref.models.network import Plan, QualityNet, build, load
 from noref.models.saliency import saliency, viewing_side
 from noref.objectives.lml import salient_window
-from noref.recipes.run import read_data
-from noref.recipes.saliency import sheet
+from noref.train.run_folder import read_data
+from noref.train.saliency_windows import sheet
 
 
 def triple(text: str) -> tuple[float, float, float]:

@@ -16,7 +16,7 @@ from noref.bench.launch import run_bench
 from noref.data.readers import READERS
 from noref.data.splits import load_split
 from noref.errors import DataError, OptionError
-from noref.recipes import launch
+from noref.methods import launch
 from noref.train.state import State
 
 

@@ -12,8 +12,8 @@ pytest.importorskip("torch")
 pytest.importorskip("pytorch_grad_cam", reason="needs the explain extra")
 
 from noref.errors import OptionError
-from noref.explain.opening import open_model
-from noref.explain.run import Options
+from noref.explain.explain import Options
+from noref.explain.load import open_model
 from noref.explain.sanity import LIMIT, Report, Row, likeness, run, shuffled, shuffled_onnx, ssim
 
 from .conftest import scene

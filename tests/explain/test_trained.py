@@ -10,9 +10,9 @@ pytest.importorskip("pytorch_grad_cam", reason="needs the explain extra")
 
 from noref.card import Card, Preprocessing, Scale  # noqa: E402
 from noref.errors import ImageError, ModelError, OptionError  # noqa: E402
-from noref.explain.opening import open_model  # noqa: E402
+from noref.explain.load import open_model  # noqa: E402
 from noref.explain.trained import _OfCrops, _rated  # noqa: E402
-from noref.models import rater as raters  # noqa: E402
+from noref.models import arniqa_regressor as raters  # noqa: E402
 from noref.models.arniqa import EncoderPlan, build_encoder  # noqa: E402
 
 from .conftest import save_model, scene  # noqa: E402

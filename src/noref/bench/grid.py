@@ -17,9 +17,10 @@ from noref.data.records import names
 from noref.data.splits import Split, checksum, load_split, save_split, thinned
 from noref.errors import DataError, OptionError
 from noref.evaluate.protocols import Protocol
-from noref.recipes.launch import RECIPES, recipe_options
-from noref.recipes.options import build, read_yaml
-from noref.recipes.run import DataSet
+from noref.methods import page
+from noref.methods.launch import recipe_options
+from noref.train.options import build, read_yaml
+from noref.train.run_folder import DataSet
 
 Given = Mapping[str, tuple[Any, str]]
 OWN = ("split", "seed", "test", "validation")  # options that the bench sets for each cell
@@ -84,14 +85,14 @@ class Grid:
         return build(self.module.Config, self.given(variant))
 
     def given(self, variant: str) -> dict[str, tuple[Any, str]]:
-        """The options of a variant, as `noref.recipes.options.build` takes them."""
+        """The options of a variant, as `noref.train.options.build` takes them."""
         paper = {"select": ("test", "--paper-selection: ")} if self.paper_selection else {}
         return {**self.common, **self.variants[variant], **paper}
 
     @property
     def module(self) -> ModuleType:
         """The recipe."""
-        return RECIPES[self.recipe]
+        return page(self.recipe)
 
     def check(self) -> None:
         """Find what cannot work before the first hour is spent.

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from noref.bench.grid import Given, Grid, labelled, read_variants
-from noref.bench.run import Outcome, bench
 from noref.bench.table import read_json
+from noref.bench.work import Outcome, bench
 from noref.errors import MissingExtraError, OptionError, unknown
 from noref.evaluate.protocols import Protocol, shares
-from noref.recipes.launch import RECIPES, read_config, recipe_options
-from noref.recipes.options import given_pairs
-from noref.recipes.run import read_data
+from noref.methods import page
+from noref.methods.launch import read_config, recipe_options
+from noref.train.options import given_pairs
+from noref.train.run_folder import read_data
 
 Say = Callable[[str], None]
 
@@ -101,7 +102,7 @@ def _protocol(
         return Protocol("official", seed=seed, fractions=used)
     if split:
         return Protocol("files", seed=seed, fractions=used, files=tuple(map(Path, split)))
-    test, validation = shares(parts or str(getattr(RECIPES[recipe], "PARTS", "80/20")))
+    test, validation = shares(parts or str(getattr(page(recipe), "PARTS", "80/20")))
     return Protocol("random", repeats, test, validation, seed=seed, fractions=used)
 
 
@@ -129,7 +130,7 @@ def _conclude(outcome: Outcome, folder: Path, report: bool, say: Say, tell: Say)
         say(f"FAILED {name}: {reason}")
     if report and outcome.done:
         try:
-            from noref.evaluate.report import write_report
+            from noref.report.report import write_report
 
             say(f"report: {write_report(folder)}")
         except MissingExtraError as error:

@@ -77,10 +77,10 @@ def embed(
     embed.html (a point shows its photo), embed.csv and embed.json. Features are kept: a call that was stopped goes
     on. Exit status 1 when images cannot be read: they are listed and left out.
     """
-    from noref.evaluate.cloud import figure_words
-    from noref.recipes.embed import Settings
-    from noref.recipes.embed import embed as make
-    from noref.recipes.looking import Backbone
+    from noref.embed.embed import Settings
+    from noref.embed.embed import embed as make
+    from noref.embed.embedding_plot import figure_words
+    from noref.embed.feature_extractor import Backbone
 
     ends = _numbers("bounds", bounds, 2)
     settings = Settings(

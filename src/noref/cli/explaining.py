@@ -10,7 +10,7 @@ import click
 from noref.cli.group import FAILED, cli
 
 if TYPE_CHECKING:
-    from noref.explain.run import Options
+    from noref.explain.explain import Options
 
 
 @cli.command()
@@ -59,8 +59,8 @@ def explain(
     What is there and current is not drawn again. Exit status 1 when a photo could not be explained, or has no true
     score in the file: they are listed.
     """
-    from noref.explain.run import Options
-    from noref.explain.run import explain as draw
+    from noref.explain.explain import Options
+    from noref.explain.explain import explain as draw
 
     options = Options(maps or ("quality",), crop, layer, window, window_by)
     if sanity:

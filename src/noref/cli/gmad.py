@@ -11,7 +11,7 @@ from noref.cli.group import FAILED, Commands, cli
 from noref.errors import OptionError
 
 if TYPE_CHECKING:
-    from noref.evaluate.votes import Estimate, Tally
+    from noref.gmad.preference_counts import Estimate, Tally
 
 
 @cli.group(cls=Commands)
@@ -72,7 +72,7 @@ def pairs(
 
     Exit status 1 when a model could not score some images: they are listed and take no part.
     """
-    from noref.contest import Side, hold
+    from noref.gmad.competition import Side, hold
 
     contest = hold(
         Side(defender, defender_name, _columns("defender", defender_columns), defender_lower_is_better),
@@ -104,8 +104,8 @@ def tally(votes: tuple[Path, ...], out: Path | None, seed: int) -> None:
     \b
     noref gmad tally anna.csv ben.csv
     """
-    from noref.evaluate.votes import read_votes, write_tally
-    from noref.evaluate.votes import tally as count
+    from noref.gmad.preference_counts import read_votes, write_tally
+    from noref.gmad.preference_counts import tally as count
 
     result = count([vote for path in votes for vote in read_votes(path)], seed=seed)
     if out:

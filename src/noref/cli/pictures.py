@@ -37,7 +37,7 @@ def score(
     from noref.scoring.network import Network
 
     network = Network(model, threads=threads)  # loads in a thread while the rest is imported
-    from noref.scoring.run import score_files
+    from noref.scoring.score_files import score_files
 
     tally = score_files(
         paths,

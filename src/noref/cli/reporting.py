@@ -26,7 +26,7 @@ def report(source: Path, out: Path | None, compare: str | None, pictures: bool, 
     The page holds everything inside itself: it can be sent, opened on a phone and printed. Exit status 1 when some
     cells have no figures, as with constant predictions; they are listed.
     """
-    from noref.evaluate.report import make_report
+    from noref.report.report import make_report
 
     made = make_report(source, compare=compare, pictures=pictures, draws=draws)
     click.echo(made.write(out or made.results.table.parent))

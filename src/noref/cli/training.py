@@ -43,8 +43,8 @@ def train(
         return 0
     if recipe is None or (out is None and not helped):
         raise click.UsageError(f"Missing {'argument RECIPE' if recipe is None else 'option --out'}.", ctx)
-    from noref.recipes import launch
-    from noref.recipes.options import given_pairs
+    from noref.methods import launch
+    from noref.train.options import given_pairs
 
     if helped:
         rows = [(f"{option.flag} {option.kind}", option.words) for option in launch.recipe_options(recipe)]
@@ -77,7 +77,7 @@ def evaluate(model: str, data: str, split: str | None, output: str | None, proto
 
     MODEL is a run's folder, its model.safetensors, an .onnx file or `default`.
     """
-    from noref.recipes.trained import evaluate as judge
+    from noref.train.evaluate_export import evaluate as judge
 
     found = judge(model, data=data, split=split, output=output, protocol=protocol)
     click.echo(f"{found.model} on {found.data}, {found.part}", err=True)
@@ -106,7 +106,7 @@ def convert(method: str, files: tuple[str, ...], out: str, data: str | None) -> 
         raise OptionError(f"arniqa has two files, ARNIQA.pth and regressor_NAME.pth; got {len(files)}")
     from pathlib import Path
 
-    from noref.recipes.released import convert as write
+    from noref.methods.convert_arniqa import convert as write
 
     card = write(Path(files[0]), Path(files[1]), Path(out), data=data)
     click.echo(f"{out}: {card.name}, {card.scale}, sha256 {card.sha256[:12]}", err=True)
@@ -118,7 +118,7 @@ def convert(method: str, files: tuple[str, ...], out: str, data: str | None) -> 
 @click.option("--out", required=True, metavar="FILE", help="The .onnx file to write; its card goes beside it.")
 def export(run: str, out: str) -> int:
     """Make an .onnx file of a trained RUN, checked against it, for `noref score --model`."""
-    from noref.recipes.trained import export as write
+    from noref.train.evaluate_export import export as write
 
     card = write(run, out=out)
     click.echo(f"{out}: {card.name}, sha256 {card.sha256[:12]}", err=True)

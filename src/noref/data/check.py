@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from noref import images
-from noref.data.findings import (
+from noref.data.checks import (
     absent_classes,
     damage,
     falling_share,

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from noref.explain.colours import laid_over, legend, overlay
-from noref.explain.kinds import KINDS, Map, span
+from noref.explain.colormap import laid_over, legend, overlay
+from noref.explain.map_types import KINDS, Map, span
 from noref.images import Pixels
 from noref.writing import replacing
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from PIL import Image
 
-from noref.evaluate import pages
-from noref.explain.colours import legend, overlay
+from noref.explain.colormap import legend, overlay
 from noref.explain.figure import Sheet, ends_in_words, score_line, truth_line
-from noref.explain.kinds import KINDS
+from noref.explain.map_types import KINDS
+from noref.report import pages
 
 TEMPLATE = Path(__file__).with_name("templates") / "explain.html"
 GENERATOR = "noref explain"

@@ -24,10 +24,10 @@ from PIL import Image
 
 from noref.errors import DataError, ImageError, MissingExtraError, OptionError
 from noref.explain import figure
+from noref.explain.explain import SHOWN, Options, labels_of, prepare, progress
 from noref.explain.figure import Column, Sheet
-from noref.explain.kinds import Map, Plane
-from noref.explain.opening import Exported, Subject
-from noref.explain.run import SHOWN, Options, labels_of, prepare, progress
+from noref.explain.load import Exported, Subject
+from noref.explain.map_types import Map, Plane
 from noref.images import name as called
 from noref.images import printable, read
 from noref.scoring.files import find
@@ -117,7 +117,7 @@ def run(
         seed: of the shuffling.
 
     Raises:
-        OptionError: as `noref.explain.run.explain`.
+        OptionError: as `noref.explain.explain.explain`.
         ModelError: a model that cannot be trusted.
         MissingExtraError: a part that a model or a map needs is not installed.
     """

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from noref.explain.figure import Column
-from noref.explain.kinds import Map
+from noref.explain.map_types import Map
 from noref.writing import replacing
 
 FORMAT = 1

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 from noref.card import Card
 from noref.errors import OptionError
-from noref.explain import looks
+from noref.explain import attention_maps as looks
 from noref.explain.cams import Place, choose, gradcam, layers, stitch
-from noref.explain.kinds import Map, Plane
-from noref.explain.opening import crop_of, percent, quality_map
+from noref.explain.load import crop_of, percent, quality_map
+from noref.explain.map_types import Map, Plane
 from noref.images import Pixels, grid
+from noref.models import arniqa_regressor as raters
 from noref.models import network as networks
-from noref.models import rater as raters
+from noref.models.arniqa_regressor import CROPS, Rater, five_crops, half_scale
 from noref.models.backbones import Cnn
 from noref.models.network import QualityNet
-from noref.models.rater import CROPS, Rater, five_crops, half_scale
 from noref.models.vit import Vit
 
 BATCH = 16  # crops that go through the network together

@@ -9,8 +9,8 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from noref.errors import OptionError
+from noref.models.frozen_stages import CutNet
 from noref.models.network import QualityNet
-from noref.models.trunk import CutNet
 from noref.models.vit import Vit
 
 Sight = Literal["attention", "activation"]  # what says where a network looks

@@ -1,0 +1,1 @@
+"""Result tables become pages: Markdown, JSON and one HTML file."""

@@ -1,0 +1,201 @@
+"""Where the ink goes: coordinates of a report's pictures, in pixels of a view box. Templates draw them as SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from noref.card import Scale
+from noref.errors import DataError
+from noref.evaluate.correlation import fit_logistic4
+from noref.evaluate.published import Beside
+from noref.report.formatting import share
+from noref.report.results import Array
+from noref.report.summary import Group, Spread
+
+POINTS = 3000  # more are thinned: a page must open on a phone
+LEFT, TOP, SIDE = 46.0, 8.0, 360.0  # of the plot inside its view box
+STRIP = 200.0  # width of the picture in a row of the published table
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on an axis: where, and what is written there."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """A dot: centre, and the words that it shows when pointed at."""
+
+    x: float
+    y: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Prediction across, human score up, both on the raw scale of the test set.
+
+    Attributes:
+        points: the dots, thinned to at most as many as were allowed.
+        total: dots before thinning.
+        curve: path of the fitted logistic; empty where none can be fitted.
+        diagonal: path of perfect prediction.
+        ticks: of either axis, `at` counted along it from its beginning.
+    """
+
+    points: tuple[Point, ...]
+    total: int
+    curve: str
+    diagonal: str
+    ticks: tuple[Tick, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One model over fractions of the training part: a point, with its interval, for each."""
+
+    label: str
+    points: tuple[tuple[float, float, float | None, float | None], ...]
+
+    @property
+    def path(self) -> str:
+        """Through all points."""
+        return _path([(x, y) for x, y, _, _ in self.points])
+
+
+@dataclass(frozen=True)
+class Curves:
+    """SRCC over the fraction of the training part that was used."""
+
+    lines: tuple[Line, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers inside [low, high], no more than `most` + 1.
+
+    Example:
+        >>> ticks(0, 100), ticks(0.71, 0.94)
+        ([0.0, 20.0, 40.0, 60.0, 80.0, 100.0], [0.75, 0.8, 0.85, 0.9])
+    """
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(step for step in (power, 2 * power, 2.5 * power, 5 * power, 10 * power) if step >= rough * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def scatter(group: Group, scale: Scale, limit: int = POINTS) -> Scatter:
+    """Every prediction of a model, over all its splits.
+
+    Args:
+        group: with at least one cell.
+        scale: raw scale of the test set.
+        limit: dots at most; which ones stay is drawn with a fixed seed.
+    """
+    predicted = np.concatenate([cell.predicted for cell in group.cells])
+    score = np.concatenate([cell.score for cell in group.cells])
+    names = [path for cell in group.cells for path in cell.paths]
+    low = min(scale.low, float(predicted.min()), float(score.min()))
+    high = max(scale.high, float(predicted.max()), float(score.max()))
+    across, up = _axis(low, high, LEFT, SIDE), _axis(low, high, TOP + SIDE, -SIDE)
+    kept = np.arange(len(names))
+    if len(kept) > limit:
+        kept = np.sort(np.random.default_rng(0).choice(len(kept), limit, replace=False))
+    digits = decimals(scale)
+    points = tuple(
+        Point(
+            across(predicted[i]),
+            up(score[i]),
+            f"{names[i]}: predicted {predicted[i]:.{digits}f}, human {score[i]:.{digits}f}",
+        )
+        for i in kept
+    )
+    marks = tuple(Tick(_axis(low, high, 0, SIDE)(value), f"{value:g}") for value in ticks(low, high))
+    diagonal = _path([(across(value), up(value)) for value in (low, high)])
+    return Scatter(points, len(names), _curve(predicted, score, across, up), diagonal, marks)
+
+
+def _curve(predicted: Array, score: Array, across: Callable[[float], float], up: Callable[[float], float]) -> str:
+    try:
+        fitted = fit_logistic4(predicted, score)
+    except DataError:
+        return ""
+    xs = np.linspace(predicted.min(), predicted.max(), 60)
+    return _path([(across(x), up(y)) for x, y in zip(xs, fitted(xs), strict=True)])
+
+
+def curves(lines: Sequence[tuple[str, Sequence[tuple[float, Spread]]]]) -> Curves:
+    """SRCC over fractions.
+
+    Args:
+        lines: label -> (fraction, figure) in rising order.
+    """
+    values = [
+        value
+        for _, points in lines
+        for _, figure in points
+        for value in (figure.mean, figure.low, figure.high)
+        if value is not None
+    ]
+    margin = 0.08 * (max(values) - min(values)) or 0.02
+    low, high = min(values) - margin, max(values) + margin
+    across, up = _axis(0, 1.04, LEFT, SIDE), _axis(low, high, TOP + SIDE, -SIDE)
+    drawn = []
+    for place, (label, points) in enumerate(lines):
+        aside = 5.0 * (place - (len(lines) - 1) / 2)  # whiskers of several models do not hide one another
+        drawn.append(
+            Line(
+                label,
+                tuple(
+                    (
+                        across(fraction) + aside,
+                        up(figure.mean),
+                        None if figure.low is None else up(figure.low),
+                        None if figure.high is None else up(figure.high),
+                    )
+                    for fraction, figure in points
+                ),
+            )
+        )
+    fractions = sorted({fraction for _, points in lines for fraction, _ in points})
+    return Curves(
+        tuple(drawn),
+        tuple(Tick(across(fraction), share(fraction)) for fraction in fractions),
+        tuple(Tick(up(value), f"{value:g}") for value in ticks(low, high)),
+    )
+
+
+def strip_axis(rows: Sequence[Beside], ours: Sequence[Spread]) -> Callable[[float | None], float | None]:
+    """Places SRCC values of one table on a common axis, which ends at 1 and begins below the smallest value."""
+    values = [row.srcc for row in rows if row.srcc is not None]
+    values += [value for spread in ours for value in (spread.mean, spread.low) if value is not None]
+    low = math.floor(10 * (min(values, default=0.0) - 0.02)) / 10
+    place = _axis(low, 1.0, 4.0, STRIP - 8.0)
+    return lambda value: None if value is None else place(value)
+
+
+def decimals(scale: Scale) -> int:
+    """Digits behind the point that a raw score of this scale is printed with.
+
+    Example:
+        >>> decimals(Scale(0, 100)), decimals(Scale(0, 9)), decimals(Scale(0, 1))
+        (1, 2, 3)
+    """
+    return max(0, 3 - round(math.log10(scale.high - scale.low)))
+
+
+def _axis(low: float, high: float, start: float, length: float) -> Callable[[float], float]:
+    return lambda value: round(start + (float(value) - low) / (high - low) * length, 1)
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)

@@ -1,0 +1,189 @@
+"""What one does with a trained model: behind `noref evaluate` and `noref export`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from noref.card import Card, read_card
+from noref.data.loading import Protocol
+from noref.data.records import Record
+from noref.data.splits import load_split
+from noref.errors import DataError, OptionError
+from noref.models import arniqa_regressor as raters
+from noref.models import network as networks
+from noref.models.arniqa_regressor import Rater
+from noref.models.network import FromBytes, QualityNet
+from noref.scoring.export import export_onnx
+from noref.scoring.scorer import Scorer
+from noref.train.evaluator import Judge, figures
+from noref.train.run_folder import DataSet, Run, read_data
+
+MODEL, EXPORTED = "model.safetensors", "model.onnx"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        model: the model's name, from its card.
+        data: the data set's name.
+        part: which of its images, in words.
+        caution: what makes the figures too good, in words; None where nothing is known to.
+        figures: see `noref.train.evaluator.figures`.
+    """
+
+    model: str
+    data: str
+    part: str
+    figures: dict[str, float]
+    caution: str | None = None
+
+
+def evaluate(
+    model: str, *, data: str, split: str | None = None, output: str | None = None, protocol: Protocol = "grid"
+) -> Evaluation:
+    """How well a model's scores follow a data set's human scores.
+
+    Args:
+        model: a run's folder, its `model.safetensors`, an `.onnx` file, or the name of an embedded model.
+        data: `NAME=PATH`.
+        split: a split file: its test part is judged; "all": every image. None: the run's own test part where the
+            model is a run and these are the images that it was trained on, otherwise every image.
+        output: a CSV for the predictions.
+        protocol: crops of a network that sees crops; an ONNX file always uses the grid.
+
+    Raises:
+        OptionError: a model or data set that does not exist, or a call that makes no sense.
+        ModelError: a model that cannot be trusted.
+        DataError: what is wrong with the data set or the split.
+        ImageError: an image cannot be read; names the file.
+    """
+    found = read_data(data)
+    score, card, folder = _judge_of(model, protocol)
+    records, part = _part(list(found.records), split, folder)
+    quality = score(records)
+    caution = _caution(card, found, records, folder)
+    result = Evaluation(card.name, found.name, part, figures(quality, records), caution)
+    if output is not None:
+        path = Path(output)
+        if not path.parent.is_dir():
+            raise OptionError(f"{path}: there is no folder {path.parent}")
+        Run(path.parent).write_predictions(records, quality.tolist(), among=found.records, name=path.name)
+    return result
+
+
+def _judge_of(
+    model: str, protocol: Protocol
+) -> tuple[Callable[[Sequence[Record]], NDArray[np.float64]], Card, Path | None]:
+    """What scores records, the model's card, and its run's folder if it has one."""
+    path = _model_file(model)
+    if path.suffix != ".safetensors":
+        scorer = Scorer(path if path.exists() else model)
+        return lambda records: _with_scorer(scorer, records), scorer.card, path.parent if path.exists() else None
+    if not path.exists():
+        raise OptionError(f"{model}: no trained model: there is no {path}")
+    network, card = load(path)
+    fabric = Fabric(accelerator="auto", devices=1)
+    network.to(fabric.device)
+
+    def score(records: Sequence[Record]) -> NDArray[np.float64]:
+        return Judge(records, preprocessing=card.preprocessing, protocol=protocol, fabric=fabric).scores(network)
+
+    return score, card, path.parent
+
+
+def load(path: Path) -> tuple[QualityNet | Rater, Card]:
+    """The network of a `.safetensors` file, whatever recipe it comes from, and its card; errors as `networks.load`."""
+    return raters.load(path) if raters.is_rater(path) else networks.load(path)
+
+
+def _model_file(model: str) -> Path:
+    """A run's result, which is ONNX where a recipe trains whole pictures, or the file that was named."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return folder
+    return folder / MODEL if (folder / MODEL).exists() or not (folder / EXPORTED).exists() else folder / EXPORTED
+
+
+def _with_scorer(scorer: Scorer, records: Sequence[Record]) -> NDArray[np.float64]:
+    return np.array([score.quality for score in scorer.score_many([record.path for record in records])])
+
+
+def _caution(card: Card, data: DataSet, judged: Sequence[Record], folder: Path | None) -> str | None:
+    """What is against these figures: the model learnt from this data set, and may have seen what it is judged on."""
+    learnt = {str(run.get("data set")) for run in (card.training, card.training.get("run") or {})}
+    if data.name not in learnt:
+        return None
+    try:
+        own = load_split((folder or Path()) / "split.json", data.records)
+    except DataError:
+        seen = data.name != "csv"  # a table of the same kind is not the same table
+    else:
+        unseen = {data.records[index].path for index in own.test}
+        seen = any(record.path not in unseen for record in judged)
+    return f"{card.name} learnt from {data.name} and may have seen these images: no test of it" if seen else None
+
+
+def _part(records: list[Record], split: str | None, folder: Path | None) -> tuple[list[Record], str]:
+    """The records to judge, and which those are in words."""
+    if split is None and folder is not None and (folder / "split.json").exists():
+        try:
+            own = load_split(folder / "split.json", records)
+        except DataError:  # another data set: nothing of it was seen in training
+            return records, "all images"
+        return [records[index] for index in own.test], f"the run's own test part: {own.description}, seed {own.seed}"
+    if split in (None, "all"):
+        return records, "all images"
+    chosen = load_split(Path(str(split)), records)
+    return [records[index] for index in chosen.test], f"test part of {Path(str(split)).name}: {chosen.description}"
+
+
+def export(model: str, *, out: str) -> Card:
+    """Write a trained model as an ONNX file that `noref score --model` uses, with its card beside it.
+
+    Args:
+        model: a run's folder, or its `model.safetensors`.
+        out: the file to write, `*.onnx`.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        OptionError: no such model, or an `out` that cannot be.
+        ModelError: the model cannot be trusted, or its ONNX file would score otherwise than it does.
+    """
+    path = _model_file(model)
+    if not path.exists():
+        raise OptionError(f"{model}: no trained model: there is no {path}")
+    if path.suffix == ".onnx":
+        return _copy(path, Path(out))
+    network, card = load(path)
+    side = card.preprocessing.crop or max(card.preprocessing.min_side, 64)  # a free size: none that is special
+    return export_onnx(
+        FromBytes(network), Path(out), card, example=_example(side), dynamic_size=not card.preprocessing.crop
+    )
+
+
+def _copy(model: Path, out: Path) -> Card:
+    """An ONNX file that a run made already, with its card, at another place."""
+    card = read_card(model)
+    if out.suffix != ".onnx" or not out.parent.is_dir():
+        raise OptionError(f"{out}: not an .onnx file in a folder that exists")
+    if out.resolve() != model.resolve():
+        shutil.copyfile(model, out)
+    return card.write(out)
+
+
+def _example(side: int) -> NDArray[np.uint8]:
+    """(2, side, side, 3): a smooth picture and a noisy one; they need not be good, only different."""
+    ramp = np.add.outer(np.arange(side), 2 * np.arange(side))[:, :, None] * np.array([1, 2, 3]) * 255 / (9 * side)
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3))
+    return np.stack([ramp.clip(0, 255), noise]).astype(np.uint8)

@@ -1,0 +1,208 @@
+"""What a network says of images, how well that follows human scores, and the model that is kept for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import nn
+
+from noref import images
+from noref.card import Card, Preprocessing
+from noref.data.loading import Crops, Protocol, make_loader
+from noref.data.records import Record
+from noref.data.splits import Split
+from noref.errors import DataError
+from noref.evaluate.correlation import krcc, plcc, rmse, srcc
+from noref.models import network as networks
+from noref.models import weights as files
+from noref.models.network import QualityNet
+from noref.scoring.scorer import Scorer
+from noref.train.loop import predict
+from noref.train.run_folder import DataSet, Run
+from noref.train.state import State
+
+SELECTION = {
+    "last": "last epoch",
+    "validation": "best epoch on the validation part",
+    "test": "best epoch ON THE TEST PART: too good by an unknown amount",
+}
+
+
+class Judge:
+    """Scores the same images again and again, as after every epoch; decoded images are kept in memory.
+
+    Args:
+        records: the images, in the order of the scores.
+        preprocessing: the network's; its `crop` is the side of the crops.
+        protocol: "grid" or "paper", see `noref.data.loading.Crops`.
+        workers: processes that decode; 0: this one.
+        fabric: device and processes; each process scores its share.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        *,
+        preprocessing: Preprocessing,
+        protocol: Protocol = "grid",
+        workers: int = 0,
+        fabric: Fabric,
+    ) -> None:
+        self.records, self.workers, self.fabric = records, workers, fabric
+        self.images = Crops(
+            records, size=preprocessing.crop, preprocessing=preprocessing, train=False, protocol=protocol
+        )
+
+    def scores(self, network: nn.Module) -> NDArray[np.float64]:
+        """(M,) quality of every image, about [0, 1], higher is better.
+
+        Args:
+            network: (B, 3, S, S) uint8 -> (B,), on the fabric's device, not wrapped.
+
+        Raises:
+            ImageError: an image cannot be read; names the file.
+        """
+        batches = make_loader(
+            self.images,
+            batch_images=1,
+            shuffle=False,
+            workers=self.workers,
+            rank=self.fabric.global_rank,
+            ranks=self.fabric.world_size,
+        )
+        return predict(network, batches, len(self.records), self.fabric).numpy()
+
+    def srcc(self, network: nn.Module) -> float:
+        """Spearman's correlation with the human scores; NaN where there is none, as with constant scores."""
+        return self._follows(network, srcc)
+
+    def plcc(self, network: nn.Module) -> float:
+        """Pearson's correlation likewise; the paper's code chooses its epoch by it."""
+        return self._follows(network, plcc)
+
+    def _follows(self, network: nn.Module, statistic: Callable[..., float]) -> float:
+        try:
+            return statistic(self.scores(network), [record.quality for record in self.records])
+        except DataError:
+            return float("nan")
+
+
+def check_readable(records: Sequence[Record], preprocessing: Preprocessing, *, threads: int = 2) -> None:
+    """Decode every image once and keep none: a broken one is found now, and not after hours of training.
+
+    Raises:
+        ImageError: the first that cannot be read; names the file.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(lambda record: images.read(record.path, preprocessing=preprocessing).shape, records):
+            pass
+
+
+def figures(quality: Sequence[float] | NDArray[np.float64], records: Sequence[Record]) -> dict[str, float]:
+    """How well predicted quality follows the human scores.
+
+    Args:
+        quality: (M,) predictions, about [0, 1], higher is better.
+        records: the M rated images.
+
+    Returns:
+        images; srcc, plcc (raw), plcc_logistic4, krcc: 1 is best; rmse in units of the raw scale, not mapped.
+
+    Raises:
+        DataError: fewer than 4 images, or scores that are all the same.
+    """
+    wanted = [record.quality for record in records]
+    raw = [record.scale.raw(float(value)) for record, value in zip(records, quality, strict=True)]
+    return {
+        "images": len(records),
+        "srcc": srcc(quality, wanted),
+        "plcc": plcc(quality, wanted),
+        "plcc_logistic4": plcc(quality, wanted, mapping="logistic4"),
+        "krcc": krcc(quality, wanted),
+        "rmse": rmse(raw, [record.raw_score for record in records]),
+    }
+
+
+def keep_best(network: QualityNet, state: State, run: Run) -> None:
+    """Keep the weights as `best.safetensors` if the epoch just done is the best so far on the part that chooses."""
+    found = [row.get("validation_srcc", row.get("test_plcc", math.nan)) for row in state.log]
+    earlier = [value for value in found[:-1] if not math.isnan(value)]
+    if run.writes and found[-1] > max(earlier, default=-math.inf):
+        files.write(run.file("best.safetensors"), network.state_dict(), {"epoch": str(state.epoch)})
+
+
+def finish(
+    network: QualityNet,
+    card: Card,
+    data: DataSet,
+    split: Split,
+    run: Run,
+    fabric: Fabric,
+    *,
+    protocol: Protocol,
+    selection: str = "last",
+) -> dict[str, Any]:
+    """Write the model, judge the test part once, write predictions and figures, and put the figures on the card.
+
+    Args:
+        network: as the last epoch left it.
+        card: without results.
+        data: the whole data set.
+        split: its parts.
+        run: where to write.
+        fabric: device and processes.
+        protocol: crops at test.
+        selection: a key of `SELECTION`; but for "last" the weights of the best epoch are taken instead.
+
+    Returns:
+        The figures, see `figures`.
+    """
+    if selection != "last" and run.file("best.safetensors").exists():
+        tensors, words = files.read(run.file("best.safetensors"))
+        files.fill(network, tensors, source=run.file("best.safetensors"))
+        card.training["epoch"] = int(words["epoch"])
+    path, records = run.file("model.safetensors"), [data.records[index] for index in split.test]
+    if run.writes:
+        networks.save(network, path, card)
+    quality = Judge(records, preprocessing=card.preprocessing, protocol=protocol, fabric=fabric).scores(network)
+    run.write_predictions(records, quality.tolist(), among=data.records)
+    found = figures(quality, records)
+    named: dict[str, Any] = {
+        "data": data.name,
+        "part": f"test, {split.description}, seed {split.seed}",
+        "protocol": protocol,
+        "selection": SELECTION[selection],
+    }
+    run.write_results({**named, **found})
+    if run.writes:
+        named["images"] = len(records)
+        rows = [{**named, "metric": key, "value": round(value, 4)} for key, value in found.items() if key != "images"]
+        dataclasses.replace(card, results=rows).write(path)
+    return found
+
+
+def finish_exported(model: Path, card: Card, data: DataSet, split: Split, run: Run) -> dict[str, Any]:
+    """Figures of the exported model on the test part, also on its card; those on the validation part beside them."""
+    scorer = Scorer(model)
+    parts: dict[str, dict[str, float]] = {}
+    for name, indices in (("validation", split.validation), ("test", split.test)):
+        if not indices:
+            continue
+        records = [data.records[i] for i in indices]
+        quality = [score.quality for score in scorer.score_many([record.path for record in records])]
+        parts[name] = figures(quality, records)
+        if name == "test":
+            run.write_predictions(records, quality, among=data.records)
+    found = parts.get("test", {})
+    if found:
+        run.write_results({"data": data.name, "part": f"test, {split.description}, seed {split.seed}", **found})
+        dataclasses.replace(card, results=[{"metric": k, "value": v} for k, v in found.items()]).write(model)
+    return {**found, **{f"validation_{k}": v for k, v in parts.get("validation", {}).items()}}

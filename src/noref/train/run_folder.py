@@ -1,0 +1,251 @@
+"""The folder of one training run: what is in it, how it is begun, resumed and finished.
+
+config.yaml              recipe, data set, and every option: what `--resume` goes on with
+split.json               which image was in which part
+log.csv                  a row an epoch
+checkpoint.safetensors   the run at the end of its last epoch
+best.safetensors         weights of the best epoch on the validation part, where there is one
+model.safetensors        the result, with model.card.json beside it
+predictions.csv          the test part: image, predicted and true raw score
+results.json             correlations on the test part
+tensorboard/             curves
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from noref.data.readers import READERS
+from noref.data.records import Record, names
+from noref.data.splits import Split, load_split, official_split, random_split, save_split
+from noref.errors import DataError, OptionError, unknown
+from noref.train.options import build, read_yaml, to_yaml
+from noref.writing import write_text
+
+HARDWARE = ("workers", "accelerator", "devices")  # a resumed run may change these
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A rated data set that was named on the command line.
+
+    Args:
+        name: a key of `READERS`.
+        path: where it lies.
+        records: its images with their scores.
+    """
+
+    name: str
+    path: str
+    records: Sequence[Record]
+
+
+def read_data(text: str, *, photos: bool = False) -> DataSet:
+    """`NAME=PATH` -> the data set.
+
+    Args:
+        text: as it was typed.
+        photos: whether `photos=FOLDER` will do, plain pictures without scores; the data set then has no records.
+
+    Raises:
+        OptionError: not of that form, or an unknown data set.
+        DataError: what the reader finds wrong with the folder.
+    """
+    name, equals, path = text.partition("=")
+    if not equals or not path:
+        raise OptionError(f"--data {text!r}: write NAME=PATH, such as livec=FOLDER")
+    if photos and name == "photos":
+        return DataSet(name, path, [])
+    if name not in READERS:
+        raise unknown("data set", name, [*READERS, "photos"] if photos else READERS)
+    records = READERS[name](Path(path))
+    return DataSet(name, path, records)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder. Only the first of several processes writes into it.
+
+    Args:
+        folder: where it is.
+        resumed: whether it goes on with an earlier run.
+        writes: false in processes other than the first.
+    """
+
+    folder: Path
+    resumed: bool = False
+    writes: bool = True
+
+    def file(self, name: str) -> Path:
+        """A file in the folder."""
+        return self.folder / name
+
+    def begin(self, recipe: str, data: DataSet, config: Any) -> None:
+        """Make the folder and write `config.yaml`; a resumed run keeps its own."""
+        if self.writes and not self.resumed:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            head = yaml.safe_dump({"recipe": recipe, "data": f"{data.name}={data.path}"}, sort_keys=False)
+            self.write("config.yaml", head + to_yaml(config))
+
+    def abandon(self) -> None:
+        """Empty the folder of a new run that has come to nothing but options and split: another may go there."""
+        if self.writes and not self.resumed and self.folder.is_dir():
+            made = list(self.folder.iterdir())
+            if {path.name for path in made} <= {"config.yaml", "split.json"}:
+                for path in made:
+                    path.unlink()
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file in one step."""
+        if self.writes:
+            write_text(self.file(name), text)
+
+    def write_table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows as CSV in one step; columns in the order in which they first appear."""
+        rows = list(rows)
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        text = io.StringIO()
+        table = csv.DictWriter(text, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        self.write(name, text.getvalue())
+
+    def write_predictions(
+        self,
+        records: Sequence[Record],
+        quality: Sequence[float],
+        *,
+        among: Sequence[Record],
+        name: str = "predictions.csv",
+    ) -> None:
+        """Write a row an image: raw scores, on the data set's own scale and in its own direction, and quality.
+
+        Args:
+            records: the images that were judged.
+            quality: their scores, higher is better.
+            among: all records of the data set: an image has the same name in every split.
+            name: of the file.
+        """
+        named = dict(zip((record.path for record in among), names(among), strict=True))
+        found = zip((named[record.path] for record in records), records, quality, strict=True)
+        rows = [{"path": n, "predicted": r.scale.raw(q), "score": r.raw_score, "quality": q} for n, r, q in found]
+        self.write_table(name, rows)
+
+    @contextmanager
+    def curves(self, step: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+        """TensorBoard's curves from optimiser step `step` on, as a function of step and values."""
+        if not self.writes:
+            yield lambda step, values: None
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(str(self.file("tensorboard")), purge_step=step if self.resumed else None) as writer:
+
+            def report(step: int, values: Mapping[str, float]) -> None:
+                for name, value in values.items():
+                    writer.add_scalar(name, value, step)
+                writer.flush()
+
+            yield report
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Write `results.json`."""
+        self.write("results.json", json.dumps(dict(results), indent=2) + "\n")
+
+
+class Splitting(Protocol):
+    """The options of a config that decide the split."""
+
+    @property
+    def split(self) -> str:
+        """`random`, `official`, or a file."""
+
+    @property
+    def test(self) -> float:
+        """Share that tests."""
+
+    @property
+    def validation(self) -> float:
+        """Share that validates."""
+
+    @property
+    def seed(self) -> int:
+        """Of a random split."""
+
+
+def choose_split(config: Splitting, records: Sequence[Record], run: Run) -> Split:
+    """The run's split, kept in its `split.json`; a resumed run has its own already.
+
+    Raises:
+        OptionError: shares that make no sense.
+        DataError: too few images, no official split, or a split file of other images.
+    """
+    file = run.file("split.json")
+    if run.resumed and file.exists():
+        return load_split(file, records)
+    if config.split == "random":
+        split = random_split(records, test=config.test, validation=config.validation, seed=config.seed)
+    elif config.split == "official":
+        split = official_split(records)
+    else:
+        split = load_split(Path(config.split), records)
+    if run.writes:
+        save_split(split, records, file)
+    return split
+
+
+def open_run(out: Path, *, resume: bool) -> Run:
+    """The folder of a new run, or of one that goes on. Nothing is written yet.
+
+    Raises:
+        OptionError: a new run where something lies already, or nothing to resume.
+    """
+    begun = (out / "config.yaml").exists()
+    if resume and not begun:
+        raise OptionError(f"{out}: no run to resume: there is no config.yaml")
+    if not resume and begun:
+        raise OptionError(f"{out}: already holds a run; --resume goes on with it, another --out begins a new one")
+    if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OptionError(f"{out}: not an empty folder")
+    return Run(out, resumed=resume)
+
+
+def read_run(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[Any, str]]]:
+    """What `config.yaml` of a run says: recipe and data, and the rest for `build`.
+
+    Raises:
+        DataError: missing or broken.
+    """
+    given = read_yaml(folder / "config.yaml")
+    try:
+        head = {key: given.pop(key)[0] for key in ("recipe", "data")}
+    except KeyError as error:
+        raise DataError(f"{folder / 'config.yaml'}: not of a run: {error} is missing") from error
+    return head, given
+
+
+def resumed_config(folder: Path, kind: type[Any], recipe: str, given: Mapping[str, tuple[Any, str]]) -> Any:
+    """The config of the run in `folder`; what is given besides may change the hardware and nothing else.
+
+    Raises:
+        OptionError: another recipe, or an option that would make it another run.
+    """
+    head, saved = read_run(folder)
+    if head["recipe"] != recipe:
+        raise OptionError(f"{folder}: a run of {head['recipe']}, not of {recipe}")
+    before, now = build(kind, saved), build(kind, saved, given)
+    for field in dataclasses.fields(kind):
+        old, new = getattr(before, field.name), getattr(now, field.name)
+        if old != new and field.name not in HARDWARE:
+            raise OptionError(f"--{field.name} {new}: the run to resume has {old}; a run goes on with its own options")
+    return now

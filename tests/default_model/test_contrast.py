@@ -1,0 +1,111 @@
+"""The experiment that adds a contrast to the embedded model's recipe: its short cuts against the plain way."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from noref.default_model.cached_features import chill
+from noref.default_model.training import Config
+from noref.default_model.tuning import Tuned, batches, step
+from noref.models.stages import StageRegressor, mobilenet_stages
+from noref.objectives.csiqa import quality_context_loss, select_pairs
+from noref.objectives.lml import local_manifold_loss
+from noref.objectives.rated import score_loss
+
+FILE = Path(__file__).parents[2] / "experiments" / "embedded" / "contrast.py"
+
+
+@pytest.fixture(scope="module")
+def contrast():
+    spec = importlib.util.spec_from_file_location("embedded_contrast", FILE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    made = StageRegressor(mobilenet_stages(), frozen=4)
+    torch.nn.init.normal_(made.head.weight, std=0.01)
+    return made
+
+
+@pytest.fixture(scope="module")
+def rated(model):
+    """Four pictures with their mirror images, after the frozen stages."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 128, 160, 3), dtype=np.uint8)
+    return [chill(model, np.stack([x, x[:, ::-1]]), [0.2 * i] * 2) for i, x in enumerate(pixels)]
+
+
+def test_windows_of_an_image_have_the_features_that_they_have_one_by_one(contrast, model, rated):
+    views = [
+        contrast.Views(
+            torch.cat([item.full[:1, :, :height, :11], item.full[:1, :, 4 : 4 + height, 6:17]]),
+            item.half[:1],
+            item.cold[:1],
+        )
+        for item, height in zip(rated[:3], (9, 8, 9), strict=True)  # the first and the last go together
+    ]
+    for seen, (windows, half, cold) in zip(contrast.look(model, views), views, strict=True):
+        with torch.autocast("cpu", torch.bfloat16):
+            alone = [model.features(window[None], half, cold) for window in windows]
+            last = torch.nn.Sequential(*model.warm)(windows)
+        torch.testing.assert_close(seen.features, torch.cat(alone), rtol=2e-2, atol=2e-2)
+        torch.testing.assert_close(seen.pooled, last.float().mean((2, 3)), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize(("name", "weight"), [("none", 0), ("quality-context", 0.1)])
+def test_a_row_of_one_window_is_the_recipe(contrast, model, rated, name, weight):
+    config, row = Config(batch=4, contrast=name, contrast_weight=0.1), contrast.Row.parse(f"x=1,0,{weight},6")
+    (theirs,) = contrast.batches(config, row, rated, [], [], epoch=2)
+    (ours,) = batches(config, rated, [], 2)
+    there, here = contrast.losses(config, row, Tuned(model), theirs), step(config, Tuned(model), ours)
+    torch.testing.assert_close(here["loss"], there["loss"], rtol=1e-3, atol=1e-4)
+
+
+def test_the_salient_window_is_mirrored_with_its_image(contrast, rated):
+    item = rated[0]
+    straight = contrast.cut(item, 0, (0.2, 0.1), 0.55)
+    height, width = item.full.shape[2:]
+    rows, columns = round(height * 0.55), round(width * 0.55)
+    top, left = round(0.2 * height), round(0.1 * width)
+    assert torch.equal(straight, item.full[:1, :, top : top + rows, left : left + columns])
+    mirrored = contrast.cut(item, 1, (0.2, 0.1), 0.55)
+    assert torch.equal(mirrored, item.full[1:, :, top : top + rows, width - left - columns : width - left])
+    assert contrast.cut(item, 0, (0.9, 0.9), 0.55).shape == straight.shape  # it stays inside
+
+
+def test_the_loss_is_the_sum_of_its_terms(contrast, model, rated):
+    row = contrast.Row.parse("both=2,0.3,0.1,6")
+    assert (row.crops, row.local, row.context, row.epochs) == (2, 0.3, 0.1, 6)
+    config = Config(batch=4)
+    places = contrast.salient_places(model, rated, contrast.SHARE[2])
+    (batch,) = contrast.batches(config, row, rated, [], places, epoch=0)
+    assert [len(views.full) for views in batch.views] == [3] * 4
+    values = contrast.losses(config, row, Tuned(model), batch)
+    seen = [contrast.look(model, [views])[0] for views in batch.views]
+    crops = torch.stack([each.pooled[:2] for each in seen])
+    labels = batch.quality.repeat_interleave(2)
+    pairs = select_pairs(labels, groups=torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]))
+    local = local_manifold_loss(crops, torch.cat([each.pooled[2:] for each in seen]), temperature=0.3)
+    context = quality_context_loss(crops.flatten(0, 1), *pairs, temperature=0.3)
+    score = score_loss(torch.cat([model.head(each.features[:2]) for each in seen]), labels, config.agreement)
+    torch.testing.assert_close(values["loss"], score + 0.3 * local + 0.1 * context, rtol=1e-3, atol=1e-4)
+
+
+def test_rows_with_and_without_a_salient_window_see_the_same_random_ones(contrast, model, rated):
+    config, places = Config(batch=4), contrast.salient_places(model, rated, contrast.SHARE[2])
+    drawn = [
+        next(contrast.batches(config, contrast.Row("x", 2, local, 0.0, 6), rated, [], places, epoch=3))
+        for local in (0.0, 0.1)
+    ]
+    for bare, full in zip(*(batch.views for batch in drawn), strict=True):
+        assert torch.equal(bare.full, full.full[:2])
