@@ -37,7 +37,8 @@ from noref.writing import check_writable, write_text
 COLOURS = ("score", "type", "set", "thirds")
 FILES = ("embed.png", "embed.html", "embed.csv", "embed.json")
 PARTS = ("all", "train", "validation", "test")
-Features = Mapping[Path, NDArray[np.float32]]  # image -> (D,)
+Extractors = Sequence[FeatureExtractor]
+Map = tuple[str, Mapping[Path, NDArray[np.float32]]]  # its title, and image -> (D,) feature
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,18 @@ def embed(models: Sequence[str], *, data: Sequence[str], out: Path, settings: Se
     settings = settings or Settings()
     _check(models, data, settings)
     extractors = [load_extractor(model, settings.backbone) for model in models]
-    _check_features(extractors, settings.features)
+    wanted = _wanted(extractors, settings.features)
     images, notes, folders = _gather(data, extractors, settings)
     _check_count(len(images), settings)
-    broken: dict[Path, str] = {}
+    cache, paths, broken = (
+        settings.cache or out / "features",
+        [image.record.path for image in images],
+        dict[Path, str](),
+    )
     try:
         out.mkdir(parents=True, exist_ok=True)
         check_writable(out)  # now, not after an hour of work
-        maps = _extract(extractors, images, settings, settings.cache or out / "features", broken)
+        maps = [(title, one.features(feature, paths, cache, broken)) for title, one, feature in wanted]
         images = [image for image in images if image.record.path not in broken]
         _check_count(len(images), settings)
         plot = dataclasses.replace(_plot(maps, images, notes, settings), broken=broken)
@@ -122,14 +127,22 @@ def _check(models: Sequence[str], data: Sequence[str], settings: Settings) -> No
         raise OptionError("bounds go with colour thirds")
 
 
-def _check_features(extractors: Sequence[FeatureExtractor], features: Sequence[str]) -> None:
-    """Each feature is one of some model, and each model has one of them; else an error lists what there is."""
+def _wanted(extractors: Extractors, features: Sequence[str]) -> list[tuple[str, FeatureExtractor, str]]:
+    """Title, model and feature of each map; a feature that only some models have is left out for the others.
+
+    Raises:
+        OptionError: a feature that no model has, or a model that has none of the features; lists what there is.
+    """
     for feature in features:
-        if not any(feature in extractor.feature_names for extractor in extractors):
+        if not any(feature in one.feature_names for one in extractors):
             extractors[0].check(feature)
-    for extractor in extractors:
-        if features and not set(features) & set(extractor.feature_names):
-            extractor.check(features[0])
+    for one in extractors:
+        if features and not set(features) & set(one.feature_names):
+            one.check(features[0])
+    asked = [(one, name) for one in extractors for name in dict.fromkeys(features or one.feature_names[:1])]
+    found = [(one, name) for one, name in asked if name in one.feature_names]
+    plain = {name for _, name in found} == {"pooled"}
+    return [(one.name if plain else f"{one.name}, {name}", one, name) for one, name in found]
 
 
 def _check_count(images: int, settings: Settings) -> None:
@@ -140,7 +153,7 @@ def _check_count(images: int, settings: Settings) -> None:
 
 
 def _gather(
-    data: Sequence[str], extractors: Sequence[FeatureExtractor], settings: Settings
+    data: Sequence[str], extractors: Extractors, settings: Settings
 ) -> tuple[list[LabelledImage], list[str], dict[str, str]]:
     """The images to show, notes on them, and the folder or table of each data set."""
     images: list[LabelledImage] = []
@@ -149,8 +162,7 @@ def _gather(
     for text in data:
         given = read_data(text)
         name = given.name if given.name not in folders else f"{given.name} {Path(given.path).name}"
-        learnt = [extractor for extractor in extractors if _learnt_from(extractor, given)]
-        records, said = _part(list(given.records), name, extractors, learnt, settings)
+        records, said = _part(given, name, extractors, settings)
         paths = dict(zip((record.path for record in given.records), names(given.records), strict=True))
         images += [LabelledImage(record, name, paths[record.path]) for record in records]
         notes |= dict.fromkeys(said)
@@ -171,14 +183,10 @@ def _learnt_from(extractor: FeatureExtractor, data: DataSet) -> bool:
     return data.name in {str(run.get("data set")) for run in (training, training.get("run") or {})}
 
 
-def _part(
-    records: list[Record],
-    name: str,
-    extractors: Sequence[FeatureExtractor],
-    learnt: Sequence[FeatureExtractor],
-    settings: Settings,
-) -> tuple[list[Record], list[str]]:
+def _part(given: DataSet, name: str, extractors: Extractors, settings: Settings) -> tuple[list[Record], list[str]]:
     """The images of one data set that are shown, and notes on them."""
+    records = list(given.records)
+    learnt = [one for one in extractors if _learnt_from(one, given)]
     if settings.part == "all":
         return records, [f"{one.name} learnt from {name} and may have seen these images" for one in learnt]
     files = [one.folder / "split.json" for one in extractors if one.folder]
@@ -200,30 +208,8 @@ def _part(
     raise OptionError(f"no split of {name} is known: {reason}")
 
 
-def _extract(
-    extractors: Sequence[FeatureExtractor],
-    images: Sequence[LabelledImage],
-    settings: Settings,
-    cache: Path,
-    broken: dict[Path, str],
-) -> list[tuple[str, Features]]:
-    """Title and features of each map; a feature that only some models have is left out for the others."""
-    paths = [image.record.path for image in images]
-    wanted = [
-        (extractor, feature)
-        for extractor in extractors
-        for feature in dict.fromkeys(settings.features or extractor.feature_names[:1])
-        if feature in extractor.feature_names
-    ]
-    plain = {feature for _, feature in wanted} == {"pooled"}
-    return [
-        (one.name if plain else f"{one.name}, {feature}", one.features(feature, paths, cache, broken))
-        for one, feature in wanted
-    ]
-
-
 def _plot(
-    maps: Sequence[tuple[str, Features]], images: Sequence[LabelledImage], notes: Sequence[str], settings: Settings
+    maps: Sequence[Map], images: Sequence[LabelledImage], notes: Sequence[str], settings: Settings
 ) -> EmbeddingPlot:
     own, panels = _groups(images), []
     for name, features in progress_bar(maps, "t-SNE and metrics"):

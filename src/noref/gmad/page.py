@@ -46,7 +46,7 @@ def render_page(
         MissingExtraError: Jinja2 is not installed.
         ImageError: an image that cannot be read.
     """
-    template = pages.template(TEMPLATE, "the page of pairs", score=lambda value: f"{value:#.4g}", path=_plain)
+    template = pages.template(TEMPLATE, "the page of pairs", score=lambda value: f"{value:#.4g}", path=printable)
     shown = {}
     for pair in pairs:
         shown[pair.pair] = {name: picture(locate(getattr(pair, name)), side) for name in ("better", "worse")}
@@ -63,7 +63,9 @@ def render_page(
         template.render(
             title=" and ".join(model.name for model in models),
             directions={model.name: model.direction for model in models},
-            pairs=[{name: _plain(getattr(pair, name)) for name in COLUMNS if name != "vote"} for pair in pairs],
+            pairs=[
+                {name: printable(str(getattr(pair, name))) for name in COLUMNS[:-1]} for pair in pairs
+            ],  # no vote yet
             columns=COLUMNS,
             roles=roles,
             levels=levels,
@@ -78,10 +80,6 @@ def picture(path: Path, side: int) -> str:
     image = Image.fromarray(read(path))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return pages.data_uri(image, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-
-
-def _plain(value: str | int) -> str | int:
-    return printable(value) if isinstance(value, str) else value
 
 
 def _key(pairs: Sequence[GmadPair]) -> str:
