@@ -95,11 +95,8 @@ def embed(models: Sequence[str], *, data: Sequence[str], out: Path, settings: Se
     wanted = _wanted(extractors, settings.features)
     images, notes, folders = _gather(data, extractors, settings)
     _check_count(len(images), settings)
-    cache, paths, broken = (
-        settings.cache or out / "features",
-        [image.record.path for image in images],
-        dict[Path, str](),
-    )
+    paths = [image.record.path for image in images]
+    cache, broken = settings.cache or out / "features", dict[Path, str]()
     try:
         out.mkdir(parents=True, exist_ok=True)
         check_writable(out)  # now, not after an hour of work
