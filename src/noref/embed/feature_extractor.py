@@ -30,8 +30,8 @@ from noref.models import weights as files
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
 from noref.models.arniqa_regressor import Rater
 from noref.models.features import Features
-from noref.models.heads import PanelHead, PooledHead, TwoTokenHead
-from noref.models.network import Head, QualityNet
+from noref.models.heads import Head
+from noref.models.network import QualityNet
 from noref.scoring.network import MODELS
 from noref.train.feature_files import Matrix, feature_files
 
@@ -211,26 +211,9 @@ def feature_of(kind: str, seen: Features, head: Head) -> Tensor:
     if kind.startswith("layer"):
         return seen.layers[int(kind.removeprefix("layer")) - 1]
     if kind == "head":
-        return _before_the_line(seen, head)
+        return head.before_last_line(seen)
     if kind == "quality":
         if seen.quality is None:
             raise OptionError("this network has no quality token")
         return seen.quality
     return seen.pooled
-
-
-def _before_the_line(seen: Features, head: Head) -> Tensor:
-    if isinstance(head, PooledHead):
-        both = torch.cat([seen.pooled, *([] if seen.quality is None else [seen.quality])], dim=1)
-        normed: Tensor = head.norm(both)
-        return normed
-    if isinstance(head, PanelHead):
-        queries = head.panel.queries + head.project(seen.pooled)[:, None]
-        refined: Tensor = head.panel.layer(queries, head.project(seen.tokens))[0]
-        return refined.mean(dim=1)  # the line has no bias: the mean of its scores is the score of the mean
-    if isinstance(head, TwoTokenHead) and seen.quality is not None:
-        both = torch.stack([head.project(seen.pooled), head.project(seen.quality)], dim=1)
-        refined = head.decoder.layer(both, head.project(seen.tokens), alone=True)[0]
-        mixed: Tensor = head.decoder.mix(refined.flatten(1))
-        return mixed
-    raise OptionError(f"a {type(head).__name__} has no feature of its own")

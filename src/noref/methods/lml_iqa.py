@@ -3,7 +3,7 @@
 Gao et al. 2024, "Local Manifold Learning for No-Reference Image Quality Assessment",
 https://arxiv.org/abs/2406.19247. Deviations and results: docs/papers/lml_iqa.md.
 
-    eq. 1    class-to-patch attention, last K blocks   Vit.with_class_attention (models/vit.py), models/saliency.py
+    eq. 1    class-to-patch attention, last K blocks   Vit.class_attention (models/vit.py), models/saliency.py
     eq. 2    the M x M window that holds most of it    salient_window (objectives/lml.py), Eye (train/saliency_windows)
     3.2.1    the region, cut and resized               SalientCrops (data/salient.py)
     eq. 3-5  the contrast                              local_manifold_loss (objectives/lml.py)
@@ -36,7 +36,6 @@ from noref.methods.quality_context import QualityContext, Scored, noisy
 from noref.models.frozen_stages import CutNet
 from noref.models.network import QualityNet, build, fuse
 from noref.models.saliency import Sight
-from noref.models.vit import Vit
 from noref.objectives.distill import distilled_loss
 from noref.objectives.lml import InterNegatives, local_manifold_loss
 from noref.train.evaluator import finish
@@ -297,8 +296,7 @@ def first_teacher(config: Config, data: DataSet, split: Split, run: Run, fabric:
 def _looks_by_itself(config: Config) -> bool:
     if config.saliency == "activation":
         return True
-    network = build(deiqt.plan(config), weights="none")
-    return isinstance(network.backbone, Vit) and network.backbone.has_class_token
+    return build(deiqt.plan(config), weights="none").backbone.has_class_token
 
 
 def move_teacher(config: Config, state: State, moment: Literal["step", "epoch"]) -> None:

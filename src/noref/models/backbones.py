@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import huggingface_hub
 import timm
@@ -16,9 +17,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from noref.errors import ModelError, OptionError, unknown
 from noref.models import weights as files
-from noref.models.features import Embedding, Features, check_size, of_maps
+from noref.models.features import Embedding, Features, Normalize, check_size, of_maps
+from noref.models.plan import EncoderPlan
 from noref.models.vit import Vit
 
+Planned = TypeVar("Planned", bound=EncoderPlan)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -31,6 +34,8 @@ class Cnn(nn.Module):
     """
 
     normalised = False
+    has_class_token = False
+    mask = None  # no quality token
 
     def __init__(self, net: Any) -> None:
         super().__init__()
@@ -74,6 +79,13 @@ class Cnn(nn.Module):
             )
         return of_maps(last, maps, layers, stride16=stride16)
 
+    def class_attention(self, images: Tensor, *, blocks: int = 3) -> tuple[Features, Tensor]:
+        """As `Vit.class_attention`: always an `OptionError`, for there is no class token."""
+        raise OptionError(f"{type(self.net).__name__} has no class token whose attention could be read")
+
+
+Backbone = Cnn | Vit
+
 
 def stage_at(net: Any, stride: int) -> int | None:
     """The place of the last stage with this stride among those that `forward_intermediates` counts."""
@@ -89,7 +101,30 @@ def _stages(net: Any) -> list[dict[str, Any]]:
     return list(getattr(info, "info", info))
 
 
-def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "") -> Cnn | Vit:
+def build_backbone(
+    plan: Planned, *, weights: str = "timm", mask: float | None = None
+) -> tuple[Normalize, Backbone, Planned]:
+    """The first two parts of every network: normalisation and backbone.
+
+    Args:
+        plan: see there.
+        weights: as for `load_backbone`.
+        mask: as for `load_backbone`.
+
+    Returns:
+        Both, and the plan with mean and deviation filled in.
+
+    Raises:
+        OptionError: a part of the plan that does not exist or cannot work.
+        ModelError: weights that cannot be had or do not fit.
+    """
+    backbone = load_backbone(plan.backbone, weights=weights, pad_type=plan.pad_type, mask=mask)
+    mean, std = normalisation(backbone)
+    plan = dataclasses.replace(plan, mean=tuple(plan.mean or mean), std=tuple(plan.std or std))
+    return Normalize(plan.mean or (), plan.std or ()), backbone, plan
+
+
+def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "", mask: float | None = None) -> Backbone:
     """A timm network by name, with weights, as a module that gives `Features`.
 
     Args:
@@ -99,9 +134,10 @@ def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "") -> Cn
             ARNIQA encoder, which has learnt without scores. Other models of noref's are not taken: what they were
             rated on might be what this one is tested on.
         pad_type: "same" for TensorFlow's padding, as weights that come from there need; "": the network's own.
+        mask: gives a vision transformer a quality token; see `Vit`.
 
     Raises:
-        OptionError: no such network, or one that takes no `pad_type`.
+        OptionError: no such network, or one that takes no `pad_type` or no quality token.
         ModelError: weights that cannot be had, or that do not fit; the first wrong tensor is named.
 
     Example:
@@ -114,7 +150,13 @@ def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "") -> Cn
         heads = net.pretrained_cfg.get("classifier") or ()
         skip = (heads,) if isinstance(heads, str) else tuple(heads)
         files.fill(net, _named(*files.read(path)), source=path, skip=tuple(f"{head}." for head in skip))
-    return Vit(net) if isinstance(net, VisionTransformer) else Cnn(net)
+    if isinstance(net, VisionTransformer):
+        return Vit(net, mask)
+    if mask is not None:
+        raise OptionError(
+            "mask: only a vision transformer can have a quality token; for other networks give --mask none --head panel"
+        )
+    return Cnn(net)
 
 
 def _named(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> Mapping[str, Tensor]:
@@ -148,13 +190,13 @@ def _download(name: str, net: Any) -> Path:
         ) from error
 
 
-def normalisation(backbone: Cnn | Vit) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def normalisation(backbone: Backbone) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of the pixels that timm's weights of this network expect, for values in [0, 1]."""
     config = backbone.net.pretrained_cfg
     return tuple(config.get("mean") or IMAGENET[0]), tuple(config.get("std") or IMAGENET[1])
 
 
-def layer_depths(backbone: Cnn | Vit, *, stages: bool = False) -> dict[str, int]:
+def layer_depths(backbone: Backbone, *, stages: bool = False) -> dict[str, int]:
     """How deep each parameter lies, by timm's own count: 0 is the stem, then block by block.
 
     Args:
@@ -175,7 +217,7 @@ def layer_depths(backbone: Cnn | Vit, *, stages: bool = False) -> dict[str, int]
     return {f"net.{name}": int(depth) for name, depth in groups.items()}
 
 
-def freeze_stages(backbone: Cnn | Vit, count: int) -> None:
+def freeze_stages(backbone: Backbone, count: int) -> None:
     """Stop the first stages from learning: 1 is the stem alone.
 
     Raises:

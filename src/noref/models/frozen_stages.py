@@ -80,8 +80,8 @@ class CutNet(nn.Module):
         return of_maps(x, seen, layers)
 
     def attention(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) quality and (B, rows, columns), where the panel looked; see `QualityNet.attention`."""
-        return self.whole.read_attention(self.features(maps))
+        """(B,) quality and (B, rows, columns), where the panel looked; see `Head.attention`."""
+        return self.whole.head.attention(self.features(maps))
 
 
 def _layers(whole: QualityNet) -> tuple[int, ...]:
