@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -134,8 +133,8 @@ def find_looker(model: str, backbone: Backbone | None = None) -> Looker:
 
 
 def _kind(file: Path) -> object:
-    with suppress(ModelError, ValueError, AttributeError):
-        return json.loads(files.read_words(file).get("network", "{}")).get("kind")
+    with suppress(ModelError):
+        return files.read_plan(file).get("kind")
     return None
 
 
@@ -146,7 +145,7 @@ def _plain(name: str, how: Backbone) -> Looker:
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f": did you mean {' or '.join(near)}?" if near else ""
         raise OptionError(f"{name}: neither a run or model file nor a backbone of timm{hint}")
-    encoder = build_encoder(EncoderPlan(name, how.pad_type, how.mean, how.std), weights=how.weights)
+    encoder = build_encoder(EncoderPlan(name, how.pad_type, how.mean, how.std, how.crop), weights=how.weights)
     return _of_encoder(encoder, name, how.crop)
 
 

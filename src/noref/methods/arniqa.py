@@ -273,7 +273,7 @@ def new_state(config: Config, fabric: Fabric) -> State:
     """Encoder and projector with their optimiser, at the start; the projector random by the seed."""
     fabric.seed_everything(config.seed, verbose=False)
     encoder = build_encoder(
-        EncoderPlan(config.backbone, config.pad_type, config.mean, config.std), weights=config.weights
+        EncoderPlan(config.backbone, config.pad_type, config.mean, config.std, config.crop), weights=config.weights
     )
     settle_batch_norm(encoder, config.batch_norm, random=config.weights == "none")
     network = Projected(encoder, hidden=config.hidden, width=config.embedding)

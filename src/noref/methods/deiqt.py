@@ -218,8 +218,9 @@ def check(config: Config) -> None:
 
 
 def plan(config: Config) -> Plan:
-    """The network's part of the options."""
-    return Plan(**{field.name: getattr(config, field.name) for field in fields(Plan)})
+    """The network's part of the options; a transformer is built for the size of the crops."""
+    chosen = {field.name: getattr(config, field.name) for field in fields(Plan) if hasattr(config, field.name)}
+    return Plan(**chosen, image_size=config.crop)
 
 
 def as_teacher(config: Config, run: Run) -> Config:

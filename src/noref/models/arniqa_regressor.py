@@ -146,7 +146,7 @@ def save(rater: Rater, path: Path, card: Card) -> Card:
 def is_rater(path: Path) -> bool:
     """Whether a model file says that it is one of these; what it says is checked by `load`."""
     with suppress(ModelError):
-        return f'"kind": "{KIND}"' in files.read_words(path).get("network", "")
+        return files.read_plan(path).get("kind") == KIND
     return False
 
 

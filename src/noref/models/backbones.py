@@ -36,6 +36,7 @@ class Cnn(nn.Module):
     normalised = False
     has_class_token = False
     mask = None  # no quality token
+    image_size = None  # any
 
     def __init__(self, net: Any) -> None:
         super().__init__()
@@ -79,6 +80,12 @@ class Cnn(nn.Module):
             )
         return of_maps(last, maps, layers, stride16=stride16)
 
+    def set_image_size(self, side: int) -> None:
+        """As `Vit.set_image_size`: nothing to do, for stages take images of any size."""
+
+    def check_weights(self, tensors: Mapping[str, Tensor], *, source: Path) -> None:
+        """As `Vit.check_weights`: nothing that the names and shapes of tensors do not say."""
+
     def class_attention(self, images: Tensor, *, blocks: int = 3) -> tuple[Features, Tensor]:
         """As `Vit.class_attention`: always an `OptionError`, for there is no class token."""
         raise OptionError(f"{type(self.net).__name__} has no class token whose attention could be read")
@@ -112,19 +119,23 @@ def build_backbone(
         mask: as for `load_backbone`.
 
     Returns:
-        Both, and the plan with mean and deviation filled in.
+        Both, and the plan with mean and deviation filled in, and `image_size` left out where it changes nothing.
 
     Raises:
         OptionError: a part of the plan that does not exist or cannot work.
         ModelError: weights that cannot be had or do not fit.
     """
-    backbone = load_backbone(plan.backbone, weights=weights, pad_type=plan.pad_type, mask=mask)
-    mean, std = normalisation(backbone)
-    plan = dataclasses.replace(plan, mean=tuple(plan.mean or mean), std=tuple(plan.std or std))
-    return Normalize(plan.mean or (), plan.std or ()), backbone, plan
+    backbone = load_backbone(
+        plan.backbone, weights=weights, pad_type=plan.pad_type, mask=mask, image_size=plan.image_size
+    )
+    mean, std = tuple(plan.mean or normalisation(backbone)[0]), tuple(plan.std or normalisation(backbone)[1])
+    plan = dataclasses.replace(plan, mean=mean, std=std, image_size=backbone.image_size)
+    return Normalize(mean, std), backbone, plan
 
 
-def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "", mask: float | None = None) -> Backbone:
+def load_backbone(
+    name: str, *, weights: str = "timm", pad_type: str = "", mask: float | None = None, image_size: int | None = None
+) -> Backbone:
     """A timm network by name, with weights, as a module that gives `Features`.
 
     Args:
@@ -132,12 +143,14 @@ def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "", mask:
         weights: "timm": the safetensors file of timm's model page, downloaded once. "none": random.
             Anything else: a local safetensors file with timm's tensor names, whose classifier is left out, or an
             ARNIQA encoder, which has learnt without scores. Other models of noref's are not taken: what they were
-            rated on might be what this one is tested on.
+            rated on might be what this one is tested on. Half precision becomes float32.
         pad_type: "same" for TensorFlow's padding, as weights that come from there need; "": the network's own.
         mask: gives a vision transformer a quality token; see `Vit`.
+        image_size: side of the images that a vision transformer will see; see `Vit.set_image_size`.
 
     Raises:
-        OptionError: no such network, or one that takes no `pad_type` or no quality token.
+        OptionError: no such network, one that takes no `pad_type` or no quality token, or an image size that its
+            patches do not divide.
         ModelError: weights that cannot be had, or that do not fit; the first wrong tensor is named.
 
     Example:
@@ -145,25 +158,30 @@ def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "", mask:
         96
     """
     net = _create(name, pad_type)
-    if weights != "none":
-        path = _download(name, net) if weights == "timm" else Path(weights)
-        heads = net.pretrained_cfg.get("classifier") or ()
-        skip = (heads,) if isinstance(heads, str) else tuple(heads)
-        files.fill(net, _named(*files.read(path)), source=path, skip=tuple(f"{head}." for head in skip))
-    if isinstance(net, VisionTransformer):
-        return Vit(net, mask)
-    if mask is not None:
+    backbone: Backbone = Vit(net, mask) if isinstance(net, VisionTransformer) else Cnn(net)
+    if mask is not None and backbone.mask is None:
         raise OptionError(
             "mask: only a vision transformer can have a quality token; for other networks give --mask none --head panel"
         )
-    return Cnn(net)
+    if weights != "none":
+        _read_weights(backbone, _download(name, net) if weights == "timm" else Path(weights))
+    if image_size is not None:
+        backbone.set_image_size(image_size)
+    return backbone
 
 
-def _named(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> Mapping[str, Tensor]:
-    """Tensors under timm's names; in an ARNIQA encoder they stand behind a prefix."""
-    if f'"kind": "{files.ENCODER}"' not in words.get("network", ""):
-        return tensors
-    return {name.removeprefix("backbone.net."): value for name, value in tensors.items()}
+def _read_weights(backbone: Backbone, path: Path) -> None:
+    """Fill a backbone from a file of timm's, or from an ARNIQA encoder, whose header says for which image size."""
+    tensors, words = files.read(path)
+    plan = files.plan_in(words)
+    if plan.get("kind") == files.ENCODER:
+        tensors = {name.removeprefix("backbone.net."): value for name, value in tensors.items()}
+        if plan.get("image_size"):
+            backbone.set_image_size(plan["image_size"])
+    backbone.check_weights(tensors, source=path)
+    heads = backbone.net.pretrained_cfg.get("classifier") or ()
+    skip = (heads,) if isinstance(heads, str) else tuple(heads)
+    files.fill(backbone.net, tensors, source=path, skip=tuple(f"{head}." for head in skip))
 
 
 def _create(name: str, pad_type: str) -> Any:

@@ -6,14 +6,15 @@ With `mask` it has CSIQA's quality token, and `quality_mask` hides a part of the
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from noref.errors import OptionError
+from noref.errors import ModelError, OptionError
 from noref.models.features import Embedding, Features, check_size
 
 
@@ -49,6 +50,7 @@ class Vit(nn.Module):
         super().__init__()
         self.net, self.mask = net, mask
         self.width: int = net.embed_dim
+        self.image_size: int | None = None  # side that `set_image_size` has set
         if mask is None:
             return
         if not 0 <= mask <= 1:
@@ -57,6 +59,54 @@ class Vit(nn.Module):
             raise OptionError(f"blocks of {type(net.blocks[0]).__name__} take no attention mask: no quality token")
         self.quality_token = nn.Parameter(torch.empty(self.width))  # one axis: not decayed, as the class token
         nn.init.trunc_normal_(self.quality_token, std=0.02)
+
+    def set_image_size(self, side: int) -> None:
+        """Take images of another size than the weights were made for: position embeddings are interpolated once.
+
+        They are then those of the new size, learn as such, and cost nothing in a step or an exported graph; timm's
+        `dynamic_img_size` would interpolate in each. A network that takes any size is left as it is.
+
+        Args:
+            side: of the images, in pixels.
+
+        Raises:
+            OptionError: the patches do not divide the side.
+
+        Source:
+            timm's `resample_abs_pos_embed`: bicubic, antialiased; class token and registers keep theirs.
+        """
+        patches = self.net.patch_embed
+        patch = max(patches.patch_size)
+        if side < patch or any(side % length for length in patches.patch_size):
+            near = f"{side // patch * patch} or {-(-side // patch) * patch}"
+            raise OptionError(f"crop {side} does not divide into this backbone's patches of {patch} px: take {near}")
+        fixed = getattr(patches, "strict_img_size", False) and hasattr(patches, "set_input_size")
+        if fixed and tuple(patches.img_size) != (side, side):
+            self.net.set_input_size((side, side))
+            self.image_size = side
+
+    def check_weights(self, tensors: Mapping[str, Tensor], *, source: Path) -> None:
+        """Whether weights are of this network's width, patches and positions, said in these words.
+
+        Args:
+            tensors: by timm's names.
+            source: where they come from, for messages.
+
+        Raises:
+            ModelError: they are not.
+        """
+        own = self.net.state_dict()
+        shapes = {name: (tuple(tensors[name].shape), tuple(own[name].shape)) for name in tensors if name in own}
+        given, needed = shapes.get("patch_embed.proj.weight", ((), ()))
+        if given != needed:
+            widths = [f"{shape[0]} wide with patches of {shape[-1]} px" for shape in (given, needed)]
+            raise ModelError(f"{source}: weights {widths[0]}; this backbone is {widths[1]}")
+        given, needed = shapes.get("pos_embed", ((), ()))
+        if given != needed:
+            size = " x ".join(str(side) for side in self.net.patch_embed.img_size)
+            raise ModelError(
+                f"{source}: position embeddings of {given[1]} tokens; this backbone needs {needed[1]}, for {size} px"
+            )
 
     @property
     def has_class_token(self) -> bool:
@@ -123,7 +173,7 @@ class Vit(nn.Module):
         self, tokens: Tensor, grid: tuple[int, int], *, layers: Embedding | None = None, attention: int = 0
     ) -> tuple[Features, list[Tensor]]:
         """All blocks and the last norm: features, and a map of class attention for each of the last blocks."""
-        blocks, count, batch = self.net.blocks, tokens.shape[1], len(tokens)
+        (batch, count), blocks = tokens.shape[:2], self.net.blocks
         start, places = self.net.num_prefix_tokens, grid[0] * grid[1]
         seen, maps, masks = list[Tensor](), list[Tensor](), dict[str, Tensor]()
         if self.mask is not None:
