@@ -171,7 +171,7 @@ def pretrain(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[st
         state.save(run.file(CHECKPOINT), fabric)
         report(state.step, {"waiting": monitor.waiting})
 
-    restarts = WarmRestarts(config.lr, first=config.restart, factor=config.restart_factor, lowest=config.lowest_lr)
+    rate = WarmRestarts(config.lr, first=config.restart, factor=config.restart_factor, lowest=config.lowest_lr)
 
     with run.curves(state.step) as report:
         fit(
@@ -179,7 +179,7 @@ def pretrain(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[st
             Loaders(lambda number: monitor.over(chunks.batches(number, pairs, config.workers)), chunks.chunk),
             state,
             fabric,
-            schedule=Schedule(chunks.count, lambda done: restarts(done * chunks.chunk / chunks.epoch), clip=config.clip),
+            schedule=Schedule(chunks.count, lambda done: rate(done * chunks.chunk / chunks.epoch), clip=config.clip),
             after_epoch=after_epoch,
             report=report,
         )
@@ -201,10 +201,11 @@ def draw(config: Config, rng: Generator) -> Degrade:
     found = sample_composition(
         rng, max_distortions=config.max_distortions, pristine=config.pristine, sigma=config.sigma
     )
-    return partial(_degraded, found)
+    return partial(degraded, found)
 
 
-def _degraded(composition: Composition, crop: Image, rng: Generator) -> Image:
+def degraded(composition: Composition, crop: Image, rng: Generator) -> Image:
+    """A crop with a composition, as workers call it."""
     return apply_composition(crop, composition, rng)
 
 
@@ -212,7 +213,7 @@ def new_state(config: Config, fabric: Fabric) -> State:
     """Encoder and projector with their optimiser, at the start; the projector random by the seed."""
     fabric.seed_everything(config.seed, verbose=False)
     encoder = build_encoder(
-        EncoderPlan(config.backbone, config.pad_type, config.mean, config.std), weights=config.weights
+        EncoderPlan(config.backbone, config.pad_type, config.mean, config.std, config.crop), weights=config.weights
     )
     settle_batch_norm(encoder, config.batch_norm, random=config.weights == "none")
     network = EncoderWithProjector(encoder, hidden=config.hidden, width=config.embedding)

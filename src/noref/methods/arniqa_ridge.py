@@ -130,7 +130,7 @@ def find_encoder(config: HeadOptions) -> tuple[Encoder, str]:
         ModelError: a file that cannot be used.
     """
     if config.encoder in (None, "imagenet", "none"):
-        plan = EncoderPlan(config.backbone, config.pad_type, config.mean, config.std)
+        plan = EncoderPlan(config.backbone, config.pad_type, config.mean, config.std, config.crop)
         return build_encoder(plan, weights=config.weights), origin(config.weights, config.backbone)
     named = Path(config.encoder)
     path = named / ENCODER if named.is_dir() else named

@@ -5,7 +5,7 @@ ICML 2024. Equations, decisions, deviations and results: docs/papers/csiqa.md. I
 schedule and splits are those of `noref.methods.deiqt`.
 
     eq. 1-2, the mask of the quality token            quality_mask in models/vit.py
-    eq. 3, B.1, attention with it, in every layer     QualityVit in models/vit.py
+    eq. 3, B.1, attention with it, in every layer     Vit.forward in models/vit.py
     B.2, the decoder of class and quality token       TwoTokenDecoder in models/panel.py
     eq. 4, distance to labels and to the teacher      `terms`, below; distilled_loss in objectives/distill.py
     eq. 5, quality-context contrast                   quality_context_loss in objectives/csiqa.py
@@ -48,7 +48,7 @@ from noref.train.config import Distillation, Supervised
 from noref.train.distillation import Baseline, DistillationTeacher, baseline_config, find_teacher
 from noref.train.run_folder import DataSet, Run
 from noref.train.setup import opened
-from noref.train.supervised import Forward, Term, gathered
+from noref.train.supervised import Forward, Hooks, Term, gathered
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,19 @@ def train(
     data: DataSet | Sequence[Record] | str,
     run: Run | Path | str,
     fabric: Fabric | None = None,
+    *,
+    contrast: Callable[[Any, Fabric], CSIQALoss] | None = None,
+    hooks: Hooks | None = None,
 ) -> dict[str, Any]:
     """Train the teacher, then the network; score the test part. See `noref.methods.deiqt.train`.
+
+    Args:
+        config: every option.
+        data: see there.
+        run: likewise.
+        fabric: likewise.
+        contrast: makes another contrast in place of `CSIQALoss`, for an experiment.
+        hooks: what an experiment does besides.
 
     Returns:
         The metrics on the test part; with a quality token also `token_cosine`, the mean cosine between class and
@@ -132,13 +143,23 @@ def train(
     label = deiqt.score_term(
         data.scale, distance=config.loss, beta=config.beta, name="label", weight=config.label_weight
     )
-    loss = [label, *terms(config, data.scale, fabric, beta=config.beta)]
+    loss = [label, *terms(config, data.scale, fabric, beta=config.beta, contrast=contrast)]
     first = teacher(config, data, run, fabric) if config.wants_teacher else None
-    found = supervised.train(config, data, run, fabric, recipe="csiqa", terms=loss, teacher=first, more=words(config))
+    found = supervised.train(
+        config, data, run, fabric, recipe="csiqa", terms=loss, hooks=hooks, teacher=first, more=words(config)
+    )
     return found if config.mask is None else found | add_token_cosine(config.protocol, data, run, fabric)
 
 
-def terms(config: Contrast, scale: Scale, fabric: Fabric, *, beta: float = 1.0, name: str = "contrast") -> list[Term]:
+def terms(
+    config: Contrast,
+    scale: Scale,
+    fabric: Fabric,
+    *,
+    beta: float = 1.0,
+    name: str = "contrast",
+    contrast: Callable[[Any, Fabric], CSIQALoss] | None = None,
+) -> list[Term]:
     """What CSIQA adds to a loss on the labels: the teacher's term of eq. 4, and the contrast (eq. 6).
 
     Args:
@@ -147,6 +168,7 @@ def terms(config: Contrast, scale: Scale, fabric: Fabric, *, beta: float = 1.0, 
         fabric: with several processes, pairs are chosen among the images of all of them.
         beta: of smooth L1, in units of the scale.
         name: of the contrast, in the log.
+        contrast: makes it; None: `CSIQALoss`.
     """
     span = scale.high - scale.low
     found = []
@@ -159,11 +181,17 @@ def terms(config: Contrast, scale: Scale, fabric: Fabric, *, beta: float = 1.0, 
 
     if config.distillation:
         found.append(Term("teacher", config.distillation, distance))
-    if config.contrast == "quality-context":
-        loss = CSIQALoss(config, fabric)
-        layers = config.embedding
+    if config.contrast != "none":
+        loss = (contrast or CSIQALoss)(config, fabric)
         found.append(
-            Term(name, config.contrast_weight, loss, layers=layers, whole_batch=True, notes=lambda seen: loss.notes)
+            Term(
+                name,
+                config.contrast_weight,
+                loss,
+                layers=loss.layers,
+                whole_batch=True,
+                notes=lambda seen: loss.notes,
+            )
         )
     return found
 
@@ -179,6 +207,7 @@ class CSIQALoss:
     def __init__(self, config: Contrast, fabric: Fabric) -> None:
         self.config, self.fabric = config, fabric
         self.notes: Mapping[str, Tensor] = {}  # of the last batch: share of crops without a positive or a negative
+        self.layers: Embedding | None = config.embedding
 
     def __call__(self, seen: Forward) -> Tensor:
         """() sum over the layers; lower is better."""

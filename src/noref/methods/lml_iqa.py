@@ -3,7 +3,7 @@
 Gao et al. 2024, "Local Manifold Learning for No-Reference Image Quality Assessment",
 https://arxiv.org/abs/2406.19247. Deviations and results: docs/papers/lml_iqa.md.
 
-    eq. 1    class-to-patch attention of the last K blocks   saliency in models/saliency.py
+    eq. 1    class-to-patch attention of the last K blocks   Vit.class_attention in models/vit.py
     eq. 2    the M x M window with the largest sum           salient_window in objectives/lml.py
     3.2.1    the salient region, cut and resized             SalientCrops in data/salient.py
     eq. 3-5  the local manifold contrast                     local_manifold_loss in objectives/lml.py
@@ -36,7 +36,7 @@ from noref.objectives.lml import InterNegatives, local_manifold_loss
 from noref.train import setup, supervised
 from noref.train.config import Distillation, Supervised
 from noref.train.distillation import behind
-from noref.train.run_folder import DataSet, Run
+from noref.train.run_folder import CHECKPOINT, DataSet, Run
 from noref.train.saliency_windows import SaliencyWindows, sheet
 from noref.train.state import State, update_ema
 from noref.train.supervised import Forward, Hooks, Term, gathered
@@ -97,8 +97,17 @@ def train(
     data: DataSet | Sequence[Record] | str,
     run: Run | Path | str,
     fabric: Fabric | None = None,
+    *,
+    windows: type[SaliencyWindows] = SaliencyWindows,
 ) -> dict[str, Any]:
     """Train the student with its saliency teacher, score the test part. See `noref.methods.deiqt.train`.
+
+    Args:
+        config: every option.
+        data: see there.
+        run: likewise.
+        fabric: likewise.
+        windows: finds the salient windows; an experiment may have another way.
 
     Raises:
         OptionError: options that do not go together.
@@ -108,7 +117,7 @@ def train(
     on_top = csiqa.terms(config, data.scale, fabric, beta=config.beta, name="global")
     loss = [*terms(config, data.scale, fabric), *on_top]
     teacher = csiqa.teacher(config, data, run, fabric) if config.wants_teacher else None
-    hooks = MutualLearning(config, data, run, fabric)
+    hooks = MutualLearning(config, data, run, fabric, windows)
     return supervised.train(
         config, data, run, fabric, recipe="lml_iqa", terms=loss, hooks=hooks, teacher=teacher, more=csiqa.words(config)
     )
@@ -147,10 +156,13 @@ class MutualLearning(Hooks):
         data: the data set.
         run: its folder.
         fabric: device and processes.
+        kind: finds the salient windows.
     """
 
-    def __init__(self, config: Config, data: DataSet, run: Run, fabric: Fabric) -> None:
-        self.config, self.data, self.run, self.fabric = config, data, run, fabric
+    def __init__(
+        self, config: Config, data: DataSet, run: Run, fabric: Fabric, kind: type[SaliencyWindows] = SaliencyWindows
+    ) -> None:
+        self.config, self.data, self.run, self.fabric, self.kind = config, data, run, fabric, kind
         self.drop_last = config.together == config.crops  # the contrast of fewer images would be another
         self.windows: SaliencyWindows | None = None
         self.frozen: QualityNet | None = None  # a teacher that does not follow
@@ -164,7 +176,7 @@ class MutualLearning(Hooks):
         crops = SalientCrops(
             records, size=own.crop, crops=own.crops, window=own.window, seed=own.seed, preprocessing=rule
         )
-        self.windows = SaliencyWindows(
+        self.windows = self.kind(
             crops,
             blocks=own.blocks,
             crop=own.crop,
@@ -176,7 +188,7 @@ class MutualLearning(Hooks):
 
     def before_network(self, split: Split) -> None:
         """Find or train the first teacher, unless it is the network itself."""
-        resumed = self.run.resumed and self.run.file(setup.CHECKPOINT).exists()
+        resumed = self.run.resumed and self.run.file(CHECKPOINT).exists()
         if self.config.wants_windows and not resumed and not starts_by_itself(self.config):
             self.trained = csiqa.teacher(self.config, self.data, self.run, self.fabric)(split).network
 
@@ -184,7 +196,7 @@ class MutualLearning(Hooks):
         """The teacher: the trained one, or the student's start."""
         if not self.config.wants_windows:
             return
-        student = setup.whole(state.network)
+        student = setup.trained(state).whole
         teacher = self.trained or copy.deepcopy(student)
         if self.config.teacher_update == "frozen":
             self.frozen = teacher.eval().requires_grad_(False)
@@ -204,8 +216,7 @@ class MutualLearning(Hooks):
             return
         teacher = self.frozen or state.ema
         if isinstance(teacher, QualityNet) and (self.frozen is None or WINDOWS not in state.extras):
-            student = state.network.module
-            state.extras[WINDOWS] = self.windows.update(behind(teacher, student) or teacher)
+            state.extras[WINDOWS] = self.windows.update(behind(teacher, setup.trained(state)) or teacher)
         if self.config.save_saliency and self.run.writes:
             self.run.file("saliency").mkdir(exist_ok=True)
             sheet(self.windows.crops).save(self.run.file(f"saliency/epoch-{state.epoch + 1:02d}.png"))
@@ -220,7 +231,7 @@ class MutualLearning(Hooks):
 
     def _follow(self, state: State, moment: Literal["step", "epoch"]) -> None:
         if state.ema is not None and self.config.teacher_update == moment:
-            update_ema(state.ema, setup.whole(state.network), decay=self.config.decay)
+            update_ema(state.ema, setup.trained(state).whole, decay=self.config.decay)
 
 
 def starts_by_itself(config: Config) -> bool:

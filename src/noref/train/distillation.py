@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,18 +85,14 @@ class DistillationTeacher:
         found: Tensor = scores.float().view(batch.crops.shape[:2]).cpu()
         return found
 
-    def score_images(self, records: list[Record | Path], *, protocol: Protocol, workers: int) -> Tensor:
+    def score_images(self, records: Sequence[Record], *, protocol: Protocol, workers: int) -> Tensor:
         """(M,) quality of whole images, as at test, the same in every process."""
         rule = self.card.preprocessing
         evaluator = Evaluator(records, preprocessing=rule, protocol=protocol, workers=workers, fabric=self.fabric)
         return torch.from_numpy(evaluator.scores(self.network)).float()
 
-    def behind(self, student: nn.Module) -> TailNet | None:
-        """The teacher behind frozen stages that are the student's too; None where they are others."""
-        return behind(self.network, student)
 
-
-def behind(teacher: QualityNet, student: nn.Module | Tensor) -> TailNet | None:
+def behind(teacher: QualityNet, student: QualityNet | TailNet) -> TailNet | None:
     """A network behind the frozen stages of a student that is trained behind its own, if both are the same."""
     if not isinstance(student, TailNet):
         return None
@@ -122,7 +118,8 @@ def add_teacher_scores(
     """
     known = FeatureCache(None)
     if config.teacher_scores == "image":
-        found = teacher.score_images(crops.records, protocol=config.protocol, workers=config.workers)
+        records = [record for record in crops.records if isinstance(record, Record)]
+        found = teacher.score_images(records, protocol=config.protocol, workers=config.workers)
 
     def one(batch: Batch, row: int) -> dict[str, Tensor]:
         return {"scores": teacher.score_crops(Batch(*(part[row : row + 1] for part in batch)), by=by)[0]}
@@ -182,7 +179,7 @@ def baseline_config(kind: type[Supervised], config: Any, run: Run, **changes: An
         run: its folder; the teacher has the same split.
         changes: that win.
     """
-    names = kind.__dataclass_fields__
+    names = [field.name for field in fields(kind)]
     changed = {
         "split": str(run.file("split.json")),
         "epochs": config.teacher_epochs or config.epochs,
@@ -201,7 +198,7 @@ def _trained(config: Any, baseline: Baseline, data: DataSet, run: Run, fabric: F
     fabric.barrier()  # the first process has written the split
     folder = run.file("teacher")
     if config.teachers:
-        hardware = Hardware.__dataclass_fields__
+        hardware = [field.name for field in fields(Hardware)]
         facts = {k: v for k, v in asdict(baseline.config).items() if k not in (*hardware, "split")}
         if Path(facts["weights"]).is_file():  # other weights may come under the same name
             facts["weights"] = digest(Path(facts["weights"]))

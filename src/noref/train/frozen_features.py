@@ -1,4 +1,4 @@
-"""Crops as the frozen stages see them, kept in a feature cache: the rest of the network then trains several times as fast.
+"""Crops as the frozen stages see them, kept in a feature cache: what is behind them trains several times as fast.
 
 The random crops of an image are computed once, or `crop_sets` times for as many epochs, for all runs that share
 images, seed, crops and frozen weights, such as the rows of a sweep. Crops that move, such as salient ones, go through
@@ -41,7 +41,7 @@ def cached(config: Supervised, loaders: Loaders, crops: Crops, network: TailNet,
         """(N, C, 3, S, S) uint8 -> (N, C, channels, h, w) bfloat16, on the CPU."""
         with fabric.autocast():
             found = network.frozen_features(fabric.to_device(images.flatten(0, 1)))
-        return found.bfloat16().cpu().unflatten(0, images.shape[:2])
+        return found.bfloat16().cpu().view(*images.shape[:2], *found.shape[1:])
 
     def of_set(batch: Batch, number: int) -> Tensor:
         """Maps of the random crops of each image, from the cache where they are there."""

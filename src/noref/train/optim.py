@@ -93,7 +93,7 @@ class StepDecay:
 
 @dataclass(frozen=True)
 class WarmRestarts:
-    """A cosine from `lr` down to `lowest`, begun again and again, each stretch `factor` times as long as the one before.
+    """A cosine from `lr` down to `lowest`, again and again, each stretch `factor` times as long as the one before.
 
     Args:
         lr: the learning rate at the start of each stretch.

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
 from noref.card import Card, Preprocessing
 from noref.data.loading import Batch, Crops, Loader, make_loader
@@ -151,10 +150,9 @@ def batches(config: Supervised, crops: Crops, fabric: Fabric, *, drop_last: bool
 
 
 def plan(config: Supervised) -> Plan:
-    """The network's part of the options."""
-    return Plan(
-        **{field.name: getattr(config, field.name) for field in dataclasses.fields(Plan) if hasattr(config, field.name)}
-    )
+    """The network's part of the options; a transformer is built for the size of the crops."""
+    names = [field.name for field in dataclasses.fields(Plan) if hasattr(config, field.name)]
+    return Plan(**{name: getattr(config, name) for name in names}, image_size=config.crop)
 
 
 def network_of(config: Supervised, *, weights: str) -> QualityNet:
@@ -191,12 +189,11 @@ def new_state(config: Supervised, fabric: Fabric) -> State:
     return State(wrapped, optimizer, copy.deepcopy(network).requires_grad_(False) if config.average else None)
 
 
-def whole(network: Any) -> QualityNet:
-    """The network of a run, bare, without what training wraps around it."""
-    bare: nn.Module = getattr(network, "module", network)
-    found = bare.whole if isinstance(bare, TailNet) else bare
-    if not isinstance(found, QualityNet):
-        raise TypeError(f"a supervised run holds no {type(found).__name__}")
+def trained(state: State) -> QualityNet | TailNet:
+    """What a supervised run trains, without what the fabric wraps around it; its `whole` is the network."""
+    found = state.network.module
+    if not isinstance(found, QualityNet | TailNet):
+        raise TypeError(f"a supervised run trains no {type(found).__name__}")
     return found
 
 

@@ -27,15 +27,18 @@ from noref.data.records import Record
 from noref.data.splits import Split
 from noref.errors import OptionError
 from noref.models.features import Embedding
+from noref.models.frozen_stages import TailNet
 from noref.models.network import QualityNet
 from noref.train import setup
 from noref.train.config import Supervised
-from noref.train.distillation import DistillationTeacher, ScoredBatch, add_teacher_scores
+from noref.train.distillation import DistillationTeacher, ScoredBatch, add_teacher_scores, behind
 from noref.train.evaluator import Evaluator, finish, keep_best
 from noref.train.frozen_features import cached
 from noref.train.loop import Loaders, Step, fit
 from noref.train.run_folder import CHECKPOINT, DataSet, Run
 from noref.train.state import State, update_ema
+
+EMPTY = torch.empty(0)
 
 
 class Forward(NamedTuple):
@@ -46,8 +49,8 @@ class Forward(NamedTuple):
         quality: (N,) labels in [0, 1], higher is better.
         indices: (N,) which image it is: crops of one image are never a pair.
         teacher: (N, H) the distillation teacher's scores, or None.
-        pooled: (N, H, D) class token, or the mean of the tokens; None unless a term asks for features.
-        extra: (N, D) the same of one more crop of each image, which gets no score; None where there is none.
+        pooled: (N, H, D) class token, or the mean of the tokens; empty unless a term asks for features.
+        extra: (N, D) the same of one more crop of each image, which gets no score; empty where there is none.
         layers: (N, H, D_l) an embedding for each layer; empty unless a term asks for it.
     """
 
@@ -55,8 +58,8 @@ class Forward(NamedTuple):
     quality: Tensor
     indices: Tensor
     teacher: Tensor | None = None
-    pooled: Tensor | None = None
-    extra: Tensor | None = None
+    pooled: Tensor = EMPTY
+    extra: Tensor = EMPTY
     layers: Sequence[Tensor] = ()
 
 
@@ -163,7 +166,7 @@ def train(
 
     def after_step(state: State) -> None:
         if config.average and state.ema is not None:
-            update_ema(state.ema, setup.whole(state.network), decay=config.average)
+            update_ema(state.ema, setup.trained(state).whole, decay=config.average)
         hooks.after_step(state)
 
     def after_epoch(state: State) -> None:
@@ -231,9 +234,8 @@ def layers_seen(config: Supervised, embedding: Embedding) -> int:
     network = setup.trained_part(config, setup.network_of(config, weights="none"))
     crop = torch.zeros(1, 3, config.crop, config.crop)
     with torch.no_grad():
-        if config.feature_cache:
-            crop = network.frozen_features(crop)
-        return len(network.features(crop, layers=embedding).layers)
+        seen = network.frozen_features(crop) if isinstance(network, TailNet) else crop
+        return len(network.features(seen, layers=embedding).layers)
 
 
 def step_of(terms: Sequence[Term], random: int) -> Step:
@@ -268,16 +270,14 @@ def forward(
     scores, seen = found
 
     def each(values: Tensor) -> Tensor:
-        return values[:count].unflatten(0, (images, random))
+        return values[:count].view(images, random, *values.shape[1:])
 
     return Forward(
         each(scores),
         batch.quality,
         batch.indices,
         batch.teacher[:, :random] if isinstance(batch, ScoredBatch) else None,
-        each(seen.pooled) if seen is not None else None,
-        seen.pooled[count:] if seen is not None and len(crops) > count else None,
-        [each(layer) for layer in seen.layers] if seen is not None else (),
+        *((each(seen.pooled), seen.pooled[count:], [each(layer) for layer in seen.layers]) if seen else ()),
     )
 
 
@@ -297,7 +297,10 @@ def gathered(fabric: Fabric, values: Tensor, *, grads: bool = False) -> Tensor:
 
 def result(config: Supervised, state: State) -> QualityNet:
     """The network that is the result so far: the averaged one where there is one. Bare, on its device."""
-    return setup.whole(state.ema if config.average else state.network)
+    found = state.ema if config.average else setup.trained(state).whole
+    if not isinstance(found, QualityNet):
+        raise TypeError(f"a supervised run gives no {type(found).__name__}")
+    return found
 
 
 def _prepared(
@@ -309,12 +312,12 @@ def _prepared(
     fabric: Fabric,
 ) -> Loaders:
     """The batches with cached features of the frozen stages and with a teacher's scores, where they are asked for."""
-    network = state.network.module
-    if not config.feature_cache:
+    network = setup.trained(state)
+    if not isinstance(network, TailNet):
         return loaders if teacher is None else add_teacher_scores(loaders, teacher, config, crops)
     if teacher is None:
         return cached(config, loaders, crops, network, fabric)
-    tail = teacher.behind(network)
+    tail = behind(teacher.network, network)
     if tail is None:  # its frozen stages are others: it must see the images
         return cached(config, add_teacher_scores(loaders, teacher, config, crops), crops, network, fabric)
     return add_teacher_scores(cached(config, loaders, crops, network, fabric), teacher, config, crops, by=tail)
