@@ -127,25 +127,16 @@ class Variant(CSIQALoss):
             return super().pairs(seen)
         labels = self.all_crops(seen.quality[:, None].expand_as(seen.predicted))
         groups = self.all_crops(seen.indices[:, None].expand_as(seen.predicted))
-        if own.label_weight == 0 and seen.teacher is not None:
-            labels = self.all_crops(seen.teacher)
-        candidate = candidates(labels, groups)
-        rank, count = ranks(distances(labels), candidate), candidate.sum(dim=1, keepdim=True)
-        if own.sampling == "average":
-            positive, negative = sets(rank, count, *average_sizes(labels, own.easy))
-        else:
-            drawn = self.fabric.broadcast(self.sampler.draw(len(labels)))
+        teacher = None if seen.teacher is None else self.all_crops(seen.teacher)
+        if own.label_weight == 0 and teacher is not None:
+            labels, teacher = teacher, None
+        kept = None
+        if own.sampling == "adaptive":
+            kept = self.fabric.broadcast(self.sampler.draw(len(labels)))
             self.sampler.update(labels, self.all_crops(seen.predicted.detach()), groups=groups)
             self.extras[RANKS] = self.sampler.weights
-            near, far = sets(rank, count, *(set_size(share, len(labels)) for share in own.rough))
-            chosen = drawn.to(rank.device).gather(1, rank)
-            positive, negative = near & chosen, far & chosen
-        if seen.teacher is not None and own.pairs != "easy" and own.label_weight != 0:
-            scores = self.all_crops(seen.teacher)
-            hard = select_pairs(labels, scores, groups=groups, easy=None, hard=own.hard, rough=own.rough)
-            positive, negative = positive | hard[0], negative | hard[1]
-        positive, negative = positive & candidate, negative & candidate
-        return positive, negative & ~positive
+        teacher = None if own.pairs == "easy" else teacher
+        return sampled_pairs(labels, teacher, groups=groups, easy=own.easy, hard=own.hard, rough=own.rough, kept=kept)
 
 
 class VariantHooks(Hooks):
@@ -220,6 +211,46 @@ def ranking_loss(predicted: Tensor, scores: Tensor, pairs: Tensor, *, margin: fl
     ordered = pairs & (order != 0)
     hinge = functional.relu(margin - order * ahead).masked_fill(~ordered, 0.0)
     return hinge.sum() / ordered.sum().clamp(min=1)
+
+
+def sampled_pairs(
+    scores: Tensor,
+    teacher_scores: Tensor | None = None,
+    *,
+    groups: Tensor | None = None,
+    easy: Shares = (0.1, 0.4),
+    hard: Shares = (0.1, 0.4),
+    rough: Shares = (0.2, 0.6),
+    kept: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As `noref.objectives.csiqa.select_pairs`, with easy pairs by average or adaptive sampling (Table 5).
+
+    Args:
+        scores: see there.
+        teacher_scores: likewise.
+        groups: likewise.
+        easy: moved with the batch: twice the share of the batch that lies on the query's side of the mean score
+            multiplies the positives, the rest the negatives. Not used with `kept`.
+        hard: see there.
+        rough: likewise.
+        kept: (B, B) bool by query and rank, see `RankSampler`: those ranks of the rough sets are the easy pairs.
+
+    Source:
+        CSIQA appendix D.
+    """
+    candidate = candidates(scores, groups)
+    rank, count = ranks(distances(scores), candidate), candidate.sum(dim=1, keepdim=True)
+    if kept is None:
+        positive, negative = sets(rank, count, *average_sizes(scores, easy))
+    else:
+        near, far = sets(rank, count, set_size(rough[0], len(scores)), set_size(rough[1], len(scores)))
+        chosen = kept.to(rank.device).gather(1, rank)
+        positive, negative = near & chosen, far & chosen
+    if teacher_scores is not None:
+        harder = select_pairs(scores, teacher_scores, groups=groups, easy=None, hard=hard, rough=rough)
+        positive, negative = positive | harder[0], negative | harder[1]
+    positive, negative = positive & candidate, negative & candidate
+    return positive, negative & ~positive
 
 
 def average_sizes(scores: Tensor, easy: Shares) -> tuple[Tensor, Tensor]:
