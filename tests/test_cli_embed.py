@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
+from safetensors.numpy import load_file
 
 from noref.card import Card, Preprocessing, Scale
 from noref.cli import run
@@ -99,14 +100,16 @@ def test_everything_is_written(made, capsys):
 
 
 def test_the_metrics_are_of_the_features_and_not_of_the_map(made):
-    kept = sorted((made / "features").rglob("*.npy"))
+    kept = sorted((made / "features").rglob("*.safetensors"))
     assert len(kept) == 24
     from noref.card import digest
 
     folder, facts = kept[0].parent, rows(made)
     source = {row["path"]: row for row in facts}
     records = READERS["csv"](_table(made))
-    features = np.stack([np.load(folder / f"{digest(record.path)[:32]}.npy").mean(axis=0) for record in records])
+    features = np.stack(
+        [load_file(folder / f"{digest(record.path)[:32]}.safetensors")["feature"].mean(axis=0) for record in records]
+    )
     kinds = np.array([record.distortion == "noise" for record in records], dtype=int)
     groups = np.array([int(record.reference[1:]) for record in records])
     metrics = {m["name"]: m["value"] for m in json.loads((made / "embed.json").read_text())["maps"]["tiny"]}

@@ -50,7 +50,7 @@ def test_class_attention_is_a_row_of_the_softmax():
     net, pixels = network("test_vit"), scene()
     found = looks.look(net, pixels, "class-attention", side=160, resample="bicubic").values
     blocks = len(net.backbone.net.blocks)
-    _, maps = net.backbone.with_class_attention(net.normalize(squashed(pixels, 160)), blocks=min(3, blocks))
+    _, maps = net.backbone.class_attention(net.normalize(squashed(pixels, 160)), blocks=min(3, blocks))
     plane = maps[0].detach().double().numpy()
     np.testing.assert_allclose(found, plane / plane.mean(), rtol=1e-4)
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from noref.errors import OptionError
 from noref.models.backbones import freeze_stages, layer_depths
-from noref.models.frozen_stages import CutNet
+from noref.models.frozen_stages import TailNet
 from noref.models.network import Plan, build
 
 
@@ -28,13 +28,13 @@ def test_both_parts_are_the_whole_wherever_it_is_cut(backbone, pad_type):
     with torch.no_grad():
         expected, seen = whole(images), whole.features(images)
     for stages in range(1, max(layer_depths(whole.backbone, stages=True).values()) + 1):
-        cut = CutNet(whole, stages)
+        cut = TailNet(whole, stages)
         with torch.no_grad():
-            scores, features = cut.with_features(cut.chill(images))
+            scores, features = cut.with_features(cut.frozen_features(images))
         torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(features.pooled, seen.pooled, rtol=1e-4, atol=1e-5)
         assert features.grid == seen.grid
-        assert torch.equal(cut(cut.chill(images)), scores)
+        assert torch.equal(cut(cut.frozen_features(images)), scores)
 
 
 @pytest.mark.parametrize("backbone", ["test_efficientnet", "resnet18"])
@@ -43,8 +43,8 @@ def test_what_is_frozen_is_what_comes_before_the_cut(backbone):
     for stages in (1, 3):
         whole = network(backbone)
         freeze_stages(whole.backbone, stages)
-        cut = CutNet(whole, stages)
-        cut(cut.chill(torch.rand(2, 3, 64, 64))).sum().backward()
+        cut = TailNet(whole, stages)
+        cut(cut.frozen_features(torch.rand(2, 3, 64, 64))).sum().backward()
         for name, parameter in whole.named_parameters():
             assert (parameter.grad is not None) == parameter.requires_grad, name
 
@@ -54,7 +54,7 @@ def test_what_is_frozen_is_what_comes_before_the_cut(backbone):
 )
 def test_networks_that_cannot_be_cut_are_refused(backbone, stages):
     with pytest.raises(OptionError, match="cut"):
-        CutNet(network(backbone), stages)
+        TailNet(network(backbone), stages)
 
 
 def test_a_network_whose_stages_are_not_a_row_is_refused():
@@ -63,7 +63,7 @@ def test_a_network_whose_stages_are_not_a_row_is_refused():
     whole.backbone.net.forward_features = lambda x: torch.ones(1, 512, 2, 2)
     whole.backbone._stage8 = whole.backbone._stage16 = None
     with pytest.raises(OptionError, match="not run one after the other"):
-        CutNet(whole, 1)
+        TailNet(whole, 1)
 
 
 @pytest.mark.parametrize("layers", ["pooled", "tokens"])
@@ -77,12 +77,12 @@ def test_embeddings_of_layers_are_the_last_ones_of_the_whole(backbone, layers):
         stages = max(layer_depths(whole.backbone, stages=True).values())
         counts = []
         for stage in range(1, stages + 1):
-            cut = CutNet(whole, stage)
-            _, features = cut(cut.chill(images), features=True, layers=layers)
+            cut = TailNet(whole, stage)
+            _, features = cut(cut.frozen_features(images), features=True, layers=layers)
             counts.append(len(features.layers))
             for mine, theirs in zip(reversed(features.layers), reversed(expected), strict=False):
                 torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
     assert counts[0] == len(expected) == 3
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] < 3
-    assert not cut(cut.chill(images), features=True)[1].layers
+    assert not cut(cut.frozen_features(images), features=True)[1].layers

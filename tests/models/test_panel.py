@@ -71,12 +71,14 @@ def panel():
 
 def test_panel_is_what_the_slow_loops_give(panel):
     pooled, tokens = torch.randn(2, 12).double(), torch.randn(2, 7, 12).double()
-    scores, attention = panel.with_attention(pooled, tokens)
+    scores, (_, attention) = panel(pooled, tokens), panel.read(pooled, tokens, attention=True)
     for image in range(2):
         score, share = panel_by_hand(panel, pooled[image].numpy(), tokens[image].numpy())
         assert scores[image].item() == pytest.approx(score, rel=1e-9)
         np.testing.assert_allclose(attention[image].numpy(), share, rtol=1e-9)
-    torch.testing.assert_close(panel(pooled, tokens), scores)
+    before, none = panel.read(pooled, tokens)
+    torch.testing.assert_close(before, panel.read(pooled, tokens, attention=True)[0])
+    assert none is None
 
 
 def two_tokens_by_hand(decoder, pair, tokens):
@@ -104,13 +106,15 @@ def test_two_tokens_are_refined_each_on_its_own():
         nn.init.normal_(parameter, std=0.5)
     decoder.requires_grad_(False)
     pooled, quality, tokens = torch.randn(2, 12).double(), torch.randn(2, 12).double(), torch.randn(2, 7, 12).double()
-    scores, attention = decoder.with_attention(pooled, quality, tokens)
+    scores = decoder(pooled, quality, tokens)
+    before, attention = decoder.read(pooled, quality, tokens, attention=True)
     for image in range(2):
         pair = [pooled[image].numpy(), quality[image].numpy()]
         score, share = two_tokens_by_hand(decoder, pair, tokens[image].numpy())
         assert scores[image].item() == pytest.approx(score, rel=1e-9)
         np.testing.assert_allclose(attention[image].numpy(), share, rtol=1e-9)
-    torch.testing.assert_close(decoder(pooled, quality, tokens), scores)
+    torch.testing.assert_close(decoder.read(pooled, quality, tokens)[0], before)
+    assert decoder.read(pooled, quality, tokens)[1] is None
     assert not torch.allclose(decoder(quality, pooled, tokens), scores)  # the two have places of their own
 
 
@@ -136,8 +140,9 @@ def test_layer_is_torchs_pre_norm_decoder_layer():
 def test_no_token_has_a_place_of_its_own(panel):
     pooled, tokens = torch.randn(1, 12).double(), torch.randn(1, 7, 12).double()
     order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
-    score, attention = panel.with_attention(pooled, tokens)
-    turned, moved = panel.with_attention(pooled, tokens[:, order])
+    score, (_, attention) = panel(pooled, tokens), panel.read(pooled, tokens, attention=True)
+    tokens = tokens[:, order]
+    turned, (_, moved) = panel(pooled, tokens), panel.read(pooled, tokens, attention=True)
     torch.testing.assert_close(turned, score)
     torch.testing.assert_close(moved, attention[:, order])
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from noref.methods.distillation import Teacher, fed
+from noref.methods.feature_cache import Bank
 
 from noref.card import Card, Preprocessing, Scale
 from noref.data.loading import Crops, make_loader
@@ -11,10 +13,8 @@ from noref.data.readers import READERS
 from noref.data.salient import SalientCrops
 from noref.errors import OptionError
 from noref.methods import deiqt, launch
-from noref.methods.distillation import Teacher, fed
-from noref.methods.feature_cache import Bank
 from noref.models.backbones import freeze_stages
-from noref.models.frozen_stages import CutNet
+from noref.models.frozen_stages import TailNet
 from noref.models.network import Plan, build
 from noref.train import options
 from noref.train.loop import Loaders
@@ -32,7 +32,7 @@ def cut(seed=0, frozen=3):
     torch.manual_seed(seed)
     whole = build(Plan("test_efficientnet", width=24, heads=3), weights="none")
     freeze_stages(whole.backbone, frozen)
-    return CutNet(whole, frozen)
+    return TailNet(whole, frozen)
 
 
 def crops_of(rated, kind=SalientCrops, count=2, **chosen):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,24 +19,26 @@ from noref.card import Card, Preprocessing
 from noref.data.loading import judged_crops
 from noref.embed.exported_features import ExportedModel
 from noref.errors import OptionError
-from noref.methods.arniqa_ridge import ENCODER, LEAST, MODEL, rater_files
+from noref.methods.arniqa_ridge import ENCODER, LEAST, arniqa_features
 from noref.models import arniqa
 from noref.models import arniqa_regressor as raters
 from noref.models import network as networks
 from noref.models import weights as files
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
-from noref.models.arniqa_regressor import Rater
+from noref.models.arniqa_regressor import ARNIQA
 from noref.models.features import Features
-from noref.models.heads import PanelHead, PooledHead, TwoTokenHead
-from noref.models.network import Head, QualityNet
+from noref.models.heads import Head
+from noref.models.network import QualityNet
 from noref.scoring.network import MODELS
-from noref.train.feature_files import Matrix, feature_files
+from noref.train.feature_cache import FeatureCache, of_images
+from noref.train.run_folder import MODEL
 
 EXPORTED = "model.onnx"
 MAX_PIXELS = 500_000  # of an encoder that has no head; larger photos are shrunk
 
-# feature, images, cache folder, dictionary that takes unreadable images with the reason -> image: file with (crops, D)
-Extract = Callable[[str, Sequence[Path], Path, dict[Path, str]], Mapping[Path, Path]]
+Matrix = NDArray[np.float32]
+# feature, images, cache folder, dictionary that takes unreadable images with the reason -> images with (crops, D)
+Extract = Callable[[str, Sequence[Path], Path, dict[Path, str]], Iterable[tuple[Path, Matrix]]]
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,14 @@ class FeatureExtractor:
             hint = f"did you mean {near[0]}? " if near else ""
             raise OptionError(f"{self.name} has no feature {feature!r}: {hint}it has {', '.join(self.feature_names)}")
 
-    def features(
-        self, feature: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]
-    ) -> dict[Path, NDArray[np.float32]]:
+    def features(self, feature: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> dict[Path, Matrix]:
         """Image -> (D,), the mean over its crops; images that cannot be read are put into `broken`.
 
         Raises:
             OptionError: as `check`.
         """
         self.check(feature)
-        found = self.extract(feature, paths, cache, broken)
-        return {path: np.load(file, allow_pickle=False).mean(axis=0) for path, file in found.items()}
+        return {path: found.mean(axis=0) for path, found in self.extract(feature, paths, cache, broken)}
 
 
 def load_extractor(model: str, backbone: Backbone | None = None) -> FeatureExtractor:
@@ -126,9 +123,9 @@ def load_extractor(model: str, backbone: Backbone | None = None) -> FeatureExtra
     if file.suffix == ".onnx":
         return _of_exported(file)
     if raters.is_rater(file):
-        rater, card = raters.load(file)
-        return _of_rater(rater, card.name, card.preprocessing, card, file.parent)
-    if f'"{arniqa.KIND}"' in files.read_words(file).get("network", ""):
+        scorer, card = raters.load(file)
+        return _of_arniqa(scorer, card.name, card.preprocessing, card, file.parent)
+    if files.read_plan(file).get("kind") == arniqa.KIND:
         encoder, card = load_encoder(file)
         return _of_encoder(encoder, card.name if path.is_dir() else file.stem, how.crop, card, file.parent)
     network, card = networks.load(file)
@@ -140,12 +137,12 @@ def _backbone_of_timm(name: str, how: Backbone) -> Encoder:
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f": did you mean {' or '.join(near)}?" if near else ""
         raise OptionError(f"{name}: neither a run or model file nor a backbone of timm{hint}")
-    return build_encoder(EncoderPlan(name, how.pad_type, how.mean, how.std), weights=how.weights)
+    return build_encoder(EncoderPlan(name, how.pad_type, how.mean, how.std, how.crop), weights=how.weights)
 
 
 def _of_exported(model: str | Path) -> FeatureExtractor:
     exported = ExportedModel(model)
-    extract = _cached(exported.card, lambda _, path: exported.extract(path))
+    extract = _cached(exported.card, lambda _, path: torch.from_numpy(exported.extract(path)))
     return FeatureExtractor(exported.card.name, ("head",), extract, exported.card)
 
 
@@ -154,16 +151,16 @@ def _of_encoder(
 ) -> FeatureExtractor:
     settle_batch_norm(encoder.eval(), "frozen", random=False)  # it does not learn here, so this is faster
     rule = Preprocessing(max_pixels=MAX_PIXELS, min_side=LEAST)
-    return _of_rater(Rater(encoder, crop=crop), name, rule, card, folder)
+    return _of_arniqa(ARNIQA(encoder, crop=crop), name, rule, card, folder)
 
 
-def _of_rater(
-    rater: Rater, name: str, rule: Preprocessing, card: Card | None = None, folder: Path | None = None
+def _of_arniqa(
+    network: ARNIQA, name: str, rule: Preprocessing, card: Card | None = None, folder: Path | None = None
 ) -> FeatureExtractor:
-    rater = rater.to(Fabric(accelerator="auto", devices=1).device).eval()
+    network = network.to(Fabric(accelerator="auto", devices=1).device).eval()
 
-    def extract(_: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Mapping[Path, Path]:
-        return rater_files(rater, paths, rule, cache, broken=broken)
+    def extract(_: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Iterable[tuple[Path, Matrix]]:
+        return arniqa_features(network, paths, rule, cache, broken=broken)
 
     return FeatureExtractor(name, ("pooled",), extract, card, folder)
 
@@ -179,23 +176,24 @@ def _of_network(network: QualityNet, card: Card, folder: Path) -> FeatureExtract
     names = ("pooled", *(() if probe.quality is None else ("quality",)), "head", *layers)
 
     @torch.inference_mode()
-    def extract(feature: str, path: Path) -> Matrix:
+    def extract(feature: str, path: Path) -> Tensor:
         crops = judged_crops(path, rule).transpose(0, 3, 1, 2)
         batch = torch.from_numpy(np.ascontiguousarray(crops)).to(device)
         features = network.features(batch, layers="pooled" if feature.startswith("layer") else None)
-        found: Matrix = feature_of(feature, features, network.head).float().cpu().numpy()
-        return found
+        return feature_of(feature, features, network.head).float().cpu()
 
     return FeatureExtractor(card.name, names, _cached(card, extract), card, folder)
 
 
-def _cached(card: Card, extract: Callable[[str, Path], Matrix]) -> Extract:
-    """The features of single images, kept on the disk in a folder for each feature, model and resize rule."""
+def _cached(card: Card, extract: Callable[[str, Path], Tensor]) -> Extract:
+    """The features of single images through a cache that is named by feature, model and resize rule."""
 
-    def cached(feature: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Mapping[Path, Path]:
-        facts = [feature, card.sha256, dataclasses.astuple(card.preprocessing)]
-        folder = cache / hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-        return feature_files(paths, folder, partial(extract, feature), broken=broken, words=feature)
+    def cached(
+        feature: str, paths: Sequence[Path], folder: Path, broken: dict[Path, str]
+    ) -> Iterator[tuple[Path, Matrix]]:
+        cache = FeatureCache(folder, feature, card.sha256, card.preprocessing)
+        for path, found in of_images(cache, paths, partial(extract, feature), broken=broken, words=feature):
+            yield path, found.numpy()
 
     return cached
 
@@ -209,26 +207,9 @@ def feature_of(feature: str, features: Features, head: Head) -> Tensor:
     if feature.startswith("layer"):
         return features.layers[int(feature.removeprefix("layer")) - 1]
     if feature == "head":
-        return _before_last_line(features, head)
+        return head.before_last_line(features)
     if feature == "quality":
         if features.quality is None:
             raise OptionError("this network has no quality token")
         return features.quality
     return features.pooled
-
-
-def _before_last_line(features: Features, head: Head) -> Tensor:
-    if isinstance(head, PooledHead):
-        both = torch.cat([features.pooled, *([] if features.quality is None else [features.quality])], dim=1)
-        normed: Tensor = head.norm(both)
-        return normed
-    if isinstance(head, PanelHead):
-        queries = head.panel.queries + head.project(features.pooled)[:, None]
-        refined: Tensor = head.panel.layer(queries, head.project(features.tokens))[0]
-        return refined.mean(dim=1)  # the last layer has no bias: the mean of its scores is the score of the mean
-    if isinstance(head, TwoTokenHead) and features.quality is not None:
-        both = torch.stack([head.project(features.pooled), head.project(features.quality)], dim=1)
-        refined = head.decoder.layer(both, head.project(features.tokens), alone=True)[0]
-        mixed: Tensor = head.decoder.mix(refined.flatten(1))
-        return mixed
-    raise OptionError(f"a {type(head).__name__} has no feature of its own")

@@ -11,10 +11,8 @@ from noref.data.salient import GRID, squashed
 from noref.errors import OptionError
 from noref.explain.map_types import Map, relative
 from noref.images import Pixels
-from noref.models.heads import PooledHead
 from noref.models.network import QualityNet
 from noref.models.saliency import saliency, viewing_side
-from noref.models.vit import Vit
 from noref.objectives.lml import salient_window
 
 BLOCKS = 3  # last blocks whose class attention is averaged, as in LML-IQA
@@ -90,17 +88,15 @@ def side_of(network: QualityNet, crop: int | None) -> int:
 
 
 def _attention(network: QualityNet) -> tuple[str, ...]:
-    backbone = network.backbone
-    by_class = isinstance(backbone, Vit) and backbone.has_class_token
-    by_head = not isinstance(network.head, PooledHead)
+    by_class, by_head = network.backbone.has_class_token, network.head.has_attention
     return ("class-attention",) * by_class + ("panel-attention",) * by_head
 
 
 @torch.no_grad()
 def _plane(network: QualityNet, images: Tensor, kind: str) -> NDArray[np.float64]:
-    if kind == "class-attention" and isinstance(network.backbone, Vit):
+    if kind == "class-attention" and network.backbone.has_class_token:
         depth = len(network.backbone.net.blocks)
-        maps = network.backbone.with_class_attention(network.normalize(images), blocks=min(BLOCKS, depth))[1]
+        maps = network.backbone.class_attention(network.normalize(images), blocks=min(BLOCKS, depth))[1]
     elif kind == "panel-attention":
         maps = network.attention(images)[1]
     else:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from noref.errors import MissingExtraError, ModelError, OptionError
 from noref.models.backbones import Cnn
-from noref.models.quality_vit import QualityVit
 from noref.models.vit import Vit
 
 Plane = NDArray[np.float64]
@@ -91,7 +90,7 @@ class Places:
         if isinstance(backbone, Vit):
             patch = backbone.net.patch_embed.patch_size
             self.prefix, self.grid = backbone.net.num_prefix_tokens, (size[0] // patch[0], size[1] // patch[1])
-            self.extra = int(isinstance(backbone, QualityVit))
+            self.extra = int(backbone.mask is not None)
 
     def __call__(self, output: Tensor) -> Tensor:
         """(N, T, D), (N, H, W, C) or (N, C, H, W) -> (N, C, H, W)."""

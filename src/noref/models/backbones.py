@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import huggingface_hub
 import timm
@@ -16,9 +17,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from noref.errors import ModelError, OptionError, unknown
 from noref.models import weights as files
-from noref.models.features import Embedding, Features, check_size, of_maps
+from noref.models.features import Embedding, Features, Normalize, check_size, of_maps
+from noref.models.plan import EncoderPlan
 from noref.models.vit import Vit
 
+Planned = TypeVar("Planned", bound=EncoderPlan)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -31,6 +34,9 @@ class Cnn(nn.Module):
     """
 
     normalised = False
+    has_class_token = False
+    mask = None  # no quality token
+    image_size = None  # any
 
     def __init__(self, net: Any) -> None:
         super().__init__()
@@ -74,6 +80,19 @@ class Cnn(nn.Module):
             )
         return of_maps(last, maps, layers, stride16=stride16)
 
+    def set_image_size(self, side: int) -> None:
+        """As `Vit.set_image_size`: nothing to do, for stages take images of any size."""
+
+    def check_weights(self, tensors: Mapping[str, Tensor], *, source: Path) -> None:
+        """As `Vit.check_weights`: nothing that the names and shapes of tensors do not say."""
+
+    def class_attention(self, images: Tensor, *, blocks: int = 3) -> tuple[Features, Tensor]:
+        """As `Vit.class_attention`: always an `OptionError`, for there is no class token."""
+        raise OptionError(f"{type(self.net).__name__} has no class token whose attention could be read")
+
+
+Backbone = Cnn | Vit
+
 
 def stage_at(net: Any, stride: int) -> int | None:
     """The place of the last stage with this stride among those that `forward_intermediates` counts."""
@@ -89,7 +108,34 @@ def _stages(net: Any) -> list[dict[str, Any]]:
     return list(getattr(info, "info", info))
 
 
-def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "") -> Cnn | Vit:
+def build_backbone(
+    plan: Planned, *, weights: str = "timm", mask: float | None = None
+) -> tuple[Normalize, Backbone, Planned]:
+    """The first two parts of every network: normalisation and backbone.
+
+    Args:
+        plan: see there.
+        weights: as for `load_backbone`.
+        mask: as for `load_backbone`.
+
+    Returns:
+        Both, and the plan with mean and deviation filled in, and `image_size` left out where it changes nothing.
+
+    Raises:
+        OptionError: a part of the plan that does not exist or cannot work.
+        ModelError: weights that cannot be had or do not fit.
+    """
+    backbone = load_backbone(
+        plan.backbone, weights=weights, pad_type=plan.pad_type, mask=mask, image_size=plan.image_size
+    )
+    mean, std = tuple(plan.mean or normalisation(backbone)[0]), tuple(plan.std or normalisation(backbone)[1])
+    plan = dataclasses.replace(plan, mean=mean, std=std, image_size=backbone.image_size)
+    return Normalize(mean, std), backbone, plan
+
+
+def load_backbone(
+    name: str, *, weights: str = "timm", pad_type: str = "", mask: float | None = None, image_size: int | None = None
+) -> Backbone:
     """A timm network by name, with weights, as a module that gives `Features`.
 
     Args:
@@ -97,11 +143,14 @@ def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "") -> Cn
         weights: "timm": the safetensors file of timm's model page, downloaded once. "none": random.
             Anything else: a local safetensors file with timm's tensor names, whose classifier is left out, or an
             ARNIQA encoder, which has learnt without scores. Other models of noref's are not taken: what they were
-            rated on might be what this one is tested on.
+            rated on might be what this one is tested on. Half precision becomes float32.
         pad_type: "same" for TensorFlow's padding, as weights that come from there need; "": the network's own.
+        mask: gives a vision transformer a quality token; see `Vit`.
+        image_size: side of the images that a vision transformer will see; see `Vit.set_image_size`.
 
     Raises:
-        OptionError: no such network, or one that takes no `pad_type`.
+        OptionError: no such network, one that takes no `pad_type` or no quality token, or an image size that its
+            patches do not divide.
         ModelError: weights that cannot be had, or that do not fit; the first wrong tensor is named.
 
     Example:
@@ -109,19 +158,30 @@ def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "") -> Cn
         96
     """
     net = _create(name, pad_type)
+    backbone: Backbone = Vit(net, mask) if isinstance(net, VisionTransformer) else Cnn(net)
+    if mask is not None and backbone.mask is None:
+        raise OptionError(
+            "mask: only a vision transformer can have a quality token; for other networks give --mask none --head panel"
+        )
     if weights != "none":
-        path = _download(name, net) if weights == "timm" else Path(weights)
-        heads = net.pretrained_cfg.get("classifier") or ()
-        skip = (heads,) if isinstance(heads, str) else tuple(heads)
-        files.fill(net, _named(*files.read(path)), source=path, skip=tuple(f"{head}." for head in skip))
-    return Vit(net) if isinstance(net, VisionTransformer) else Cnn(net)
+        _read_weights(backbone, _download(name, net) if weights == "timm" else Path(weights))
+    if image_size is not None:
+        backbone.set_image_size(image_size)
+    return backbone
 
 
-def _named(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> Mapping[str, Tensor]:
-    """Tensors under timm's names; in an ARNIQA encoder they stand behind a prefix."""
-    if f'"kind": "{files.ENCODER}"' not in words.get("network", ""):
-        return tensors
-    return {name.removeprefix("backbone.net."): value for name, value in tensors.items()}
+def _read_weights(backbone: Backbone, path: Path) -> None:
+    """Fill a backbone from a file of timm's, or from an ARNIQA encoder, whose header says for which image size."""
+    tensors, words = files.read(path)
+    plan = files.plan_in(words)
+    if plan.get("kind") == files.ENCODER:
+        tensors = {name.removeprefix("backbone.net."): value for name, value in tensors.items()}
+        if plan.get("image_size"):
+            backbone.set_image_size(plan["image_size"])
+    backbone.check_weights(tensors, source=path)
+    heads = backbone.net.pretrained_cfg.get("classifier") or ()
+    skip = (heads,) if isinstance(heads, str) else tuple(heads)
+    files.fill(backbone.net, tensors, source=path, skip=tuple(f"{head}." for head in skip))
 
 
 def _create(name: str, pad_type: str) -> Any:
@@ -148,13 +208,13 @@ def _download(name: str, net: Any) -> Path:
         ) from error
 
 
-def normalisation(backbone: Cnn | Vit) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def normalisation(backbone: Backbone) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of the pixels that timm's weights of this network expect, for values in [0, 1]."""
     config = backbone.net.pretrained_cfg
     return tuple(config.get("mean") or IMAGENET[0]), tuple(config.get("std") or IMAGENET[1])
 
 
-def layer_depths(backbone: Cnn | Vit, *, stages: bool = False) -> dict[str, int]:
+def layer_depths(backbone: Backbone, *, stages: bool = False) -> dict[str, int]:
     """How deep each parameter lies, by timm's own count: 0 is the stem, then block by block.
 
     Args:
@@ -175,7 +235,7 @@ def layer_depths(backbone: Cnn | Vit, *, stages: bool = False) -> dict[str, int]
     return {f"net.{name}": int(depth) for name, depth in groups.items()}
 
 
-def freeze_stages(backbone: Cnn | Vit, count: int) -> None:
+def freeze_stages(backbone: Backbone, count: int) -> None:
     """Stop the first stages from learning: 1 is the stem alone.
 
     Raises:

@@ -18,7 +18,7 @@ Part = Callable[[Tensor], Tensor]
 TOLERANCE = 1e-4  # of the largest value
 
 
-class CutNet(nn.Module):
+class TailNet(nn.Module):
     """A network that is trained on the maps behind its first stages instead of on images.
 
     Args:
@@ -38,12 +38,12 @@ class CutNet(nn.Module):
             raise OptionError(f"{whole.plan.backbone} can be cut behind 1 to {len(parts) - 1} stages, not {stages}")
         with torch.no_grad():
             images = torch.rand(1, 3, side, side, device=next(whole.parameters()).device)
-            expected, found = whole.features(images).tokens, self.with_features(self.chill(images))[1].tokens
+            expected, found = whole.features(images).tokens, self.with_features(self.frozen_features(images))[1].tokens
         if float((expected - found).abs().max()) > TOLERANCE * float(expected.abs().max()):
             raise OptionError(f"{whole.plan.backbone}: its stages are not run one after the other: it cannot be cut")
 
     @torch.no_grad()
-    def chill(self, images: Tensor) -> Tensor:
+    def frozen_features(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) RGB, uint8 or float in [0, 1] -> (B, C, h, w), what the first stages make of them."""
         x: Tensor = self.whole.normalize(images).contiguous(memory_format=torch.channels_last)
         for part in _parts(self.whole)[: self.stages]:
@@ -53,7 +53,7 @@ class CutNet(nn.Module):
     def forward(
         self, maps: Tensor, *, features: bool = False, layers: Embedding | None = None
     ) -> Tensor | tuple[Tensor, Features]:
-        """(B, C, h, w) as `chill` gives them -> (B,) quality, higher is better; with `features` as `QualityNet`."""
+        """(B, C, h, w) of `frozen_features` -> (B,) quality, higher is better; with `features` as `QualityNet`."""
         scores, seen = self.with_features(maps, layers=layers)
         return (scores, seen) if features else scores
 
@@ -63,7 +63,7 @@ class CutNet(nn.Module):
         return self.whole.head(features), features
 
     def features(self, maps: Tensor, *, layers: Embedding | None = None) -> Features:
-        """(B, C, h, w) as `chill` gives them -> what the backbone sees in them.
+        """(B, C, h, w) as `frozen_features` gives them -> what the backbone sees in them.
 
         Args:
             maps: see above.
@@ -80,8 +80,8 @@ class CutNet(nn.Module):
         return of_maps(x, seen, layers)
 
     def attention(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) quality and (B, rows, columns), where the panel looked; see `QualityNet.attention`."""
-        return self.whole.read_attention(self.features(maps))
+        """(B,) quality and (B, rows, columns), where the panel looked; see `Head.attention`."""
+        return self.whole.head.attention(self.features(maps))
 
 
 def _layers(whole: QualityNet) -> tuple[int, ...]:

@@ -33,13 +33,15 @@ def fuse_frozen_norms(net: nn.Module, example: Tensor) -> int:
         How many pairs run as one; 0 where it cannot be done.
     """
     pairs = [pair for module in net.modules() for pair in _neighbours(module)]
+    if not pairs:
+        return 0
     with torch.no_grad():
         before = net(example)
         for conv, norm in pairs:
             conv.__dict__["norm"] = norm  # past nn.Module's registration: the norm keeps its place and name
             conv.forward = types.MethodType(_convolve, conv)  # type: ignore[method-assign]
             norm.forward = types.MethodType(_activate, norm)
-        same = _same(before, net(example)) if pairs else True
+        same = _same(before, net(example))
     if not same:
         for conv, norm in pairs:
             for name, module in (("norm", conv), ("forward", conv), ("forward", norm)):

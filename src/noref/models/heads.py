@@ -1,19 +1,81 @@
-"""From a backbone's features to a score."""
+"""Heads: from a backbone's features to a score. A new head is a class here and a line in `HEADS`."""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
 from noref.errors import OptionError
+from noref.models.backbones import Backbone
 from noref.models.features import Features
 from noref.models.panel import AttentionPanel, TwoTokenDecoder, full_precision_line
+from noref.models.plan import Plan
 
 NEEDS_QUALITY = "this network has no quality token: give it one (a transformer can), or another head"
 
 
-class PanelHead(nn.Module):
-    """The attention panel behind a projection, where the backbone's width is not the panel's.
+class Head(nn.Module, ABC):
+    """What all heads share: `read` turns features into one vector an image, a linear layer `score` into its quality.
+
+    Attributes:
+        has_attention: whether `read` can say where the head looked.
+        score: the last linear layer, D -> 1.
+    """
+
+    has_attention = False
+    score: nn.Linear
+
+    @classmethod
+    @abstractmethod
+    def build(cls, plan: Plan, backbone: Backbone) -> Head:
+        """The head of a network, its weights random.
+
+        Args:
+            plan: its numbers; the width is filled in.
+            backbone: gives the features.
+
+        Raises:
+            OptionError: numbers that do not go together, or a backbone without what the head needs.
+        """
+
+    @abstractmethod
+    def read(self, features: Features, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Features of B images -> (B, D), what the last linear layer sees, and where the head looked.
+
+        Args:
+            features: as the backbone gives them.
+            attention: whether the second is asked for: (B, T), >= 0, rows summing to 1, T the spatial tokens.
+        """
+
+    @property
+    def last_line(self) -> nn.Linear:
+        """The last linear layer, D -> 1."""
+        return self.score
+
+    def before_last_line(self, features: Features) -> Tensor:
+        """Features of B images -> (B, D), what the last linear layer sees."""
+        return self.read(features)[0]
+
+    def forward(self, features: Features) -> Tensor:
+        """Features of B images -> (B,) quality, higher is better."""
+        return full_precision_line(self.before_last_line(features), self.last_line)
+
+    def attention(self, features: Features) -> tuple[Tensor, Tensor]:
+        """(B,) quality and (B, rows, columns) where the head looked, each map summing to 1.
+
+        Raises:
+            OptionError: the head has no attention.
+        """
+        before, weights = self.read(features, attention=True)
+        if weights is None:
+            raise OptionError(f"a {type(self).__name__} has no attention: use head 'panel'")
+        return full_precision_line(before, self.last_line), weights.reshape(-1, *features.grid)
+
+
+class PanelHead(Head):
+    """DEIQT's attention panel behind a projection, where the backbone's width is not the panel's.
 
     Args:
         backbone_width: D of the features.
@@ -26,24 +88,31 @@ class PanelHead(nn.Module):
         OptionError: the heads do not divide the width, or there is no query.
     """
 
+    has_attention = True
+
     def __init__(self, backbone_width: int, *, width: int, normalised: bool, heads: int, queries: int) -> None:
         super().__init__()
         self.panel = AttentionPanel(width, heads=heads, queries=queries)
         self.project = _projection(backbone_width, width, normalised)
 
-    def forward(self, features: Features) -> Tensor:
-        """Features of B images -> (B,) quality, higher is better."""
-        scores: Tensor = self.panel(self.project(features.pooled), self.project(features.tokens))
-        return scores
+    @classmethod
+    def build(cls, plan: Plan, backbone: Backbone) -> PanelHead:
+        """See `Head`."""
+        width, normalised = plan.width or backbone.width, backbone.normalised
+        return cls(backbone.width, width=width, normalised=normalised, heads=plan.heads, queries=plan.queries)
 
-    def attention(self, features: Features) -> tuple[Tensor, Tensor]:
-        """(B,) quality and (B, rows, columns) where the panel looked, each map summing to 1."""
-        scores, weights = self.panel.with_attention(self.project(features.pooled), self.project(features.tokens))
-        return scores, weights.reshape(-1, *features.grid)
+    @property
+    def last_line(self) -> nn.Linear:
+        """See `Head`."""
+        return self.panel.score
+
+    def read(self, features: Features, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """See `Head`."""
+        return self.panel.read(self.project(features.pooled), self.project(features.tokens), attention=attention)
 
 
-class TwoTokenHead(nn.Module):
-    """The decoder of class and quality token behind a projection, where the backbone's width is not its own.
+class TwoTokenHead(Head):
+    """CSIQA's decoder of class and quality token behind a projection, where the backbone's width is not its own.
 
     Args:
         backbone_width: D of the features.
@@ -55,28 +124,35 @@ class TwoTokenHead(nn.Module):
         OptionError: the heads do not divide the width.
     """
 
+    has_attention = True
+
     def __init__(self, backbone_width: int, *, width: int, normalised: bool, heads: int) -> None:
         super().__init__()
         self.decoder = TwoTokenDecoder(width, heads=heads)
         self.project = _projection(backbone_width, width, normalised)
 
-    def forward(self, features: Features) -> Tensor:
-        """Features of B images, with a quality token -> (B,) quality, higher is better."""
-        scores: Tensor = self.decoder(*self._projected(features))
-        return scores
+    @classmethod
+    def build(cls, plan: Plan, backbone: Backbone) -> TwoTokenHead:
+        """See `Head`."""
+        if plan.mask is None:
+            raise OptionError(f"head 'tokens': {NEEDS_QUALITY}")
+        width = plan.width or backbone.width
+        return cls(backbone.width, width=width, normalised=backbone.normalised, heads=plan.heads)
 
-    def attention(self, features: Features) -> tuple[Tensor, Tensor]:
-        """(B,) quality and (B, rows, columns) where the two tokens looked, each map summing to 1."""
-        scores, weights = self.decoder.with_attention(*self._projected(features))
-        return scores, weights.reshape(-1, *features.grid)
+    @property
+    def last_line(self) -> nn.Linear:
+        """See `Head`."""
+        return self.decoder.score
 
-    def _projected(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, features: Features, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """See `Head`."""
         if features.quality is None:
             raise OptionError(NEEDS_QUALITY)
-        return self.project(features.pooled), self.project(features.quality), self.project(features.tokens)
+        tokens = (self.project(part) for part in (features.pooled, features.quality, features.tokens))
+        return self.decoder.read(*tokens, attention=attention)
 
 
-class PooledHead(nn.Module):
+class PooledHead(Head):
     """The plain head to compare with: layer norm and one line on the pooled feature, and the quality token if any.
 
     Args:
@@ -89,10 +165,28 @@ class PooledHead(nn.Module):
         width = backbone_width * (1 + quality)
         self.norm, self.score = nn.LayerNorm(width), nn.Linear(width, 1)
 
-    def forward(self, features: Features) -> Tensor:
-        """Features of B images -> (B,) quality, higher is better."""
+    @classmethod
+    def build(cls, plan: Plan, backbone: Backbone) -> PooledHead:
+        """See `Head`."""
+        return cls(backbone.width, quality=plan.mask is not None)
+
+    def read(self, features: Features, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """See `Head`."""
         quality = [] if features.quality is None else [features.quality]
-        return full_precision_line(self.norm(torch.cat([features.pooled, *quality], dim=1)), self.score)
+        return self.norm(torch.cat([features.pooled, *quality], dim=1)), None
+
+
+HEADS: dict[str, type[Head]] = {"panel": PanelHead, "pooled": PooledHead, "tokens": TwoTokenHead}
+
+
+def head_names() -> tuple[str, ...]:
+    """The names that `--head` takes, as `HEADS` has them now.
+
+    Example:
+        >>> head_names()
+        ('panel', 'pooled', 'tokens')
+    """
+    return tuple(HEADS)
 
 
 def _projection(backbone_width: int, width: int, normalised: bool) -> nn.Module:

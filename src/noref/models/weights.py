@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,20 +28,29 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         ModelError: missing, unreadable, or no safetensors file.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror or error}") from error
-    except SafetensorError as error:
-        raise ModelError(f"{path}: not a safetensors file: {error}") from error
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 
 
-def read_words(path: Path) -> dict[str, str]:
-    """A safetensors file's header alone: its words, without the tensors; errors as `read`."""
+def read_plan(path: Path) -> dict[str, Any]:
+    """The numbers that a saved network is built from, without its tensors; empty in other files; errors as `read`."""
+    with _opened(path) as file:
+        return plan_in(file.metadata() or {})
+
+
+def plan_in(words: Mapping[str, str]) -> dict[str, Any]:
+    """The same of a header's words."""
+    with suppress(ValueError):
+        found = json.loads(words.get("network", ""))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
+            yield file
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}") from error
     except SafetensorError as error:
@@ -107,11 +117,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], Card]:
     """
     card = read_card(path)
     tensors, words = read(path)
-    try:
-        network = json.loads(words["network"])
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"{path}: its header does not say what network it is") from error
-    if not isinstance(network, dict):
+    network = plan_in(words)
+    if not network:
         raise ModelError(f"{path}: its header does not say what network it is")
     return tensors, network, card
 
