@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,12 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
+from noref import images
 from noref.card import Card, Preprocessing
 from noref.data.loading import judged_crops
 from noref.embed.exported_features import ExportedModel
 from noref.errors import OptionError
-from noref.methods.arniqa_ridge import ENCODER, LEAST, arniqa_features
+from noref.methods.arniqa_ridge import ENCODER, LEAST
 from noref.models import arniqa
 from noref.models import arniqa_regressor as raters
 from noref.models import network as networks
@@ -30,15 +30,11 @@ from noref.models.features import Features
 from noref.models.heads import Head
 from noref.models.network import QualityNet
 from noref.scoring.network import MODELS
-from noref.train.feature_cache import FeatureCache, of_images
+from noref.train.feature_cache import FeatureCache, fingerprint, of_images
 from noref.train.run_folder import MODEL
 
 EXPORTED = "model.onnx"
 MAX_PIXELS = 500_000  # of an encoder that has no head; larger photos are shrunk
-
-Matrix = NDArray[np.float32]
-# feature, images, cache folder, dictionary that takes unreadable images with the reason -> images with (crops, D)
-Extract = Callable[[str, Sequence[Path], Path, dict[Path, str]], Iterable[tuple[Path, Matrix]]]
 
 
 @dataclass(frozen=True)
@@ -67,14 +63,16 @@ class FeatureExtractor:
     Attributes:
         name: for titles and messages.
         feature_names: those that it has; the first is the default.
-        extract: see `Extract`.
+        extract: feature and image -> (crops, D).
+        facts: all that decides a feature besides the image; they name the model's part of the cache.
         card: of a trained model; None for a plain backbone.
         folder: of its run; None where there is none.
     """
 
     name: str
     feature_names: tuple[str, ...]
-    extract: Extract
+    extract: Callable[[str, Path], Tensor]
+    facts: tuple[object, ...]
     card: Card | None = None
     folder: Path | None = None
 
@@ -89,14 +87,18 @@ class FeatureExtractor:
             hint = f"did you mean {near[0]}? " if near else ""
             raise OptionError(f"{self.name} has no feature {feature!r}: {hint}it has {', '.join(self.feature_names)}")
 
-    def features(self, feature: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> dict[Path, Matrix]:
-        """Image -> (D,), the mean over its crops; images that cannot be read are put into `broken`.
+    def features(
+        self, feature: str, paths: Sequence[Path], folder: Path, broken: dict[Path, str]
+    ) -> dict[Path, NDArray[np.float32]]:
+        """Image -> (D,), the mean over its crops, kept in a folder; unreadable images are put into `broken`.
 
         Raises:
             OptionError: as `check`.
         """
         self.check(feature)
-        return {path: found.mean(axis=0) for path, found in self.extract(feature, paths, cache, broken)}
+        cache = FeatureCache(folder, feature, *self.facts)
+        found = of_images(cache, paths, lambda path: self.extract(feature, path), broken=broken, words=feature)
+        return {path: one.numpy().mean(axis=0) for path, one in found}
 
 
 def load_extractor(model: str, backbone: Backbone | None = None) -> FeatureExtractor:
@@ -142,8 +144,12 @@ def _backbone_of_timm(name: str, how: Backbone) -> Encoder:
 
 def _of_exported(model: str | Path) -> FeatureExtractor:
     exported = ExportedModel(model)
-    extract = _cached(exported.card, lambda _, path: torch.from_numpy(exported.extract(path)))
-    return FeatureExtractor(exported.card.name, ("head",), extract, exported.card)
+    card = exported.card
+
+    def extract(_: str, path: Path) -> Tensor:
+        return torch.from_numpy(exported.extract(path))
+
+    return FeatureExtractor(card.name, ("head",), extract, (card.sha256, card.preprocessing), card)
 
 
 def _of_encoder(
@@ -157,12 +163,16 @@ def _of_encoder(
 def _of_arniqa(
     network: ARNIQA, name: str, rule: Preprocessing, card: Card | None = None, folder: Path | None = None
 ) -> FeatureExtractor:
-    network = network.to(Fabric(accelerator="auto", devices=1).device).eval()
+    device = Fabric(accelerator="auto", devices=1).device
+    network = network.to(device).eval()
 
-    def extract(_: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Iterable[tuple[Path, Matrix]]:
-        return arniqa_features(network, paths, rule, cache, broken=broken)
+    @torch.inference_mode()
+    def extract(_: str, path: Path) -> Tensor:
+        pixels = torch.from_numpy(images.read(path, preprocessing=rule)).permute(2, 0, 1)[None]
+        return network.features(pixels.to(device))[0].float()
 
-    return FeatureExtractor(name, ("pooled",), extract, card, folder)
+    facts = (network.crop, network.pad, rule, network.encoder.plan, fingerprint(network.encoder))
+    return FeatureExtractor(name, ("pooled",), extract, facts, card, folder)
 
 
 def _of_network(network: QualityNet, card: Card, folder: Path) -> FeatureExtractor:
@@ -180,22 +190,9 @@ def _of_network(network: QualityNet, card: Card, folder: Path) -> FeatureExtract
         crops = judged_crops(path, rule).transpose(0, 3, 1, 2)
         batch = torch.from_numpy(np.ascontiguousarray(crops)).to(device)
         features = network.features(batch, layers="pooled" if feature.startswith("layer") else None)
-        return feature_of(feature, features, network.head).float().cpu()
+        return feature_of(feature, features, network.head).float()
 
-    return FeatureExtractor(card.name, names, _cached(card, extract), card, folder)
-
-
-def _cached(card: Card, extract: Callable[[str, Path], Tensor]) -> Extract:
-    """The features of single images through a cache that is named by feature, model and resize rule."""
-
-    def cached(
-        feature: str, paths: Sequence[Path], folder: Path, broken: dict[Path, str]
-    ) -> Iterator[tuple[Path, Matrix]]:
-        cache = FeatureCache(folder, feature, card.sha256, card.preprocessing)
-        for path, found in of_images(cache, paths, partial(extract, feature), broken=broken, words=feature):
-            yield path, found.numpy()
-
-    return cached
+    return FeatureExtractor(card.name, names, extract, (card.sha256, rule), card, folder)
 
 
 def feature_of(feature: str, features: Features, head: Head) -> Tensor:
