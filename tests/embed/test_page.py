@@ -57,7 +57,7 @@ def test_every_point_is_drawn_and_has_its_photo(plot):
     assert [dot[2] for dot in dots] == list(plot.colours.colours) * 2
     found = points(text)
     assert [point["name"] for point in found] == [image.name for image in plot.images]
-    assert found[3]["words"] == "set, 45 of 0-100, higher is better, type jpeg, level 4"
+    assert found[3]["caption"] == "set, 45 of 0-100, higher is better, type jpeg, level 4"
     for point in found:
         picture = Image.open(io.BytesIO(base64.b64decode(point["uri"].partition(",")[2])))
         assert picture.size == (90, 60)  # never enlarged

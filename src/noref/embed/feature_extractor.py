@@ -44,8 +44,7 @@ class Backbone:
     Attributes:
         weights: "timm", "none", or a safetensors file.
         pad_type: "same" for weights that come from TensorFlow.
-        mean: of the pixels in [0, 1]; None: timm's.
-        std: likewise.
+        mean, std: of the pixels in [0, 1], red, green, blue; None: timm's.
         crop: side of the five crops at two scales, in pixels; of an encoder too.
     """
 

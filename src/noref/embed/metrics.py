@@ -34,8 +34,7 @@ class Metric(NamedTuple):
         name: what is measured.
         value: higher is better for all metrics here.
         chance: mean over random draws, which know nothing of the features.
-        low: 2.5 % of those draws lie below.
-        high: 2.5 % of them lie above.
+        low, high: 2.5 % of those draws lie below, and 2.5 % above.
     """
 
     name: str
@@ -153,8 +152,7 @@ def score_agreement(neighbours: Indices, scores: Scores, groups: Labels, *, draw
         neighbours: (M, k) of `nearest`.
         scores: (M,).
         groups: as for `nearest`.
-        draws: of chance.
-        seed: of chance.
+        draws, seed: of chance.
 
     Raises:
         DataError: scores that are all the same.
@@ -186,8 +184,7 @@ def silhouette(features: Features, labels: Labels, label_name: str, *, draws: in
         features: (M, D).
         labels: (M,), two different ones or more, and fewer than images.
         label_name: for the metric's name.
-        draws: of chance.
-        seed: of chance.
+        draws, seed: of chance.
 
     Raises:
         DataError: as `unit`, or a number of labels that has no silhouette.

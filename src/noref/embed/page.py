@@ -54,7 +54,7 @@ def render_page(plot: EmbeddingPlot, *, megabytes: float = 8.0) -> str:
             places=[in_view(panel.places) for panel in plot.panels],
             radius=round(min(14.0, max(4.5, 170 / math.sqrt(len(plot.images)))), 1),
             points=[
-                {"name": printable(image.name), "words": image.caption, "uri": uri}
+                {"name": printable(image.name), "caption": image.caption, "uri": uri}
                 for image, uri in zip(plot.images, uris, strict=True)
             ],
             ramp=[ramp(share) for share in np.linspace(0, 1, 9)],

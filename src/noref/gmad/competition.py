@@ -61,8 +61,7 @@ class Competition:
         pairs: of both roles.
         images: how many images took part.
         failed: image -> why a model could not score it; these took no part.
-        table: the file of pairs.
-        page: the page to vote on.
+        table, page: the files.
     """
 
     pairs: list[GmadPair]
@@ -87,14 +86,11 @@ def run_competition(
     """Score where scores are missing, find the pairs of both roles, write `pairs.csv` and `gmad.html`.
 
     Args:
-        defender: defends first; the roles are then swapped.
-        attacker: attacks first.
+        defender, attacker: in the first role; the roles are then swapped.
         out: folder for the two files, made if it is not there.
         images: folder that the paths of tables are relative to; a model scores all images in it and below. None: the
             paths of a table are relative to its own folder.
-        levels: as in `find_pairs`.
-        top: as in `find_pairs`.
-        groups: as in `find_pairs`.
+        levels, top, groups: as in `find_pairs`.
         seed: shuffles left and right.
         side: longer side of the images on the page, in pixels, at most.
 

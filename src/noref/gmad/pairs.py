@@ -21,17 +21,13 @@ class GmadPair:
 
     Attributes:
         pair: its name in this competition: role, level and rank.
-        attacker: name of the attacking model.
-        defender: name of the defending model.
+        attacker, defender: names of the models.
         level: 1 is the level with the defender's lowest scores.
         rank: 1 is the pair of a level that the attacker finds most different.
-        better: path of the image that the attacker scores higher.
-        worse: path of the image that it scores lower.
+        better, worse: paths of the images that the attacker scores higher and lower.
         left: `better` or `worse`: which of them is shown on the left.
-        attacker_better: the attacker's score of `better`, as its tool writes it.
-        attacker_worse: likewise of `worse`.
-        defender_better: the defender's score of `better`.
-        defender_worse: likewise of `worse`.
+        attacker_better, attacker_worse: the attacker's scores of both, as its tool writes them.
+        defender_better, defender_worse: the defender's likewise.
     """
 
     pair: str
@@ -56,9 +52,7 @@ def both_roles(
     Args:
         first: its images must be those of `second`, in the same order; see `align`.
         second: the other model.
-        levels: as in `find_pairs`.
-        top: as in `find_pairs`.
-        groups: as in `find_pairs`.
+        levels, top, groups: as in `find_pairs`.
         seed: decides for each pair which image is on the left.
 
     Raises:

@@ -42,10 +42,8 @@ class Preference(NamedTuple):
     """One reader's vote on one pair.
 
     Attributes:
-        attacker: name of the attacking model.
-        defender: name of the defending model.
-        better: path of the image that the attacker scores higher.
-        worse: path of the other one.
+        attacker, defender: names of the models.
+        better, worse: paths of the images that the attacker scores higher and lower.
         agrees: 1: the reader prefers `better`; -1: `worse`; 0: sees no difference.
     """
 
@@ -69,10 +67,8 @@ class RoleResult:
     """One model attacks, one defends.
 
     Attributes:
-        attacker: name.
-        defender: name.
-        pairs: number of pairs with votes.
-        votes: number of votes.
+        attacker, defender: names of the models.
+        pairs, votes: how many pairs have votes, and how many votes.
         aggressiveness: of the attacker, in [-1, 1], higher is better for it.
         resistance: of the defender, in [0, 1], higher is better for it.
     """
@@ -87,13 +83,7 @@ class RoleResult:
 
 @dataclass(frozen=True)
 class OverallResult:
-    """One model against all others; in units of a normal deviate, the mean over models is 0.
-
-    Attributes:
-        model: name.
-        aggressiveness: higher is better.
-        resistance: higher is better.
-    """
+    """One model against all others; in units of a normal deviate, the mean over models is 0, higher is better."""
 
     model: str
     aggressiveness: Estimate

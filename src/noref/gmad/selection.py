@@ -28,8 +28,7 @@ class Pair(NamedTuple):
     Attributes:
         level: 1 is the level of the lowest defender scores.
         rank: 1 is the most different pair of its level.
-        better: index of the image that the attacker scores higher.
-        worse: index of the image that it scores lower.
+        better, worse: indices of the images that the attacker scores higher and lower.
     """
 
     level: int
@@ -71,8 +70,7 @@ def find_pairs(
     so on. The work is sorting; no matrix of pairs is made.
 
     Args:
-        attacker: as in `select_pairs`.
-        defender: as in `select_pairs`.
+        attacker, defender: as in `select_pairs`.
         levels: number of levels, >= 1.
         top: pairs a level, >= 1.
         groups: "count": as in `select_pairs`. "width": levels of equal width between the defender's lowest and
