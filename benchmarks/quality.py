@@ -1,6 +1,6 @@
 """What a model's scores are worth beyond its own data set: python benchmarks/quality.py [--model FILE] [--out FILE]
 
-ladder      photographs that no lesson was drawn from (`kept_apart`), degraded step by step: share of steps that fall
+ladder      photographs that no distorted view was made of (`held_out`), degraded step by step: share of steps that fall
 cross       re-created stimuli of TID2013 with published human scores: SRCC on the exact ones
 size        rated photographs of a run's test part judged at other sizes, and as large and small copies
 worst       a sheet of the twenty worst predictions of several runs' test parts
@@ -28,8 +28,8 @@ from PIL import Image, ImageDraw
 
 from noref import Scorer, images
 from noref.card import Preprocessing
-from noref.default_model.distorted_views import kept_apart, ladder_step
-from noref.default_model.training import PREPROCESSING
+from noref.default_model.config import PREPROCESSING
+from noref.default_model.distorted_views import distort, held_out
 from noref.evaluate.correlation import plcc, srcc
 from noref.scoring.network import Network
 
@@ -39,12 +39,12 @@ Row = dict[str, Any]
 
 def ladder(scorer: Scorer, data: Path) -> list[Row]:
     """Share of steps in which the score falls, a row a kind."""
-    photos = [path for path in sorted((data / "photos" / "images").iterdir()) if kept_apart(path.name)]
+    photos = [path for path in sorted((data / "photos" / "images").iterdir()) if held_out(path.name)]
     fallen: dict[str, list[bool]] = {kind: [] for kind in STEPS}
     for number, path in enumerate(photos):
         photo = images.read(path)
         rng = np.random.default_rng([5, number])
-        versions = [photo, *(ladder_step(photo, kind, a, rng) for kind, amounts in STEPS.items() for a in amounts)]
+        versions = [photo, *(distort(photo, kind, a, rng) for kind, amounts in STEPS.items() for a in amounts)]
         scores = [score.quality for score in scorer.score_many(versions)]
         for place, kind in enumerate(STEPS):
             found = [scores[0], *scores[1 + 3 * place : 4 + 3 * place]]

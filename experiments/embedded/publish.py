@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from noref.card import read_card
-from noref.default_model.training import PREPROCESSING
+from noref.default_model.config import PREPROCESSING
 
 DEFAULT = Path(__file__).parents[2] / "src" / "noref" / "scoring" / "default" / "model.onnx"
 INITIALISED = {
@@ -77,7 +77,7 @@ def fact_results(path: Path) -> list[dict[str, Any]]:
     found = json.loads(path.read_text())
     rows = [
         {
-            "data": f"{row['photos']} photographs that gave no lesson",
+            "data": f"{row['photos']} photographs that no distorted view was made of",
             "protocol": "each photograph and three steps of Pillow's Gaussian blur (radius 1.5, 3, 6), noise (sigma "
             "12, 25, 50) or JPEG (quality 30, 12, 5)",
             "metric": f"share of {row['kind']} steps in which the score falls",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
+from rich.console import Console
 
 from noref.errors import DataError, OptionError, unknown
 
@@ -126,15 +128,20 @@ def build(config: type[Config], *sources: Mapping[str, tuple[Any, str]]) -> Conf
 
     Args:
         config: a dataclass whose fields are int, float, bool, str, Literal, tuple of float, or one of those or None.
+            `ALIASES`, if it has them, are earlier names of its fields: they are taken, with a note on stderr.
         sources: as `read_yaml` and `given_pairs` return them.
 
     Raises:
         OptionError: an unknown key, or a value of another kind; says where it stands.
     """
-    hints = typing.get_type_hints(config)
+    fields = {field.name for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    hints = {name: hint for name, hint in typing.get_type_hints(config).items() if name in fields}
     values: dict[str, Any] = {}
     for source in sources:
         for key, (value, place) in source.items():
+            if new := getattr(config, "ALIASES", {}).get(key):
+                _renamed(place, key, new)
+                key = new
             if key not in hints:
                 raise OptionError(f"{place if ', line ' in place else ''}{unknown('option', key, hints)}")
             if value == BARE and hints[key] is not bool:
@@ -144,6 +151,12 @@ def build(config: type[Config], *sources: Mapping[str, tuple[Any, str]]) -> Conf
             except (TypeError, ValueError) as error:
                 raise OptionError(f"{place}{value!r} is not {_kind(hints[key])}") from error
     return config(**values)
+
+
+@functools.cache
+def _renamed(place: str, old: str, new: str) -> None:
+    """Say once for each place that an option has a new name."""
+    Console(stderr=True, soft_wrap=True).print(f"{place}{old} is now called {new}", highlight=False, markup=False)
 
 
 def to_yaml(config: Any) -> str:
