@@ -312,8 +312,8 @@ def main() -> None:
                     out.write_table(path.name, evaluate(row, setting, material, part, number))
         except Timeout:
             continue  # another process is at it
-    found = [line for path in sorted(given.out.glob("*~*.csv")) for line in csv.DictReader(path.open())]
-    if found:
+    done = [path for path in sorted(given.out.glob("*~*.csv")) if ("-inner" in path.name) == bool(given.inner)]
+    if found := [line for path in done for line in csv.DictReader(path.open())]:
         out.write_table("predictions.csv", found)
     print(CHOOSING.format(given.split[0]) if given.inner else REPORTING, file=sys.stderr)
 

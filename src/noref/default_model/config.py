@@ -28,7 +28,7 @@ class Config:
         validation: share that is scored after each epoch, taken from the training part; it picks nothing.
         frozen: stages that are not trained, of nine.
         epochs: over the training part.
-        batch: rated images in a step, and as many views of one photograph as `views` says.
+        batch: rated images in a step.
         lr: AdamW's peak learning rate of the last stage.
         layer_decay: each stage learns at this share of the rate of the stage behind it.
         head_lr: learning rate of the linear layer; small, as all its 7 000 features move together.
