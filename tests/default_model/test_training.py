@@ -90,7 +90,7 @@ def test_a_run_leaves_a_model_that_scores_as_its_predictions_say(world, tmp_path
 def test_without_a_test_part_every_image_trains(world, tmp_path, monkeypatch):
     cards = []
     monkeypatch.setattr(embedded, "export_onnx", lambda model, out, card, **_: cards.append(card))
-    monkeypatch.setattr(judge, "Scorer", lambda model: None)
+    monkeypatch.setattr(evaluator, "Scorer", lambda model: None)
     figures, data = train(world, tmp_path / "run", test=0.0, epochs=1)
     assert figures == {}
     assert cards[0].training["images"] == len(data.records) == 12
