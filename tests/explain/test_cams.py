@@ -150,6 +150,13 @@ def test_crops_are_put_back_by_a_loop():
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+def test_points_that_no_crop_shows_are_zero():
+    # ARNIQA's corner crops leave the middle of the sides of a large photo out: what they show is the whole score
+    found = stitch(np.ones((2, 2, 2)), [CropBox(0, 0, (4, 4)), CropBox(0, 8, (4, 4))], 4, 12)
+    np.testing.assert_array_equal(found[:, :4], 1)
+    np.testing.assert_array_equal(found[:, 4:8], 0)
+
+
 def test_one_value_everywhere_stays_and_large_pictures_are_bounded():
     found = stitch(np.full((2, 4, 4), 0.3), [CropBox(0, 0, (100, 100)), CropBox(0, 20, (100, 100))], 100, 120)
     np.testing.assert_allclose(found, 0.3)

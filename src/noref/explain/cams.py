@@ -179,7 +179,7 @@ def stitch(cams: Plane, boxes: Sequence[CropBox], height: int, width: int) -> Pl
 
     Args:
         cams: (N, h, w).
-        boxes: where each crop lies; together they cover the photo.
+        boxes: where each crop lies. A point that none of them shows has no part in the score and is 0.
         height: of the photo.
         width: of the photo.
 
@@ -194,7 +194,7 @@ def stitch(cams: Plane, boxes: Sequence[CropBox], height: int, width: int) -> Pl
         fade = np.outer(fading(down), fading(across))
         total = total + fade * (_bilinear(down, cam.shape[0]) @ cam @ _bilinear(across, cam.shape[1]).T)
         weight = weight + fade
-    return total / weight
+    return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
 
 
 def _bilinear(inside: Plane, cells: int) -> Plane:
