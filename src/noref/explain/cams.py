@@ -6,7 +6,9 @@ the maps of the crops that a network scores are put together where the crops lie
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,8 +96,10 @@ class ReshapeTransform:
             quality_token = int(hasattr(backbone, "quality_token"))
             self.lengths = [patches, self.prefix + patches, self.prefix + patches + quality_token]
 
-    def __call__(self, output: Tensor) -> Tensor:
+    def __call__(self, output: Any) -> Tensor:
         """(N, T, D), (N, H, W, C) or (N, C, H, W) -> (N, C, H, W)."""
+        if not isinstance(output, Tensor):
+            raise ValueError(f"an output of type {type(output).__name__} is not spatial")
         if output.ndim == 4 and not self.lengths:
             return output.permute(0, 3, 1, 2) if self.channels_last else output
         if output.ndim == 3 and output.shape[1] in self.lengths:
@@ -122,25 +126,19 @@ def find_layers(model: nn.Module, backbone: Cnn | Vit, crops: Tensor) -> dict[st
         The backbone's own names, such as "blocks.6" -> module, where the output is one map of more than one point.
     """
     found: dict[str, nn.Module] = {}
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     transform = ReshapeTransform(backbone, (crops.shape[2], crops.shape[3]))
 
-    def watch(name: str, module: nn.Module) -> Any:
-        def keep(_module: nn.Module, _given: Any, output: Any) -> None:
-            if not isinstance(output, Tensor):
-                return
-            try:
-                rows, columns = transform(output).shape[2:]
-            except ValueError:
-                return
-            counts[name] = counts.get(name, 0) + 1
-            if rows * columns > 1:
-                found.pop(name, None)
-                found[name] = module
+    names = {module: name for name, module in backbone.net.named_modules() if name}
 
-        return module.register_forward_hook(keep)
+    def keep(module: nn.Module, _given: Any, output: Any) -> None:
+        with suppress(ValueError):
+            points = transform(output)[0, 0].numel()
+            counts[names[module]] += 1
+            if points > 1:
+                found[names[module]] = module
 
-    handles = [watch(name, module) for name, module in backbone.net.named_modules() if name]
+    handles = [module.register_forward_hook(keep) for module in names]
     try:
         with torch.no_grad():
             model(crops)
@@ -180,8 +178,7 @@ def stitch(cams: Plane, boxes: Sequence[CropBox], height: int, width: int) -> Pl
     Args:
         cams: (N, h, w).
         boxes: where each crop lies. A point that none of them shows has no part in the score and is 0.
-        height: of the photo.
-        width: of the photo.
+        height: of the photo, in pixels; so `width`.
 
     Returns:
         One value a pixel, or 1024 points along the longer side of a larger photo.

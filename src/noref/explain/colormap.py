@@ -34,8 +34,8 @@ def paint(values: Plane, colormap: Colormap, low: float, high: float) -> Rgba:
     Args:
         values: (h, w).
         colormap: a key of `COLORMAPS`.
-        low: number of the lower end.
-        high: number of the upper end; > low.
+        low: value of the first colour.
+        high: value of the last colour; > low.
 
     Returns:
         (h, w, 4) uint8: red, green, blue and how much of the photo they cover; 0 shows the photo alone.
@@ -69,15 +69,7 @@ def overlay(one: Map, ends: tuple[float, float], size: tuple[int, int]) -> Image
 
 
 def draw_window(window: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
-    """A salient window: its border, drawn inside of it, the inside clear and the rest dimmed.
-
-    Args:
-        window: top, left, bottom, right as shares of the sides.
-        size: (width, height) of the photo as it is shown.
-
-    Returns:
-        RGBA of that size.
-    """
+    """A salient window: its border, drawn inside of it, the inside clear and the rest dimmed. As `overlay`."""
     width, height = size
     picture = Image.new("RGBA", size, DIM)
     top, left, bottom, right = window
@@ -90,16 +82,7 @@ def draw_window(window: tuple[float, float, float, float], size: tuple[int, int]
 
 
 def laid_over(photo: Pixels, cover: Image.Image, *, grey: bool = True) -> Image.Image:
-    """A map over its photo.
-
-    Args:
-        photo: (H, W, 3) uint8 RGB.
-        cover: RGBA of the same size.
-        grey: take the photo's colours out, so that those of the map can be read.
-
-    Returns:
-        RGB.
-    """
+    """An overlay on its photo, (H, W, 3) uint8 RGB; `grey` takes the photo's own colours out. RGB of the same size."""
     base = Image.fromarray(photo).convert("L" if grey else "RGB")
     return Image.alpha_composite(base.convert("RGBA"), cover).convert("RGB")
 

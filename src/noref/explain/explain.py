@@ -8,8 +8,8 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,38 +80,37 @@ def explain(
         MissingExtraError: a part that a model or a map needs is not installed.
     """
     options = options or Options()
-    truths = {_real(record.path): record for record in csv(scores)} if scores else None
+    truths = {os.path.realpath(record.path): record for record in csv(scores)} if scores else {}
     opened = open_models(models, options)
     photos, failed = find_photos(paths, out, recursive=recursive)
-    if truths is not None and photos and not any(_real(photo) in truths for photo in photos):
+    records = {photo: truths.get(os.path.realpath(photo)) for photo in photos}
+    if scores and photos and not any(records.values()):
         raise DataError(f"{scores}: names none of the photos, the first of which is {name(photos[0])}")
     targets = _targets(photos, out)
     make_folder(out, targets.values())
-    outcome, entries = Outcome(failed=failed), []
+    unscored = [name(photo) for photo in photos if scores and records[photo] is None]
+    outcome, entries = Outcome(failed=failed, unscored=unscored), []
     with progress(len(photos)) as advance:
         for photo in photos:
-            record = truths.get(_real(photo)) if truths is not None else None
-            if truths is not None and record is None:
-                outcome.unscored.append(name(photo))
             try:
-                photo_maps, new = _photo_maps(photo, targets[photo], opened, options, record)
+                photo_maps, new = _photo_maps(photo, targets[photo], opened, options, records[photo])
             except ImageError as error:
                 outcome.failed[name(photo)] = reason(photo, error)
             else:
                 entries.append(page_entry(photo_maps))
                 outcome.drawn, outcome.kept = outcome.drawn + new, outcome.kept + (not new)
             advance()
+    if not entries:
+        outcome.no_page = "no photo could be explained"
+        return outcome
     try:
-        if entries:
-            html = render_page(entries, [(label, model.card.method) for label, model in opened.items()])
-            write_text(out / PAGE, html)
-            outcome.page = out / PAGE
-        else:
-            outcome.no_page = "no photo could be explained"
+        html = render_page(entries, [(label, model.card.method) for label, model in opened.items()])
     except MissingExtraError as error:
         outcome.no_page = str(error)
-    except OSError as error:
-        raise _unwritable(out / PAGE, error) from error
+        return outcome
+    outcome.page = out / PAGE
+    with _writing(outcome.page):
+        write_text(outcome.page, html)
     return outcome
 
 
@@ -136,7 +135,7 @@ def find_photos(paths: Sequence[str], out: Path, *, recursive: bool) -> tuple[li
     for item in find(paths, recursive=recursive):
         path = Path(item.path)
         if item.error is not None:
-            failed[name(path)] = reason(path, item.error)
+            failed[printable(item.path)] = str(item.error)
         elif not (path.suffix == ".png" and path.parent.resolve() == out.resolve() and figure.key_of(path)):
             photos.append(path)
     return photos, failed
@@ -174,11 +173,9 @@ def _photo_maps(
         return PhotoMaps(name(photo.name), picture, found, truth), False
     found = tuple(model_maps(photo, label, model, options) for label, model in models.items())
     photo_maps = PhotoMaps(name(photo.name), picture, found, truth)
-    try:
+    with _writing(target):
         store.save(kept, key, found)
         figure.save(figure.draw(photo_maps), target, key)
-    except OSError as error:
-        raise _unwritable(target, error) from error
     return photo_maps, True
 
 
@@ -190,17 +187,17 @@ def _truth(record: Record | None) -> str | None:
     return f"{record.raw_score:g} of {record.scale}: {100 * record.quality:.1f} on 0-100"
 
 
-def _real(path: Path) -> str:
-    return os.path.realpath(path)
-
-
 def reason(path: Path, error: ImageError) -> str:
     """Why a photo is left out, without its name."""
     return str(error).removeprefix(f"{name(path)}: ")
 
 
-def _unwritable(path: Path, error: OSError) -> OptionError:
-    return OptionError(f"{error.filename or path}: cannot be written: {error.strerror}")
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OptionError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _targets(photos: Sequence[Path], out: Path) -> dict[Path, Path]:
@@ -209,7 +206,7 @@ def _targets(photos: Sequence[Path], out: Path) -> dict[Path, Path]:
     for photo in photos:
         stem = photo.stem
         if alike[stem.casefold()] > 1:
-            stem += "-" + hashlib.sha256(os.fsencode(_real(photo))).hexdigest()[:6]
+            stem += "-" + hashlib.sha256(os.fsencode(os.path.realpath(photo))).hexdigest()[:6]
         targets[photo] = out / f"{stem}.png"
     return targets
 
@@ -220,11 +217,9 @@ def make_folder(out: Path, figures: Iterable[Path]) -> None:
     Raises:
         OptionError: it cannot be written, or one of the figures or the page is there and is foreign.
     """
-    try:
+    with _writing(out):
         (out / "maps").mkdir(parents=True, exist_ok=True)
         check_writable(out)
-    except OSError as error:
-        raise OptionError(f"{out}: cannot be written: {error.strerror}") from error
     foreign = [path for path in figures if figure.key_of(path) == ""]
     page = out / PAGE
     if page.exists() and f'content="{GENERATOR}"' not in page.read_text("utf-8", "replace")[:2000]:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 
-from noref.card import Card
-from noref.errors import MissingExtraError
+from noref.errors import MissingExtraError, OptionError
 from noref.explain.local import crop_of, percent, quality_map
 from noref.explain.map_types import Map, Options
 from noref.images import Pixels
@@ -26,24 +25,24 @@ class ExportedModel:
 
     Args:
         network: the file, loaded.
-        options: its crop counts.
+        options: what changes the maps.
         is_copy: its weights are randomised: local scores are not clipped.
 
     Raises:
-        OptionError: a crop that the network does not take.
+        OptionError: a crop that the network does not take, or a layer, which cannot be read from an ONNX file.
     """
 
     map_types: tuple[str, ...] = ("quality",)
 
     def __init__(self, network: Network, options: Options, *, is_copy: bool = False) -> None:
         network.ready()
-        self.network, self.options, self.is_copy = network, options, is_copy
+        if options.layer is not None:
+            raise OptionError(
+                f"layer {options.layer!r}: {network.card.name} is an exported model, whose layers cannot be looked"
+                " into; give the folder of its training run, or its model.safetensors"
+            )
+        self.network, self.card, self.options, self.is_copy = network, network.card, options, is_copy
         self.crop = crop_of(network.card, options.crop)
-
-    @property
-    def card(self) -> Card:
-        """The model's card."""
-        return self.network.card
 
     def score(self, pixels: Pixels) -> float:
         """As `Scorer.score`."""

@@ -80,14 +80,17 @@ def draw(photo_maps: PhotoMaps) -> Image.Image:
     large, small = (ImageFont.load_default(size) for size in (LARGE, SMALL))
     strips = [_text(photo_maps.name, large, INK, width)]
     for row in photo_maps.rows:
+        covers = [overlay(one, color_range(row), photo.size) for one in row]
+        over = [laid_over(np.asarray(photo), cover, grey=row[0].window is None) for cover in covers]
         strips.append(_text(MAP_TYPES[row[0].type].title, large, INK, width))
         strips.append(_text(MAP_TYPES[row[0].type].meaning, small, SOFT, width))
-        strips.append(_row(row, photo, width))
+        strips.append(_columns([photo, *over], above=GAP // 2))
         if row[0].window is None:
-            strips.append(_scale(row, small, width))
-    strips.append(_captions(["photo", *(one.model for one in photo_maps.models)], large, INK, width))
-    lines = [photo_maps.truth_line, *(one.score_line for one in photo_maps.models)]
-    strips.append(_captions(lines, small, SOFT, width))
+            strips.append(_columns([Image.new("RGB", (CELL, 1), GROUND), _scale(row, small)]))
+    titles = ["photo", *(one.model for one in photo_maps.models)]
+    scores = [photo_maps.truth_line, *(one.score_line for one in photo_maps.models)]
+    for texts, font, ink in ((titles, large, INK), (scores, small, SOFT)):
+        strips.append(_columns([_text(text, font, ink, CELL + 2 * GAP, middle=True) for text in texts]))
     figure = Image.new("RGB", (width, sum(strip.height for strip in strips) + GAP), GROUND)
     top = GAP // 2
     for strip in strips:
@@ -127,34 +130,22 @@ def scale_ends(row: list[Map]) -> tuple[str, str]:
     return f"{low:.{digits}f} {found.low}", f"{high:.{digits}f} {found.high}"
 
 
-def _row(row: list[Map], photo: Image.Image, width: int) -> Image.Image:
-    strip = Image.new("RGB", (width, photo.height + GAP // 2), GROUND)
-    strip.paste(photo, (GAP + (CELL - photo.width) // 2, GAP // 2))
-    for number, one in enumerate(row, start=1):
-        cover = overlay(one, color_range(row), photo.size)
-        left = GAP + number * (CELL + GAP) + (CELL - photo.width) // 2
-        strip.paste(laid_over(np.asarray(photo), cover, grey=one.window is None), (left, GAP // 2))
-    return strip
-
-
-def _scale(row: list[Map], font: Font, width: int) -> Image.Image:
-    strip = Image.new("RGB", (width, 40), GROUND)
-    left = GAP + CELL + GAP
-    strip.paste(legend(MAP_TYPES[row[0].type].colormap, (CELL, 12)), (left, 6))
-    low, high = scale_ends(row)
-    pen = ImageDraw.Draw(strip)
-    pen.text((left, 21), low, fill=SOFT, font=font)
-    pen.text((left + CELL - pen.textlength(high, font=font), 21), high, fill=SOFT, font=font)
-    return strip
-
-
-def _captions(texts: list[str], font: Font, ink: tuple[int, int, int], width: int) -> Image.Image:
-    """A text in the middle below each column."""
-    cells = [_text(text, font, ink, CELL + 2 * GAP, middle=True) for text in texts]
-    strip = Image.new("RGB", (width, max(cell.height for cell in cells)), GROUND)
+def _columns(cells: list[Image.Image], above: int = 0) -> Image.Image:
+    """Pictures side by side, each in the middle of its column, and some white pixels above."""
+    strip = Image.new("RGB", ((CELL + GAP) * len(cells) + GAP, above + max(cell.height for cell in cells)), GROUND)
     for number, cell in enumerate(cells):
-        strip.paste(cell, (number * (CELL + GAP), 0))
+        strip.paste(cell, (GAP + number * (CELL + GAP) + (CELL - cell.width) // 2, above))
     return strip
+
+
+def _scale(row: list[Map], font: Font) -> Image.Image:
+    scale = Image.new("RGB", (CELL, 40), GROUND)
+    scale.paste(legend(MAP_TYPES[row[0].type].colormap, (CELL, 12)), (0, 6))
+    low, high = scale_ends(row)
+    pen = ImageDraw.Draw(scale)
+    pen.text((0, 21), low, fill=SOFT, font=font)
+    pen.text((CELL - font.getlength(high), 21), high, fill=SOFT, font=font)
+    return scale
 
 
 def _text(text: str, font: Font, ink: tuple[int, int, int], width: int, *, middle: bool = False) -> Image.Image:

@@ -19,15 +19,15 @@ TRAINED, EXPORTED = "model.safetensors", "model.onnx"
 
 
 class Explainable(Protocol):
-    """A model that can be explained."""
+    """A model that can be explained.
 
-    @property
-    def card(self) -> Card:
-        """What the model file says of itself; its checksum names the model."""
+    Attributes:
+        card: what the model file says of itself; its checksum names the model.
+        map_types: names of the maps that it has.
+    """
 
-    @property
-    def map_types(self) -> tuple[str, ...]:
-        """The names of the maps that it has."""
+    card: Card
+    map_types: tuple[str, ...]
 
     def score(self, pixels: Pixels) -> float:
         """The model's score of a photo in [0, 100], higher is better, as `noref score` gives it.
@@ -41,7 +41,7 @@ class Explainable(Protocol):
 
         Raises:
             ImageError: the model fails on this photo.
-            OptionError: a map that the model does not have, or one that it cannot make with these options.
+            OptionError: a map that the model does not have, or one that it cannot make with its options.
         """
 
     def randomised(self, share: float, rng: Generator) -> Explainable:
@@ -69,42 +69,22 @@ def open_model(model: str, options: Options | None = None) -> Explainable:
         MissingExtraError: a trained model without the extra `train`.
     """
     options = options or Options()
-    path = _file(model)
-    found = _trained(path, options) if path and path.suffix == ".safetensors" else _exported(path or model, options)
-    check_maps(options.maps, found.map_types, model)
-    return found
-
-
-def _exported(model: str | Path, options: Options) -> Explainable:
-    found = ExportedModel(Network(model), options)
-    if options.layer is not None:
-        raise OptionError(
-            f"layer {options.layer!r}: {model} is an exported model, whose layers cannot be looked into; give the"
-            " folder of its training run, or its model.safetensors"
-        )
-    return found
-
-
-def _trained(path: Path, options: Options) -> Explainable:
-    if not path.exists():
-        raise OptionError(f"{path}: there is no such model file")
-    try:
-        from noref.explain.trained import TrainedModel
-    except ImportError as error:
-        raise MissingExtraError("train", f"looking into {path}") from error
-    return TrainedModel.load(path, options)
-
-
-def _file(model: str) -> Path | None:
-    """The file in a run's folder, or a .safetensors file; None for a name or another file.
-
-    Raises:
-        OptionError: a folder without a model.
-    """
     path = Path(model)
     if path.is_dir():
-        found = [path / name for name in (TRAINED, EXPORTED) if (path / name).is_file()]
-        if not found:
+        files = [path / name for name in (TRAINED, EXPORTED) if (path / name).is_file()]
+        if not files:
             raise OptionError(f"{model}: no trained model: neither {TRAINED} nor {EXPORTED} in this folder")
-        return found[0]
-    return path if path.suffix == ".safetensors" else None
+        path = files[0]
+    found: Explainable
+    if path.suffix != ".safetensors":
+        found = ExportedModel(Network(path), options)
+    elif not path.exists():
+        raise OptionError(f"{path}: there is no such model file")
+    else:
+        try:
+            from noref.explain.trained import load_trained
+        except ImportError as error:
+            raise MissingExtraError("train", f"looking into {path}") from error
+        found = load_trained(path, options)
+    check_maps(options.maps, found.map_types, model)
+    return found

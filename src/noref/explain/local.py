@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from noref.explain.map_types import Map, Plane
 from noref.images import Pixels
 
 Predict = Callable[[Pixels], NDArray[np.float32]]  # (N, S, S, 3) uint8 -> (N,) quality, higher is better
+Corner = tuple[int, int]  # row, column
 BATCH = 16  # crops that are in memory and go through the network together
 LARGEST = 1024  # points along a map's longer side, at most
 CROP = 160  # pixels, for a network that takes whole images; docs/explain.md says why
@@ -99,7 +100,7 @@ def local_quality(pixels: Pixels, predict: Predict, *, crop: int, step: int) -> 
         raise OptionError(f"step must be 1 to {crop // 2}, half a crop of {crop}, got {step}")
     rows, columns = starts(height, crop, step), starts(width, crop, step)
     corners = [(top, left) for top in rows for left in columns]
-    scores = np.concatenate([predict(batch) for batch in crop_batches(pixels, corners, crop)]).astype(np.float64)
+    scores = np.concatenate([predict(crops) for crops, _ in crop_batches(pixels, corners, crop)]).astype(np.float64)
     if not np.isfinite(scores).all():
         raise ImageError("the model put out a quality of a crop that is no finite number")
     points = [math.ceil(side * min(1.0, LARGEST / max(height, width))) for side in (height, width)]
@@ -132,7 +133,8 @@ def fading(inside: Plane) -> Plane:
     return np.where((inside > 0) & (inside < 1), np.sin(np.pi * inside) ** 2, 0.0)
 
 
-def crop_batches(pixels: Pixels, corners: Sequence[tuple[int, int]], size: int) -> Iterator[Pixels]:
-    """Square crops with these top-left corners (row, column), at most 16 at once: (N, size, size, 3)."""
+def crop_batches(pixels: Pixels, corners: list[Corner], size: int) -> Iterator[tuple[Pixels, list[Corner]]]:
+    """Square crops (N, size, size, 3), at most 16 at once, and their N top-left corners."""
     for i in range(0, len(corners), BATCH):
-        yield np.stack([pixels[top : top + size, left : left + size] for top, left in corners[i : i + BATCH]])
+        some = corners[i : i + BATCH]
+        yield np.stack([pixels[top : top + size, left : left + size] for top, left in some]), some

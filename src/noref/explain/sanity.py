@@ -112,9 +112,7 @@ def run(
         seed: of the randomisation.
 
     Raises:
-        OptionError: as `noref.explain.explain.explain`.
-        ModelError: a model that cannot be trusted.
-        MissingExtraError: a part that a model or a map needs is not installed.
+        NorefError: as `noref.explain.explain.explain`.
     """
     options = options or Options()
     opened = open_models(models, options)
@@ -127,17 +125,16 @@ def run(
             stages = {"trained": model}
             for stage, share in STAGES.items():
                 stages[stage] = model.randomised(share, np.random.default_rng(seed))
-            found: list[dict[str, ModelMaps]] = []
+            found: dict[Path, dict[str, ModelMaps]] = {}
             for photo in photos:
                 try:
-                    found.append({stage: model_maps(photo, stage, one, options) for stage, one in stages.items()})
+                    found[photo] = {stage: model_maps(photo, stage, one, options) for stage, one in stages.items()}
                 except ImageError as error:
                     report.failed[name(photo)] = reason(photo, error)
-                else:
-                    if len(found) == 1:
-                        _draw(label, photo, found[0], target, seed)
                 advance()
-            report.rows += _rows(label, found)
+            if found:
+                report.rows += _rows(label, list(found.values()))
+                _draw(label, *next(iter(found.items())), target, seed)
     with replacing(out / TABLE) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -192,14 +189,14 @@ def _small(plane: Plane) -> Plane:
 
 def _rows(label: str, found: Sequence[Mapping[str, ModelMaps]]) -> list[Row]:
     rows = []
-    for number, one in enumerate(found[0]["trained"].maps if found else ()):
+    for number, one in enumerate(found[0]["trained"].maps):
         trained = [photo["trained"].maps[number].values for photo in found]
         for stage in STAGES:
             copies = [photo[stage].maps[number].values for photo in found]
-            pairs = np.array([similarity(*pair) for pair in zip(trained, copies, strict=True)])
-            rank, absolute, alike = pairs[:, 0].mean(), np.abs(pairs[:, 0]).mean(), pairs[:, 1].mean()
-            flat = sum(np.ptp(_small(plane)) == 0 for plane in copies)
-            rows.append(Row(label, one.type, stage, len(found), float(rank), float(absolute), float(alike), int(flat)))
+            rank, alike = np.array([similarity(*pair) for pair in zip(trained, copies, strict=True)]).T
+            means = float(rank.mean()), float(np.abs(rank).mean()), float(alike.mean())
+            flat = sum(int(np.ptp(_small(plane)) == 0) for plane in copies)
+            rows.append(Row(label, one.type, stage, len(found), *means, flat))
     return rows
 
 
@@ -209,5 +206,5 @@ def _draw(label: str, photo: Path, stages: Mapping[str, ModelMaps], target: Path
         title = stage if stage == "trained" else f"{stage} shuffled"
         maps = [replace(one, values=one.values.clip(0, 100)) if one.type == "quality" else one for one in found.maps]
         columns.append(ModelMaps(title, found.score, tuple(maps)))
-    photo_maps = PhotoMaps(label, read(photo, preprocessing=SHOWN), tuple(columns))
-    figure.save(figure.draw(photo_maps), target, f"sanity {seed}")
+    picture = figure.draw(PhotoMaps(label, read(photo, preprocessing=SHOWN), tuple(columns)))
+    figure.save(picture, target, f"sanity {seed}")

@@ -32,6 +32,12 @@ from noref.models.vit import Vit
 SIDE = 224  # pixels, of the crops of a network whose card names none
 
 
+def load_trained(path: Path, options: Options) -> TrainedModel:
+    """The model in a file that `noref train` wrote; errors as `open_model`."""
+    network, card = raters.load(path) if raters.is_rater(path) else networks.load(path)
+    return TrainedModel(network, card, options)
+
+
 class TrainedModel:
     """See `noref.explain.load.Explainable`: a network of `noref train`, in evaluation mode.
 
@@ -55,27 +61,17 @@ class TrainedModel:
         self.crop = crop_of(card, options.crop)
         self.backbone: Cnn | Vit
         self.scorer: nn.Module  # the crops of `_cut` -> their qualities, whose mean is the score
-        self.attention_maps: tuple[str, ...] = ()
+        self.map_types: tuple[str, ...] = ("quality", "gradcam-up", "gradcam-down")
         if isinstance(network, QualityNet):
-            self.backbone, self.scorer, self.attention_maps = network.backbone, network, available(network)
+            self.backbone, self.scorer = network.backbone, network
+            self.map_types += available(network)
             self._cut = partial(grid_crops, size=card.preprocessing.crop)
         else:
             self.backbone, self.scorer = network.encoder.backbone, ArniqaScorer(network)
             self._cut = partial(arniqa_crops, network)
         example, _ = next(self._cut(np.zeros((self.crop, self.crop, 3), np.uint8)))
         found = find_layers(self.scorer, self.backbone, example)
-        self.layer_name, self.layer = choose_layer(found, self.backbone, options.layer, card.name)
-
-    @classmethod
-    def load(cls, path: Path, options: Options) -> TrainedModel:
-        """From a file that `noref train` wrote; errors as `open_model`."""
-        network, card = raters.load(path) if raters.is_rater(path) else networks.load(path)
-        return cls(network, card, options)
-
-    @property
-    def map_types(self) -> tuple[str, ...]:
-        """The names of the maps that the network has."""
-        return ("quality", "gradcam-up", "gradcam-down", *self.attention_maps)
+        _, self.layer = choose_layer(found, self.backbone, options.layer, card.name)
 
     @torch.no_grad()
     def score(self, pixels: Pixels) -> float:
@@ -147,10 +143,8 @@ def grid_crops(pixels: Pixels, *, size: int | None) -> Iterator[tuple[Tensor, li
     if size is None:
         yield _tensor(pixels[None]), [CropBox(0, 0, (pixels.shape[0], pixels.shape[1]))]
         return
-    boxes = [CropBox(top, left, (size, size)) for top, left in grid(pixels.shape[0], pixels.shape[1], size)]
-    for crops in crop_batches(pixels, [box[:2] for box in boxes], size):
-        yield _tensor(crops), boxes[: len(crops)]
-        del boxes[: len(crops)]
+    for crops, corners in crop_batches(pixels, grid(pixels.shape[0], pixels.shape[1], size), size):
+        yield _tensor(crops), [CropBox(top, left, (size, size)) for top, left in corners]
 
 
 class ArniqaScorer(nn.Module):
