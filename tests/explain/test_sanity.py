@@ -11,8 +11,7 @@ from scipy import stats
 pytest.importorskip("torch")
 pytest.importorskip("pytorch_grad_cam", reason="needs the explain extra")
 
-from noref.explain.exported import randomised_onnx
-from noref.explain.load import open_model
+from noref.explain.load import open_model, randomised_onnx
 from noref.explain.map_types import Options
 from noref.explain.sanity import LIMIT, Report, Row, run, similarity, ssim
 

@@ -115,15 +115,10 @@ def is_vit(backbone: Cnn | Vit) -> bool:
 
 
 def find_layers(model: nn.Module, backbone: Cnn | Vit, crops: Tensor) -> dict[str, nn.Module]:
-    """The layers that Grad-CAM can use, in the order in which the network runs them.
-
-    Args:
-        model: as for `gradcam`.
-        backbone: in it.
-        crops: any of the right size.
+    """The layers that Grad-CAM can use: those whose output is one map of more than one point. Arguments as `gradcam`.
 
     Returns:
-        The backbone's own names, such as "blocks.6" -> module, where the output is one map of more than one point.
+        The backbone's own names, such as "blocks.6" -> module, in the order in which the network runs them.
     """
     found: dict[str, nn.Module] = {}
     counts = Counter[str]()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from noref.explain.colormap import laid_over, legend, overlay
@@ -72,11 +72,7 @@ class PhotoMaps:
 def draw(photo_maps: PhotoMaps) -> Image.Image:
     """The whole figure, dark on white: a row for each map type, the photo and a column for each model."""
     width = GAP + (CELL + GAP) * (1 + len(photo_maps.models))
-    photo = Image.fromarray(photo_maps.photo)
-    scale = min(CELL / photo.width, TALLEST / photo.height)
-    photo = photo.resize(
-        (max(1, round(photo.width * scale)), max(1, round(photo.height * scale))), Image.Resampling.LANCZOS
-    )
+    photo = ImageOps.contain(Image.fromarray(photo_maps.photo), (CELL, TALLEST), Image.Resampling.LANCZOS)
     large, small = (ImageFont.load_default(size) for size in (LARGE, SMALL))
     strips = [_text(photo_maps.name, large, INK, width)]
     for row in photo_maps.rows:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 from numpy.random import Generator
 
 from noref.card import Card
 from noref.errors import MissingExtraError, OptionError
-from noref.explain.exported import ExportedModel
+from noref.explain.local import crop_of, percent, quality_map
 from noref.explain.map_types import Map, Options, check_maps
 from noref.images import Pixels
 from noref.scoring.network import Network
 
 TRAINED, EXPORTED = "model.safetensors", "model.onnx"
+FLOATS = (1, 10, 11)  # float32, float16, float64 in ONNX's numbering
+SMALLEST = 16  # values of a tensor that is randomised, at least: smaller ones are pixel statistics and settings
+LAST = 8  # steps of the graph among which its logistic curve may be
 
 
 class Explainable(Protocol):
@@ -88,3 +93,87 @@ def open_model(model: str, options: Options | None = None) -> Explainable:
         found = load_trained(path, options)
     check_maps(options.maps, found.map_types, model)
     return found
+
+
+class ExportedModel:
+    """See `Explainable`: an ONNX file, seen from outside only, without torch.
+
+    Args:
+        network: the file, loaded.
+        options: what changes the maps.
+        is_copy: its weights are randomised: local scores are not clipped.
+
+    Raises:
+        OptionError: a crop that the network does not take, or a layer, which cannot be read from an ONNX file.
+    """
+
+    map_types: tuple[str, ...] = ("quality",)
+
+    def __init__(self, network: Network, options: Options, *, is_copy: bool = False) -> None:
+        network.ready()
+        if options.layer is not None:
+            raise OptionError(
+                f"layer {options.layer!r}: {network.card.name} is an exported model, whose layers cannot be looked"
+                " into; give the folder of its training run, or its model.safetensors"
+            )
+        self.network, self.card, self.options, self.is_copy = network, network.card, options, is_copy
+        self.crop = crop_of(network.card, options.crop)
+
+    def score(self, pixels: Pixels) -> float:
+        """As `Scorer.score`."""
+        return percent(self.network.quality(pixels))
+
+    def maps(self, pixels: Pixels, names: Sequence[str]) -> list[Map]:
+        """The local quality map."""
+        return [quality_map(pixels, self.network.qualities, self.crop, clip=not self.is_copy) for _ in names]
+
+    def randomised(self, share: float, rng: Generator) -> ExportedModel:
+        """See `Explainable`; the logistic curve at the end is left out.
+
+        Raises:
+            MissingExtraError: onnx is not installed.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "randomised.onnx"
+            path.write_bytes(randomised_onnx(self.network.path.read_bytes(), share, rng))
+            self.card.write(path)
+            return ExportedModel(Network(path, threads=self.network.threads), self.options, is_copy=True)
+
+
+def randomised_onnx(model: bytes, share: float, rng: Generator) -> bytes:
+    """An ONNX model with the weights of its last layers shuffled.
+
+    Args:
+        model: the file.
+        share: of the layers below the last one, 0 to 1; the last one always.
+        rng: where all chance comes from.
+
+    Returns:
+        The file with float tensors of 16 and more values shuffled within themselves, and without a sigmoid among the
+        last eight steps.
+
+    Raises:
+        MissingExtraError: onnx is not installed.
+    """
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise MissingExtraError("train", "shuffling the weights of an exported model") from error
+    found = onnx.load_from_string(model)
+    weights = {
+        one.name: one
+        for one in found.graph.initializer
+        if one.data_type in FLOATS and np.prod(one.dims or [1]) >= SMALLEST
+    }
+    layers = [[name for name in node.input if name in weights] for node in found.graph.node]
+    layers = [names for names in layers if names]
+    first = len(layers) - 1 - round(share * (len(layers) - 1))
+    for name in (name for names in layers[first:] for name in names):
+        values = numpy_helper.to_array(weights[name])
+        mixed = rng.permutation(values.reshape(-1)).reshape(values.shape)
+        weights[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(mixed), name))
+    for node in found.graph.node[-LAST:]:
+        if node.op_type == "Sigmoid":
+            node.op_type = "Identity"
+    return bytes(found.SerializeToString())
