@@ -6,11 +6,13 @@ import csv
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import stats
 
 pytest.importorskip("torch")
 pytest.importorskip("pytorch_grad_cam", reason="needs the explain extra")
 
+from noref.errors import OptionError
 from noref.explain.load import open_model, randomised_onnx
 from noref.explain.map_types import Options
 from noref.explain.sanity import LIMIT, Report, Row, run, similarity, ssim
@@ -92,6 +94,24 @@ def test_an_exported_model_is_randomised_from_its_end():
         for name in changed:
             np.testing.assert_array_equal(np.sort(before[name], axis=None), np.sort(after[name], axis=None))
         assert not any(values.size < 16 for name, values in before.items() if name in changed)
+
+
+def test_a_photo_that_a_model_cannot_take_is_listed_and_the_others_go_on(photo, run_folder, tmp_path):
+    thin = photo.with_name("thin.png")
+    Image.fromarray(np.zeros((2, 300, 3), np.uint8)).save(thin)
+    (photo.parent / "broken.jpg").write_bytes(b"no picture")
+    model = [str(run_folder)]
+    report = run([str(photo.parent)], tmp_path / "out", models=model, options=Options(crop=64))
+    assert [row.photos for row in report.rows] == [1, 1, 1]
+    assert set(report.failed) == {str(photo.parent / "broken.jpg"), str(thin)}
+    assert report.failed[str(photo.parent / "broken.jpg")] == "not an image that can be read"
+    alone = run([str(photo.parent / "broken.jpg")], tmp_path / "alone", models=model)
+    assert (alone.rows, alone.passed) == ([], False)
+
+
+def test_an_option_that_does_not_fit_is_an_error_and_not_a_flat_map(photo, run_folder, tmp_path):
+    with pytest.raises(OptionError, match="window must be 1 to 14"):
+        run([str(photo)], tmp_path / "out", models=[str(run_folder)], options=Options(("window",), window=15))
 
 
 def test_the_verdict_is_about_wholly_randomised_models():

@@ -10,6 +10,7 @@ pytest.importorskip("pytorch_grad_cam", reason="needs the explain extra")
 
 from noref.card import Card, Preprocessing, Scale  # noqa: E402
 from noref.errors import ImageError, ModelError, OptionError  # noqa: E402
+from noref.explain import trained  # noqa: E402
 from noref.explain.load import open_model  # noqa: E402
 from noref.explain.map_types import Options  # noqa: E402
 from noref.explain.trained import ArniqaScorer, arniqa_crops  # noqa: E402
@@ -100,6 +101,18 @@ def test_randomising_keeps_the_values_and_begins_at_the_head(run_folder, share):
     assert any(name.startswith("head.") for name in changed)
     weights = [name for name in before if name.startswith("backbone") and name.endswith("conv1.weight")]
     assert [name in changed for name in (weights[0], weights[-1])] == [share == 1, share > 0]
+
+
+def test_gradcam_is_zero_where_a_randomised_score_no_longer_depends_on_the_layer(run_folder, monkeypatch):
+    def no_gradient(*_given):
+        raise OptionError("the score does not depend on the output of this layer")
+
+    model = open_model(str(run_folder))
+    monkeypatch.setattr(trained, "gradcam", no_gradient)
+    with pytest.raises(OptionError, match="does not depend"):
+        model.maps(scene(), ["gradcam-up"])
+    (found,) = model.randomised(1.0, np.random.default_rng(0)).maps(scene(), ["gradcam-up"])
+    assert not found.values.any()
 
 
 def test_models_that_cannot_be_opened(tmp_path, run_folder):

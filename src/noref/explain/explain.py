@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noref.card import Preprocessing
+from noref.card import Preprocessing, Scale
 from noref.data.readers import csv
 from noref.data.records import Record
 from noref.errors import DataError, ImageError, MissingExtraError, OptionError
@@ -182,7 +182,7 @@ def _photo_maps(
 def _truth(record: Record | None) -> str | None:
     if record is None:
         return None
-    if (record.scale.low, record.scale.high, record.scale.higher_is_better) == (0, 100, True):
+    if record.scale == Scale(0, 100):
         return f"{record.raw_score:.1f}"
     return f"{record.raw_score:g} of {record.scale}: {100 * record.quality:.1f} on 0-100"
 
