@@ -14,6 +14,7 @@ from noref.models.panel import AttentionPanel, TwoTokenDecoder, full_precision_l
 from noref.models.plan import Plan
 
 NEEDS_QUALITY = "this network has no quality token: give it one (a transformer can), or another head"
+START_SHARE = 0.01  # of its random weights that the last line keeps in `Head.start_at`; with none, scores would tie
 
 
 class Head(nn.Module, ABC):
@@ -22,10 +23,16 @@ class Head(nn.Module, ABC):
     Attributes:
         has_attention: whether `read` can say where the head looked.
         score: the last linear layer, D -> 1.
+        offset: () is added to its output; it is saved and exported with the network and does not learn.
     """
 
     has_attention = False
     score: nn.Linear
+    offset: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("offset", torch.zeros(()))
 
     @classmethod
     @abstractmethod
@@ -60,7 +67,23 @@ class Head(nn.Module, ABC):
 
     def forward(self, features: Features) -> Tensor:
         """Features of B images -> (B,) quality, higher is better."""
-        return full_precision_line(self.before_last_line(features), self.last_line)
+        return full_precision_line(self.before_last_line(features), self.last_line) + self.offset
+
+    @torch.no_grad()
+    def start_at(self, mean: float) -> None:
+        """Let a head that has learnt nothing yet predict about this value for every image.
+
+        The value becomes the offset, and the last linear layer keeps a hundredth of its random weights, and no bias:
+        as drawn, its output would lie 0.6 around the offset. Trained from there, features need not move until their
+        scores reach the labels.
+
+        Args:
+            mean: of the training labels, in the units of the output: quality in [0, 1].
+        """
+        self.offset.fill_(mean)
+        self.last_line.weight.mul_(START_SHARE)
+        if self.last_line.bias is not None:
+            self.last_line.bias.zero_()
 
     def attention(self, features: Features) -> tuple[Tensor, Tensor]:
         """(B,) quality and (B, rows, columns) where the head looked, each map summing to 1.
@@ -71,7 +94,7 @@ class Head(nn.Module, ABC):
         before, weights = self.read(features, attention=True)
         if weights is None:
             raise OptionError(f"a {type(self).__name__} has no attention: use head 'panel'")
-        return full_precision_line(before, self.last_line), weights.reshape(-1, *features.grid)
+        return full_precision_line(before, self.last_line) + self.offset, weights.reshape(-1, *features.grid)
 
 
 class PanelHead(Head):

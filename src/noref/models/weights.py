@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as pack
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from noref.writing import replacing
 Built = TypeVar("Built", bound=nn.Module)
 
 ENCODER = "arniqa encoder"  # the kind in the header of such a file
+# zero in files without them: a counter that some exporters drop and no batch norm here uses; a head's offset, in files
+# from before heads had one
+OPTIONAL = ("num_batches_tracked", "head.offset")
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -82,7 +86,8 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, source: Path, skip
     wanted = module.state_dict()
     for name, tensor in wanted.items():
         if name not in given:
-            if name.endswith("num_batches_tracked"):  # a counter that some exporters drop; no batch norm here uses it
+            if name.endswith(OPTIONAL):
+                given[name] = torch.zeros_like(tensor)
                 continue
             raise ModelError(f"{source}: tensor {name!r} is missing")
         if given[name].shape != tensor.shape:
