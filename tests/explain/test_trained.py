@@ -23,8 +23,8 @@ def rater_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "rater"
     folder.mkdir()
     torch.manual_seed(0)
-    rater = raters.Rater(build_encoder(EncoderPlan("test_resnet"), weights="none"), crop=64)
-    rater.set_line(torch.randn(2 * rater.encoder.width) / 20, 0.5)
+    rater = raters.ARNIQA(build_encoder(EncoderPlan("test_resnet"), weights="none"), crop=64)
+    rater.set_linear_head(torch.randn(2 * rater.encoder.width) / 20, 0.5)
     raters.save(
         rater.eval(), folder / "model.safetensors", Card("rater", "random", Scale(0, 100), Preprocessing(min_side=64))
     )

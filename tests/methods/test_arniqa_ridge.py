@@ -21,7 +21,7 @@ from noref.methods import arniqa_ridge as ridge
 from noref.methods.arniqa import Config
 from noref.methods.arniqa_ridge import GRID, choose, kept_features, predict, set_line
 from noref.models.arniqa import EncoderPlan, build_encoder, save_encoder
-from noref.models.arniqa_regressor import Rater
+from noref.models.arniqa_regressor import ARNIQA
 from noref.train.run_folder import DataSet, Run
 
 RULE = Preprocessing(max_pixels=None, min_side=1)
@@ -84,7 +84,7 @@ def test_features_that_say_nothing_are_an_error():
 @pytest.mark.parametrize("scale", [Scale(0, 100), Scale(-3, 112, higher_is_better=False)])
 def test_the_line_puts_out_quality_whatever_the_scale(scale):
     torch.manual_seed(0)
-    rater = Rater(build_encoder(EncoderPlan("test_resnet"), weights="none").eval(), crop=32)
+    rater = ARNIQA(build_encoder(EncoderPlan("test_resnet"), weights="none").eval(), crop=32)
     weight = np.random.default_rng(0).standard_normal(192)
     set_line(rater, (weight, 30.0), scale.quality)
     picture = torch.randint(0, 256, (1, 3, 50, 50), generator=torch.Generator().manual_seed(0)).byte()
@@ -103,7 +103,7 @@ def encoder(tmp_path):
 
 def test_features_are_kept_by_content(encoder, rated, tmp_path, monkeypatch):
     records = csv(rated)
-    rater = Rater(encoder, crop=32).eval()
+    rater = ARNIQA(encoder, crop=32).eval()
     found = kept_features(rater, records, RULE, tmp_path / "kept")
     assert found.shape == (24, 5, 192)
     looked = []
@@ -114,7 +114,7 @@ def test_features_are_kept_by_content(encoder, rated, tmp_path, monkeypatch):
     copied = dataclasses.replace(records[3], path=tmp_path / "copy.png")
     assert np.array_equal(kept_features(rater, [copied], RULE, tmp_path / "kept")[0], found[3])
     assert looked == []
-    for other in (Rater(encoder, crop=40), Rater(encoder, crop=32, pad="zero")):
+    for other in (ARNIQA(encoder, crop=40), ARNIQA(encoder, crop=32, pad="zero")):
         kept_features(other.eval(), records[:1], RULE, tmp_path / "kept")
     with torch.no_grad():
         next(iter(encoder.backbone.parameters())).add_(0.01)
@@ -127,7 +127,7 @@ def test_a_broken_image_is_named(encoder, rated, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"bad\.png"):
-        kept_features(Rater(encoder, crop=32), [dataclasses.replace(records[0], path=bad)], RULE, tmp_path / "kept")
+        kept_features(ARNIQA(encoder, crop=32), [dataclasses.replace(records[0], path=bad)], RULE, tmp_path / "kept")
 
 
 def head(rated, tmp_path, out, **given):

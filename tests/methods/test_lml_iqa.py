@@ -23,7 +23,7 @@ from noref.methods.lml_iqa import Config, batches, check, lml_step, move_teacher
 from noref.models import network
 from noref.models.backbones import freeze_stages
 from noref.models.features import Features
-from noref.models.frozen_stages import CutNet
+from noref.models.frozen_stages import TailNet
 from noref.models.saliency import saliency
 from noref.objectives.lml import salient_window
 from noref.train import loop
@@ -328,8 +328,8 @@ def test_a_cut_teacher_finds_the_windows_of_the_whole_one(rated, fabric, by):
     torch.manual_seed(3)
     whole = network.build(network.Plan("test_efficientnet", width=24, heads=3), weights="none").eval()
     freeze_stages(whole.backbone, 2)
-    teacher = cut_alike(whole, CutNet(copy.deepcopy(whole), 2))
-    assert isinstance(teacher, CutNet)
+    teacher = cut_alike(whole, TailNet(copy.deepcopy(whole), 2))
+    assert isinstance(teacher, TailNet)
     crops = SalientCrops(READERS["csv"](rated)[:6], size=64, crops=2, preprocessing=RULE, window=5)
     cut, plain = (Eye(crops, blocks=3, crop=64, workers=0, fabric=fabric, by=by) for _ in range(2))
     for _ in range(2):
@@ -340,6 +340,6 @@ def test_a_cut_teacher_finds_the_windows_of_the_whole_one(rated, fabric, by):
                 parameter.add_(torch.randn_like(parameter) * 0.02 * parameter.requires_grad)
     with torch.no_grad():
         next(whole.backbone.parameters()).mul_(2)
-    student = CutNet(network.build(network.Plan("test_efficientnet", width=24, heads=3), weights="none"), 2)
+    student = TailNet(network.build(network.Plan("test_efficientnet", width=24, heads=3), weights="none"), 2)
     freeze_stages(student.whole.backbone, 2)
     assert cut_alike(whole, student) is whole

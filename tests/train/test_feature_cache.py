@@ -14,7 +14,7 @@ from noref.methods import deiqt, launch
 from noref.methods.distillation import Teacher, fed
 from noref.methods.feature_cache import Bank
 from noref.models.backbones import freeze_stages
-from noref.models.frozen_stages import CutNet
+from noref.models.frozen_stages import TailNet
 from noref.models.network import Plan, build
 from noref.train import options
 from noref.train.loop import Loaders
@@ -32,7 +32,7 @@ def cut(seed=0, frozen=3):
     torch.manual_seed(seed)
     whole = build(Plan("test_efficientnet", width=24, heads=3), weights="none")
     freeze_stages(whole.backbone, frozen)
-    return CutNet(whole, frozen)
+    return TailNet(whole, frozen)
 
 
 def crops_of(rated, kind=SalientCrops, count=2, **chosen):
@@ -58,7 +58,7 @@ def test_kept_maps_are_those_of_the_crops_and_the_salient_ones_move(rated, tmp_p
             assert batch.crops.dtype == torch.bfloat16
             plain.set_epoch(epoch % 2)
             for place, index in enumerate(batch.indices.tolist()):
-                expected = network.chill(plain[index].crops).bfloat16()
+                expected = network.frozen_features(plain[index].crops).bfloat16()
                 torch.testing.assert_close(batch.crops[place].float(), expected.float(), rtol=0.02, atol=0.02)
     first, third = (next(iter(loaders.train(epoch))) for epoch in (0, 2))
     by_index = dict(zip(third.indices.tolist(), third.crops, strict=True))

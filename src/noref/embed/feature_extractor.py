@@ -27,7 +27,7 @@ from noref.models import arniqa_regressor as raters
 from noref.models import network as networks
 from noref.models import weights as files
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
-from noref.models.arniqa_regressor import Rater
+from noref.models.arniqa_regressor import ARNIQA
 from noref.models.features import Features
 from noref.models.heads import Head
 from noref.models.network import QualityNet
@@ -122,7 +122,7 @@ def find_looker(model: str, backbone: Backbone | None = None) -> Looker:
         file = made[0]
     if file.suffix == ".onnx":
         return _of_exported(file)
-    if raters.is_rater(file):
+    if raters.is_arniqa(file):
         rater, card = raters.load(file)
         return _of_rater(rater, card.name, card.preprocessing, card=card, folder=file.parent)
     if _kind(file) == arniqa.KIND:
@@ -162,10 +162,10 @@ def _of_exported(model: str | Path) -> Looker:
 def _of_encoder(encoder: Encoder, name: str, crop: int, card: Card | None = None, folder: Path | None = None) -> Looker:
     settle_batch_norm(encoder.eval(), "frozen", random=False)  # it does not learn here, and so it is quicker
     rule = Preprocessing(max_pixels=MAX_PIXELS, min_side=LEAST)
-    return _of_rater(Rater(encoder, crop=crop), name, rule, card=card, folder=folder)
+    return _of_rater(ARNIQA(encoder, crop=crop), name, rule, card=card, folder=folder)
 
 
-def _of_rater(rater: Rater, name: str, rule: Preprocessing, *, card: Card | None, folder: Path | None) -> Looker:
+def _of_rater(rater: ARNIQA, name: str, rule: Preprocessing, *, card: Card | None, folder: Path | None) -> Looker:
     rater = rater.to(Fabric(accelerator="auto", devices=1).device).eval()
 
     def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Mapping[Path, Path]:

@@ -21,7 +21,7 @@ from noref.explain.map_types import Map, Plane
 from noref.images import Pixels, grid
 from noref.models import arniqa_regressor as raters
 from noref.models import network as networks
-from noref.models.arniqa_regressor import CROPS, Rater, five_crops, half_scale
+from noref.models.arniqa_regressor import ARNIQA, CROPS, five_crops, half_scale
 from noref.models.backbones import Cnn
 from noref.models.network import QualityNet
 from noref.models.vit import Vit
@@ -46,7 +46,7 @@ class Trained:
 
     def __init__(
         self,
-        network: QualityNet | Rater,
+        network: QualityNet | ARNIQA,
         card: Card,
         *,
         crop: int | None = None,
@@ -67,7 +67,7 @@ class Trained:
     @classmethod
     def load(cls, path: Path, *, crop: int | None, layer: str | None, window: int, window_by: str) -> Trained:
         """From a file that a recipe wrote; errors as `open_model`."""
-        network, card = raters.load(path) if raters.is_rater(path) else networks.load(path)
+        network, card = raters.load(path) if raters.is_arniqa(path) else networks.load(path)
         return cls(network, card, crop=crop, layer=layer, window=window, window_by=window_by)
 
     @property
@@ -83,7 +83,7 @@ class Trained:
 
     def score(self, pixels: Pixels) -> float:
         """See `Subject`: the mean over the grid of crops, as in training and evaluation."""
-        if isinstance(self.network, Rater):
+        if isinstance(self.network, ARNIQA):
             return percent(float(self._judge(pixels[None])[0]))
         found = [self._judge(crops) for crops, _ in self._crops(pixels)]
         return percent(float(np.concatenate(found).mean(dtype=np.float64)))
@@ -138,7 +138,7 @@ class Trained:
     def _gradcam(self, pixels: Pixels) -> dict[str, Plane]:
         height, width = pixels.shape[:2]
         cams, places = [], list[Place]()
-        if isinstance(self.network, Rater):
+        if isinstance(self.network, ARNIQA):
             crops, places = _rated(self.network, pixels)
             cams.append(gradcam(_OfCrops(self.network), crops, self.layer, self.backbone))
         else:
@@ -175,7 +175,7 @@ class Trained:
             yield crops, [Place(top, left, (size, size)) for top, left in some]
 
     def _of_rater(self) -> dict[str, nn.Module]:
-        if not isinstance(self.network, Rater):
+        if not isinstance(self.network, ARNIQA):
             return {}
         size = self.network.crop
         return layers(_OfCrops(self.network), self.backbone, torch.zeros(2 * CROPS, 3, size, size))
@@ -184,7 +184,7 @@ class Trained:
 class _OfCrops(nn.Module):
     """The score of one picture from its ten crops, five at full and five at half scale, which lie in one batch."""
 
-    def __init__(self, rater: Rater) -> None:
+    def __init__(self, rater: ARNIQA) -> None:
         super().__init__()
         self.rater = rater
 
@@ -195,7 +195,7 @@ class _OfCrops(nn.Module):
         return quality[None]
 
 
-def _rated(rater: Rater, pixels: Pixels) -> tuple[Tensor, list[Place]]:
+def _rated(rater: ARNIQA, pixels: Pixels) -> tuple[Tensor, list[Place]]:
     """The ten crops of a picture, in [0, 1], and where each lies in it."""
     image, size, places = _tensor(pixels[None]), rater.crop, list[Place]()
     scales = [image.float(), half_scale(image)]

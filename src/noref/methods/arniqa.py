@@ -5,7 +5,7 @@ https://arxiv.org/abs/2310.14918. Deviations and results: docs/papers/arniqa.md.
 
     3.1, eq. 1   random ordered compositions of 24 distortions    noref.degrade.pipeline.sample_composition
     3.2          two photos, one composition, two scales          noref.data.pairs.Pairs
-    eq. 2        h = f(x), z = g(f(x))                            noref.models.arniqa.Encoder, Projected
+    eq. 2        h = f(x), z = g(f(x))                            noref.models.arniqa.Encoder, EncoderWithProjector
     eq. 3-4      every element finds its twin among 4B            noref.objectives.contrastive.nt_xent, `contrast` here
     4.1          SGD, cosine annealing with warm restarts         `restarts` here
     4.3          ridge on both scales' features, five crops       noref.methods.arniqa_ridge
@@ -37,7 +37,7 @@ from noref.degrade.pipeline import GROUPS, Composition, apply_composition, sampl
 from noref.errors import DataError, OptionError
 from noref.methods.arniqa_ridge import ENCODER, fit_head
 from noref.methods.epoch_chunks import Steps, Watch
-from noref.models.arniqa import EncoderPlan, Projected, build_encoder, save_encoder, settle_batch_norm
+from noref.models.arniqa import EncoderPlan, EncoderWithProjector, build_encoder, save_encoder, settle_batch_norm
 from noref.models.weights import origin
 from noref.objectives.contrastive import nt_xent
 from noref.train.loop import Loaders, Pace, fit
@@ -276,7 +276,7 @@ def new_state(config: Config, fabric: Fabric) -> State:
         EncoderPlan(config.backbone, config.pad_type, config.mean, config.std, config.crop), weights=config.weights
     )
     settle_batch_norm(encoder, config.batch_norm, random=config.weights == "none")
-    network = Projected(encoder, hidden=config.hidden, width=config.embedding)
+    network = EncoderWithProjector(encoder, hidden=config.hidden, width=config.embedding)
     return State(*fabric.setup(network, optimizer_of(config, network)))
 
 
@@ -288,10 +288,10 @@ def optimizer_of(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(found, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
-def trained(state: State) -> Projected:
+def trained(state: State) -> EncoderWithProjector:
     """The network that a run trains, without what the fabric wraps around it."""
     network = state.network.module
-    if not isinstance(network, Projected):
+    if not isinstance(network, EncoderWithProjector):
         raise TypeError(f"an ARNIQA run holds no {type(network).__name__}")
     return network
 

@@ -30,7 +30,7 @@ from noref.errors import DataError, OptionError
 from noref.evaluate.correlation import srcc
 from noref.models import arniqa_regressor as raters
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
-from noref.models.arniqa_regressor import Rater
+from noref.models.arniqa_regressor import ARNIQA
 from noref.models.weights import origin
 from noref.train.evaluator import figures
 from noref.train.feature_files import feature_files
@@ -70,7 +70,7 @@ def fit_head(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[st
     if not split.validation:
         raise OptionError("the ridge's penalty is chosen on a validation part: give --validation a share")
     rule = Preprocessing(max_pixels=config.max_pixels, min_side=LEAST)
-    rater = Rater(encoder, crop=config.crop, pad=config.pad).to(fabric.device).eval()
+    rater = ARNIQA(encoder, crop=config.crop, pad=config.pad).to(fabric.device).eval()
     folder = Path(config.cache) if config.cache else _beside(config, run)
     features = kept_features(rater, data.records, rule, folder)  # (M, 5, 2D)
     raw = np.array([record.raw_score for record in data.records])
@@ -109,7 +109,7 @@ def find_encoder(config: Config) -> tuple[Encoder, str]:
     return encoder, f"{path.name}, {steps} steps, sha256 {card.sha256}"
 
 
-def kept_features(rater: Rater, records: Sequence[Record], rule: Preprocessing, folder: Path) -> Matrix:
+def kept_features(rater: ARNIQA, records: Sequence[Record], rule: Preprocessing, folder: Path) -> Matrix:
     """(M, 5, 2D) features of every image; those that lie in `folder` already are not computed again.
 
     Raises:
@@ -120,7 +120,7 @@ def kept_features(rater: Rater, records: Sequence[Record], rule: Preprocessing, 
 
 
 def rater_files(
-    rater: Rater, paths: Sequence[Path], rule: Preprocessing, folder: Path, *, broken: dict[Path, str] | None = None
+    rater: ARNIQA, paths: Sequence[Path], rule: Preprocessing, folder: Path, *, broken: dict[Path, str] | None = None
 ) -> Mapping[Path, Path]:
     """Image -> file with its (5, 2D) features; below `folder`, named by encoder, crops, resize rule and image.
 
@@ -182,11 +182,11 @@ def predict(line: Line, features: Matrix) -> NDArray[np.float64]:
     return found
 
 
-def set_line(rater: Rater, line: Line, quality: Any) -> None:
+def set_line(rater: ARNIQA, line: Line, quality: Any) -> None:
     """Give the rater the line from features to raw scores, turned into quality by the scale's `quality`."""
     weight, intercept = line
     unit = quality(1.0) - quality(0.0)  # the conversion is a line itself
-    rater.set_line(torch.from_numpy(weight * unit).float(), quality(intercept))
+    rater.set_linear_head(torch.from_numpy(weight * unit).float(), quality(intercept))
 
 
 def describe(config: Config, data: DataSet, split: Split, rule: Preprocessing, source: str, alpha: float) -> Card:

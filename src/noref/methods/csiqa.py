@@ -7,7 +7,7 @@ schedule and splits are those of `noref.methods.deiqt`.
 | in the paper | here |
 |---|---|
 | eq. 1-2, the mask of the quality token | `quality_mask` in models/vit.py |
-| eq. 3, B.1, attention with it, in every layer | `Vit.forward` in models/vit.py |
+| eq. 3, B.1, attention with it, in every layer | `Vit` in models/vit.py |
 | B.2, the decoder of class and quality token | `TwoTokenDecoder` in models/panel.py |
 | eq. 4, distance to labels and to the teacher | `distilled_loss` in objectives/distill.py |
 | eq. 5, quality context contrast | `quality_context_loss` in objectives/csiqa.py |

@@ -31,7 +31,7 @@ from noref.methods import feature_cache as bank
 from noref.methods.distillation import Teacher, fed, find_teacher
 from noref.methods.quality_context import ContrastOptions, QualityContext, Scored, check_fits, noisy
 from noref.models.backbones import freeze_stages, layer_depths
-from noref.models.frozen_stages import CutNet
+from noref.models.frozen_stages import TailNet
 from noref.models.network import Plan, QualityNet, build, fuse
 from noref.models.weights import origin
 from noref.objectives.distill import distilled_loss
@@ -211,16 +211,17 @@ def check(config: Config) -> None:
     network = bank.cut(config, network_of(config, weights="none"))
     if config.contrast != "none":
         crop = torch.zeros(1, 3, config.crop, config.crop)
-        crop = network.chill(crop) if isinstance(network, CutNet) else crop
+        crop = network.frozen_features(crop) if isinstance(network, TailNet) else crop
         seen = network.features(crop, layers=config.embedding)
         images = config.batch // (config.together * config.accumulate)
         check_fits(config, images=images, layers=len(seen.layers))
 
 
 def plan(config: Config) -> Plan:
-    """The network's part of the options; a transformer is built for the size of the crops."""
+    """The network's part of the options: built for the crops, a quality token joins behind what is kept in a cache."""
     chosen = {field.name: getattr(config, field.name) for field in fields(Plan) if hasattr(config, field.name)}
-    return Plan(**chosen, image_size=config.crop)
+    cut = config.bank and config.mask is not None
+    return Plan(**chosen, image_size=config.crop, mask_from=max(0, config.frozen - 1) if cut else 0)
 
 
 def as_teacher(config: Config, run: Run) -> Config:
@@ -305,7 +306,7 @@ def network_of(config: Config, *, weights: str) -> QualityNet:
 def judged(state: State) -> QualityNet:
     """The network that is the result so far: the averaged one where there is one. Bare, on its device."""
     network = state.teacher if state.teacher is not None else state.network.module
-    network = network.whole if isinstance(network, CutNet) else network
+    network = network.whole if isinstance(network, TailNet) else network
     if not isinstance(network, QualityNet):
         raise TypeError(f"a DEIQT run holds no {type(network).__name__}")
     return network

@@ -22,7 +22,7 @@ from noref.errors import OptionError
 from noref.methods import feature_cache as bank
 from noref.methods.quality_context import ContrastOptions, Scored
 from noref.models import network as networks
-from noref.models.frozen_stages import CutNet
+from noref.models.frozen_stages import TailNet
 from noref.models.network import QualityNet
 from noref.train.evaluator import Judge
 from noref.train.loop import Loaders
@@ -95,7 +95,7 @@ def fed(
     if teacher is None:
         return bank.kept(config, loaders, crops, network, fabric)
     tail = bank.cut_alike(teacher.network, network)
-    if isinstance(tail, CutNet):
+    if isinstance(tail, TailNet):
         return scored(teacher, bank.kept(config, loaders, crops, network, fabric), tail)
     return bank.kept(config, scored(teacher, loaders, teacher.network), crops, network, fabric)
 

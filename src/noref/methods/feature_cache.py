@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from noref.data.loading import Batch, Crops, make_loader
 from noref.data.records import Record
 from noref.errors import OptionError
-from noref.models.frozen_stages import CutNet
+from noref.models.frozen_stages import TailNet
 from noref.models.network import QualityNet
 from noref.train.loop import Loaders
 from noref.writing import replacing
@@ -36,7 +36,7 @@ AT_ONCE = 4  # images
 
 
 def kept(config: Config, loaders: Loaders, crops: Crops, network: nn.Module | Tensor, fabric: Fabric) -> Loaders:
-    """The batches as a network wants them: as they are, or, for a `CutNet`, with maps from a bank.
+    """The batches as a network wants them: as they are, or, for a `TailNet`, with maps from a bank.
 
     Args:
         config: its `bank`, `bank_sets` and `crops`.
@@ -48,26 +48,26 @@ def kept(config: Config, loaders: Loaders, crops: Crops, network: nn.Module | Te
     Raises:
         OptionError: as `Bank` says.
     """
-    if not isinstance(network, CutNet):
+    if not isinstance(network, TailNet):
         return loaders
     bank = Bank(Path(config.bank), crops, network, count=config.crops, sets=config.bank_sets, fabric=fabric)
     return bank.through(loaders)
 
 
-def cut(config: Config, network: QualityNet) -> QualityNet | CutNet:
+def cut(config: Config, network: QualityNet) -> QualityNet | TailNet:
     """What is trained: the network, or, if a bank is asked for, what comes behind its frozen stages."""
-    return CutNet(network, config.frozen) if config.bank else network
+    return TailNet(network, config.frozen) if config.bank else network
 
 
-def cut_alike(teacher: QualityNet, student: nn.Module | Tensor) -> QualityNet | CutNet:
+def cut_alike(teacher: QualityNet, student: nn.Module | Tensor) -> QualityNet | TailNet:
     """A teacher as it looks at images again and again: cut like its student if their frozen stages are the same."""
-    if not isinstance(student, CutNet):
+    if not isinstance(student, TailNet):
         return teacher
     theirs = dict(teacher.backbone.named_parameters())
     frozen = [item for item in student.whole.backbone.named_parameters() if not item[1].requires_grad]
     if any(name not in theirs or not torch.equal(theirs[name], value) for name, value in frozen):
         return teacher
-    return CutNet(teacher, student.stages)
+    return TailNet(teacher, student.stages)
 
 
 def check(config: Config) -> None:
@@ -100,7 +100,7 @@ class Bank:
         OptionError: several processes, or a number that makes no sense.
     """
 
-    def __init__(self, folder: Path, crops: Crops, network: CutNet, *, count: int, sets: int, fabric: Fabric) -> None:
+    def __init__(self, folder: Path, crops: Crops, network: TailNet, *, count: int, sets: int, fabric: Fabric) -> None:
         if sets < 1 or fabric.world_size > 1:
             raise OptionError(f"a bank needs a single process and at least one set of crops, got {sets}")
         self.crops, self.network, self.count, self.sets, self.fabric = crops, network, count, sets, fabric
@@ -129,7 +129,7 @@ class Bank:
     def chill(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) uint8 -> (B, C, h, w) bfloat16, on the CPU."""
         with self.fabric.autocast():
-            return self.network.chill(self.fabric.to_device(images)).bfloat16().cpu()
+            return self.network.frozen_features(self.fabric.to_device(images)).bfloat16().cpu()
 
     def _of_images(self, crops: Tensor) -> Tensor:
         """(N, K, 3, S, S) -> (N, K, C, h, w)."""

@@ -33,9 +33,9 @@ from noref.methods import deiqt
 from noref.methods import feature_cache as bank
 from noref.methods.distillation import fed
 from noref.methods.quality_context import QualityContext, Scored, noisy
-from noref.models.frozen_stages import CutNet
+from noref.models.frozen_stages import TailNet
 from noref.models.network import QualityNet, build, fuse
-from noref.models.saliency import Sight
+from noref.models.saliency import Source
 from noref.objectives.distill import distilled_loss
 from noref.objectives.lml import InterNegatives, local_manifold_loss
 from noref.train.evaluator import finish
@@ -88,7 +88,7 @@ class Config(deiqt.Config):
     inter_negatives: InterNegatives = "crops"
     positive_in_denominator: bool = False
     first_teacher: Literal["auto", "network", "trained"] = "auto"
-    saliency: Sight = "attention"
+    saliency: Source = "attention"
     relative: bool = False
     save_saliency: bool = False
     loss: Literal["smooth_l1", "l1"] = "l1"
@@ -308,7 +308,7 @@ def move_teacher(config: Config, state: State, moment: Literal["step", "epoch"])
 def student(state: State) -> QualityNet:
     """The network that learns, and is the result. Bare, on its device."""
     network = state.network.module
-    network = network.whole if isinstance(network, CutNet) else network
+    network = network.whole if isinstance(network, TailNet) else network
     if not isinstance(network, QualityNet):
         raise TypeError(f"an LML-IQA run holds no {type(network).__name__}")
     return network

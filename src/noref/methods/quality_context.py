@@ -142,7 +142,7 @@ class QualityContext:
 
     @property
     def layers(self) -> Embedding | None:
-        """What a step must ask the network for: see `QualityNet.with_features`."""
+        """What a step must ask the network for: see `QualityNet.forward`."""
         return self.options.embedding if self.options.contrast == "quality-context" else None
 
     def follow(self, state: State) -> None:

@@ -42,7 +42,7 @@ class Encoder(nn.Module):
         return functional.normalize(self.backbone(pixels).pooled.float())
 
 
-class Projected(nn.Module):
+class EncoderWithProjector(nn.Module):
     """Encoder and projector: what is trained; the projector is thrown away afterwards.
 
     Args:

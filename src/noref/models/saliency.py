@@ -9,10 +9,10 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from noref.errors import OptionError
-from noref.models.frozen_stages import CutNet
+from noref.models.frozen_stages import TailNet
 from noref.models.network import QualityNet
 
-Sight = Literal["attention", "activation"]  # what says where a network looks
+Source = Literal["attention", "activation"]  # what says where a network looks
 GRID = 14  # cells a side: a ViT/16's at 224 pixels
 
 
@@ -41,7 +41,7 @@ def viewing_side(network: QualityNet, crop: int) -> int:
 
 
 @torch.no_grad()
-def saliency(network: QualityNet | CutNet, images: Tensor, *, blocks: int = 3, by: Sight = "attention") -> Tensor:
+def saliency(network: QualityNet | TailNet, images: Tensor, *, blocks: int = 3, by: Source = "attention") -> Tensor:
     """How much a network looks at each part of whole images.
 
     A transformer with a class token says it by itself: class-to-patch attention of its last blocks. In any other
@@ -69,8 +69,8 @@ def saliency(network: QualityNet | CutNet, images: Tensor, *, blocks: int = 3, b
     if by == "activation":
         found = network.features(images)
         maps = found.tokens.clamp(min=0).sum(dim=2).view(-1, *found.grid)
-    elif isinstance(network, QualityNet) and network.backbone.has_class_token:
-        _, maps = network.backbone.class_attention(network.normalize(images), blocks=blocks)
+    elif network.whole.backbone.has_class_token:
+        _, maps = network.class_attention(images, blocks=blocks)
     else:
         _, maps = network.attention(images)
     maps = maps.float()

@@ -18,7 +18,7 @@ from noref.data.splits import load_split
 from noref.errors import DataError, OptionError
 from noref.models import arniqa_regressor as raters
 from noref.models import network as networks
-from noref.models.arniqa_regressor import Rater
+from noref.models.arniqa_regressor import ARNIQA
 from noref.models.network import FromBytes, QualityNet
 from noref.scoring.export import export_onnx
 from noref.scoring.scorer import Scorer
@@ -100,9 +100,9 @@ def _judge_of(
     return score, card, path.parent
 
 
-def load(path: Path) -> tuple[QualityNet | Rater, Card]:
+def load(path: Path) -> tuple[QualityNet | ARNIQA, Card]:
     """The network of a `.safetensors` file, whatever recipe it comes from, and its card; errors as `networks.load`."""
-    return raters.load(path) if raters.is_rater(path) else networks.load(path)
+    return raters.load(path) if raters.is_arniqa(path) else networks.load(path)
 
 
 def _model_file(model: str) -> Path:

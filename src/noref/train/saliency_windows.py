@@ -14,9 +14,9 @@ from torch import Tensor
 
 from noref.data.loading import make_loader
 from noref.data.salient import SalientCrops, region
-from noref.models.frozen_stages import CutNet
+from noref.models.frozen_stages import TailNet
 from noref.models.network import QualityNet
-from noref.models.saliency import GRID, Sight, saliency, viewing_side
+from noref.models.saliency import GRID, Source, saliency, viewing_side
 from noref.objectives.lml import salient_window
 
 WINDOWS = "lml.windows"  # where a run's state keeps the epoch's windows: the teacher has moved on when it is resumed
@@ -51,13 +51,13 @@ class Eye:
         workers: int,
         fabric: Fabric,
         relative: bool = False,
-        by: Sight = "attention",
+        by: Source = "attention",
     ) -> None:
         self.crops, self.blocks, self.crop, self.workers, self.fabric = crops, blocks, crop, workers, fabric
         self.relative, self.by = relative, by
         self._views: list[tuple[Tensor, Tensor]] = []
 
-    def look(self, teacher: QualityNet | CutNet) -> Tensor:
+    def look(self, teacher: QualityNet | TailNet) -> Tensor:
         """(M, 2) int64 row and column of each image's window, M images; the crops of the coming epoch follow it.
 
         Args:
@@ -81,13 +81,13 @@ class Eye:
         """Take windows that were found before an interruption."""
         self.crops.places = places.cpu().numpy()
 
-    def _seen(self, teacher: QualityNet | CutNet) -> Iterator[tuple[Tensor, Tensor]]:
+    def _seen(self, teacher: QualityNet | TailNet) -> Iterator[tuple[Tensor, Tensor]]:
         """Views of this process's images, (B, ...), and the images' numbers; kept if they fit."""
         if self._views:
             yield from self._views
             return
         fabric, views, kept, size = self.fabric, list[tuple[Tensor, Tensor]](), True, 0
-        side = viewing_side(teacher.whole if isinstance(teacher, CutNet) else teacher, self.crop)
+        side = viewing_side(teacher.whole, self.crop)
         for crops, _, indices in make_loader(
             self.crops.views(side),
             batch_images=AT_ONCE,
@@ -97,9 +97,9 @@ class Eye:
             ranks=fabric.world_size,
         ):
             view = crops[:, 0]
-            if isinstance(teacher, CutNet):
+            if isinstance(teacher, TailNet):
                 with fabric.autocast():
-                    view = teacher.chill(fabric.to_device(view)).bfloat16().cpu()
+                    view = teacher.frozen_features(fabric.to_device(view)).bfloat16().cpu()
             size += view.nbytes
             kept = kept and size <= KEPT_BYTES
             if kept:
