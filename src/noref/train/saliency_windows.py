@@ -87,7 +87,7 @@ class Eye:
             yield from self._views
             return
         fabric, views, kept, size = self.fabric, list[tuple[Tensor, Tensor]](), True, 0
-        side = viewing_side(teacher.whole, self.crop)
+        side = viewing_side(teacher, self.crop)
         for crops, _, indices in make_loader(
             self.crops.views(side),
             batch_images=AT_ONCE,
