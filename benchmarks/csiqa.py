@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from noref.methods.quality_context import Scored
 
 from noref.card import Scale
 from noref.checkout import commit
 from noref.methods import csiqa, deiqt
-from noref.methods.quality_context import Scored
 from noref.models.frozen_stages import TailNet
 
 Row = dict[str, Any]
@@ -109,7 +109,7 @@ def teacher(fabric: Fabric, *, crops: int, rounds: int, frozen: int = 4) -> list
         return process_time() - begun
 
     with torch.autocast(fabric.device.type, torch.bfloat16):
-        maps = tail.frozen_features(images).bfloat16()
+        maps = tail.chill(images).bfloat16()
     pairs = [(seconds(lambda: network(images)), seconds(lambda: tail(maps))) for _ in range(rounds + 1)][1:]
     whole, cut = (statistics.median(times) for times in zip(*pairs, strict=True))
     ratio = statistics.median(one / other for one, other in pairs)

@@ -19,7 +19,7 @@ from noref.evaluate.correlation import srcc
 from noref.methods import arniqa
 from noref.methods import arniqa_ridge as ridge
 from noref.methods.arniqa import Config
-from noref.methods.arniqa_ridge import GRID, choose, kept_features, predict, set_line
+from noref.methods.arniqa_ridge import GRID, choose, kept_features, predict, set_linear_head
 from noref.models.arniqa import EncoderPlan, build_encoder, save_encoder
 from noref.models.arniqa_regressor import ARNIQA
 from noref.train.run_folder import DataSet, Run
@@ -86,7 +86,7 @@ def test_the_line_puts_out_quality_whatever_the_scale(scale):
     torch.manual_seed(0)
     rater = ARNIQA(build_encoder(EncoderPlan("test_resnet"), weights="none").eval(), crop=32)
     weight = np.random.default_rng(0).standard_normal(192)
-    set_line(rater, (weight, 30.0), scale.quality)
+    set_linear_head(rater, (weight, 30.0), scale.quality)
     picture = torch.randint(0, 256, (1, 3, 50, 50), generator=torch.Generator().manual_seed(0)).byte()
     with torch.no_grad():
         raw = (rater.features(picture)[0].double() @ torch.from_numpy(weight) + 30).mean()

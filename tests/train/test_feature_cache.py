@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from noref.methods.distillation import Teacher, fed
+from noref.methods.feature_cache import Bank
 
 from noref.card import Card, Preprocessing, Scale
 from noref.data.loading import Crops, make_loader
@@ -11,8 +13,6 @@ from noref.data.readers import READERS
 from noref.data.salient import SalientCrops
 from noref.errors import OptionError
 from noref.methods import deiqt, launch
-from noref.methods.distillation import Teacher, fed
-from noref.methods.feature_cache import Bank
 from noref.models.backbones import freeze_stages
 from noref.models.frozen_stages import TailNet
 from noref.models.network import Plan, build

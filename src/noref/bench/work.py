@@ -27,7 +27,7 @@ from noref.errors import NorefError, OptionError
 from noref.evaluate.protocols import splits_of
 from noref.methods import launch
 from noref.train.evaluate_export import evaluate
-from noref.train.evaluator import figures
+from noref.train.evaluator import metrics
 from noref.train.run_folder import DataSet
 
 FORMAT = 1
@@ -151,7 +151,7 @@ def work(grid: Grid, cell: Cell, split: Path, out: Path) -> None:
             evaluate(str(folder), data=where, split="all", output=str(file), protocol=protocol)
         first = table.head(cell, name, grid.recipe, seed, protocol, selection)
         part = table.tidy(file, judged, tested.records, first)
-        found[name] = figures([float(row["quality"]) for row in part], [tested.records[index] for index in judged])
+        found[name] = metrics([float(row["quality"]) for row in part], [tested.records[index] for index in judged])
         rows += part
     table.write_rows(folder / "cell.csv", rows)
     seconds = round(time.monotonic() - started, 1)

@@ -43,7 +43,6 @@ from noref.default_model.distorted_views import LADDERS, PRISTINE, TYPES, kept_a
 from noref.default_model.tuning import build, predict, tune
 from noref.errors import OptionError
 from noref.evaluate.correlation import fit_logistic4, srcc
-from noref.methods.quality_context import ContrastOptions, check_fits, check_options
 from noref.models.stages import StageRegressor
 from noref.models.weights import origin
 from noref.scoring.export import export_onnx
@@ -188,10 +187,12 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
     """
     if (config.accelerator, config.devices) != ("cpu", "1"):
         raise OptionError("the recipe `embedded` runs on one CPU process: accelerator cpu, devices 1")
-    contrast = ContrastOptions(config.contrast, config.contrast_weight, config.temperature, pairs="easy", distill=0.0)
-    check_options(contrast)
-    if config.contrast != "none":
-        check_fits(contrast, images=config.batch, layers=1)
+    if config.temperature <= 0 or config.contrast_weight < 0:
+        raise OptionError("temperature must be > 0, contrast_weight >= 0")
+    if config.contrast != "none" and config.batch < 3:
+        raise OptionError(
+            f"contrast: needs three images in a batch, one to compare with two others, got {config.batch}"
+        )
     if config.photos is not None and config.ratings is None:
         raise OptionError("photos need ratings: KADID-10k's score table")
     if not config.test and (config.validation or config.split != "random"):

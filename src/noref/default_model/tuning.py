@@ -26,9 +26,9 @@ from noref.models.stages import RidgeHead, StageRegressor, mobilenet_stages
 from noref.models.weights import read
 from noref.objectives.csiqa import quality_context_loss, select_pairs
 from noref.objectives.rated import lesson_losses, score_loss
-from noref.train.loop import Loaders, Pace, Report, fit
+from noref.train.loop import Loaders, Report, Schedule, fit
 from noref.train.run_folder import Run
-from noref.train.state import State, follow
+from noref.train.state import State, update_ema
 
 if TYPE_CHECKING:
     from noref.default_model.training import Config
@@ -169,12 +169,12 @@ def tune(
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(optimizer_groups(model, config), lr=config.rate, weight_decay=config.weight_decay)
     network, wrapped = fabric.setup(model, optimizer)
-    state = State(network, wrapped, teacher=average)
+    state = State(network, wrapped, ema=average)
     if run is not None and done:
         state.restore(run.file(CHECKPOINT), fabric)
 
     def after_step(state: State) -> None:
-        follow(average, model, decay=min(config.averaging, (1 + state.step) / (10 + state.step)))
+        update_ema(average, model, decay=min(config.averaging, (1 + state.step) / (10 + state.step)))
 
     def after_epoch(state: State) -> None:
         if run is not None:
@@ -191,7 +191,7 @@ def tune(
         loaders,
         state,
         fabric,
-        pace=Pace(config.epochs, lambda epoch: cosine(config, epoch), clip=5.0),
+        schedule=Schedule(config.epochs, lambda epoch: cosine(config, epoch), clip=5.0),
         after_step=after_step,
         after_epoch=after_epoch,
         report=report,

@@ -21,7 +21,7 @@ from noref.card import Card, Preprocessing
 from noref.data.loading import judged_crops
 from noref.embed.exported_features import Exported
 from noref.errors import ModelError, OptionError
-from noref.methods.arniqa_ridge import ENCODER, LEAST, MODEL, rater_files
+from noref.methods.arniqa_ridge import ENCODER, LEAST, arniqa_features
 from noref.models import arniqa
 from noref.models import arniqa_regressor as raters
 from noref.models import network as networks
@@ -32,9 +32,11 @@ from noref.models.features import Features
 from noref.models.heads import Head
 from noref.models.network import QualityNet
 from noref.scoring.network import MODELS
-from noref.train.feature_files import Matrix, feature_files
+from noref.train.feature_cache import FeatureCache, of_images
+from noref.train.run_folder import MODEL
 
 EXPORTED = "model.onnx"
+Found = Mapping[Path, NDArray[np.float32]]  # image -> (crops, D)
 MAX_PIXELS = 500_000  # of an encoder that has no head; larger photos are shrunk
 
 
@@ -71,7 +73,7 @@ class Looker:
 
     name: str
     kinds: tuple[str, ...]
-    look: Callable[[str, Sequence[Path], Path, dict[Path, str]], Mapping[Path, Path]]
+    look: Callable[[str, Sequence[Path], Path, dict[Path, str]], Mapping[Path, NDArray[np.float32]]]
     card: Card | None = None
     folder: Path | None = None
 
@@ -96,7 +98,7 @@ class Looker:
         """
         self.check(kind)
         found = self.look(kind, paths, folder, broken)
-        return {path: np.load(file, allow_pickle=False).mean(axis=0) for path, file in found.items()}
+        return {path: values.mean(axis=0) for path, values in found.items()}
 
 
 def find_looker(model: str, backbone: Backbone | None = None) -> Looker:
@@ -152,9 +154,12 @@ def _plain(name: str, how: Backbone) -> Looker:
 def _of_exported(model: str | Path) -> Looker:
     opened = Exported(model)
 
-    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Mapping[Path, Path]:
+    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Found:
         own = cache / hashlib.sha256(repr((kind, opened.card.sha256)).encode()).hexdigest()[:16]
-        return feature_files(paths, own, opened.feature, broken=broken, words=kind)
+        found = of_images(
+            FeatureCache(own), paths, lambda path: torch.from_numpy(opened.feature(path)), broken=broken, words=kind
+        )
+        return {path: one.numpy() for path, one in found}
 
     return Looker(opened.card.name, ("head",), look, opened.card)
 
@@ -168,8 +173,8 @@ def _of_encoder(encoder: Encoder, name: str, crop: int, card: Card | None = None
 def _of_rater(rater: ARNIQA, name: str, rule: Preprocessing, *, card: Card | None, folder: Path | None) -> Looker:
     rater = rater.to(Fabric(accelerator="auto", devices=1).device).eval()
 
-    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Mapping[Path, Path]:
-        return rater_files(rater, paths, rule, cache, broken=broken)
+    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Found:
+        return dict(arniqa_features(rater, paths, rule, cache, broken=broken))
 
     return Looker(name, ("pooled",), look, card, folder)
 
@@ -184,19 +189,19 @@ def _of_network(network: QualityNet, card: Card, folder: Path) -> Looker:
     kinds = ["pooled", *(["quality"] if found.quality is not None else []), "head"]
     kinds += [f"layer{place}" for place in range(1, len(found.layers) + 1)]
 
-    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Mapping[Path, Path]:
+    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Found:
         facts = [kind, card.sha256, dataclasses.astuple(rule)]
         own = cache / hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
-        def see(path: Path) -> Matrix:
+        def see(path: Path) -> Tensor:
             crops = judged_crops(path, rule).transpose(0, 3, 1, 2)
             batch = torch.from_numpy(np.ascontiguousarray(crops)).to(device)
             with torch.inference_mode():
                 seen = network.features(batch, layers="pooled" if kind.startswith("layer") else None)
-                one: Matrix = feature_of(kind, seen, network.head).float().cpu().numpy()
-            return one
+                return feature_of(kind, seen, network.head).float().cpu()
 
-        return feature_files(paths, own, see, broken=broken, words=kind)
+        found = of_images(FeatureCache(own), paths, see, broken=broken, words=kind)
+        return {path: one.numpy() for path, one in found}
 
     return Looker(card.name, tuple(kinds), look, card, folder)
 

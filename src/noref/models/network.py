@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from noref.card import Card
-from noref.errors import OptionError, unknown
+from noref.errors import unknown
 from noref.models import weights as files
 from noref.models.backbones import Backbone, build_backbone, freeze_batch_norm
 from noref.models.features import Embedding, Features, Normalize
@@ -33,6 +33,11 @@ class QualityNet(nn.Module):
     def __init__(self, normalize: Normalize, backbone: Backbone, head: Head, plan: Plan) -> None:
         super().__init__()
         self.normalize, self.backbone, self.head, self.plan = normalize, backbone, head, plan
+
+    @property
+    def whole(self) -> QualityNet:
+        """Itself; of a `TailNet` the network that it is the tail of."""
+        return self
 
     def forward(
         self, images: Tensor, *, features: bool = False, layers: Embedding | None = None
@@ -61,11 +66,6 @@ class QualityNet(nn.Module):
     def class_attention(self, images: Tensor, *, blocks: int = 3) -> tuple[Features, Tensor]:
         """See `Vit.class_attention`."""
         return self.backbone.class_attention(self.normalize(images), blocks=blocks)
-
-    @property
-    def whole(self) -> QualityNet:
-        """Itself; of a `TailNet` the network that it is the tail of."""
-        return self
 
 
 class FromBytes(nn.Module):
@@ -108,15 +108,9 @@ def build(plan: Plan, *, weights: str = "timm") -> QualityNet:
 
 
 def fuse(network: QualityNet, crop: int) -> None:
-    """Let a network's frozen batch norms run as part of its convolutions, tried on crops of that side.
-
-    Raises:
-        OptionError: it has none where that could be done.
-    """
+    """Let a network's frozen batch norms run inside its convolutions, if that changes nothing on crops of that side."""
     noise = torch.randn(1, 3, crop, crop, generator=torch.Generator().manual_seed(0))
-    noise = noise.to(next(network.parameters()).device)
-    if not fuse_frozen_norms(network.backbone.net, noise):
-        raise OptionError(f"fused: {network.plan.backbone} has no batch norms that could run inside a convolution")
+    fuse_frozen_norms(network.backbone.net, noise.to(next(network.parameters()).device))
 
 
 def save(network: QualityNet, path: Path, card: Card) -> Card:

@@ -1,4 +1,4 @@
-"""What a network says of images, how well that follows human scores, and the model that is kept for it."""
+"""Scores of a network on rated images, their metrics, and the model that is kept with them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SELECTION = {
 }
 
 
-class Judge:
+class Evaluator:
     """Scores the same images again and again, as after every epoch; decoded images are kept in memory.
 
     Args:
@@ -106,7 +106,7 @@ def check_readable(records: Sequence[Record], preprocessing: Preprocessing, *, t
             pass
 
 
-def figures(quality: Sequence[float] | NDArray[np.float64], records: Sequence[Record]) -> dict[str, float]:
+def metrics(quality: Sequence[float] | NDArray[np.float64], records: Sequence[Record]) -> dict[str, float]:
     """How well predicted quality follows the human scores.
 
     Args:
@@ -150,7 +150,7 @@ def finish(
     protocol: Protocol,
     selection: str = "last",
 ) -> dict[str, Any]:
-    """Write the model, judge the test part once, write predictions and figures, and put the figures on the card.
+    """Write the model, score the test part once, write predictions and metrics, and put the metrics on the card.
 
     Args:
         network: as the last epoch left it.
@@ -163,7 +163,7 @@ def finish(
         selection: a key of `SELECTION`; but for "last" the weights of the best epoch are taken instead.
 
     Returns:
-        The figures, see `figures`.
+        The metrics, see `metrics`.
     """
     if selection != "last" and run.file("best.safetensors").exists():
         tensors, words = files.read(run.file("best.safetensors"))
@@ -172,9 +172,9 @@ def finish(
     path, records = run.file("model.safetensors"), [data.records[index] for index in split.test]
     if run.writes:
         networks.save(network, path, card)
-    quality = Judge(records, preprocessing=card.preprocessing, protocol=protocol, fabric=fabric).scores(network)
+    quality = Evaluator(records, preprocessing=card.preprocessing, protocol=protocol, fabric=fabric).scores(network)
     run.write_predictions(records, quality.tolist(), among=data.records)
-    found = figures(quality, records)
+    found = metrics(quality, records)
     named: dict[str, Any] = {
         "data": data.name,
         "part": f"test, {split.description}, seed {split.seed}",
@@ -190,7 +190,7 @@ def finish(
 
 
 def finish_exported(model: Path, card: Card, data: DataSet, split: Split, run: Run) -> dict[str, Any]:
-    """Figures of the exported model on the test part, also on its card; those on the validation part beside them."""
+    """Metrics of the exported model on the test part, also on its card; those on the validation part beside them."""
     scorer = Scorer(model)
     parts: dict[str, dict[str, float]] = {}
     for name, indices in (("validation", split.validation), ("test", split.test)):
@@ -198,7 +198,7 @@ def finish_exported(model: Path, card: Card, data: DataSet, split: Split, run: R
             continue
         records = [data.records[i] for i in indices]
         quality = [score.quality for score in scorer.score_many([record.path for record in records])]
-        parts[name] = figures(quality, records)
+        parts[name] = metrics(quality, records)
         if name == "test":
             run.write_predictions(records, quality, among=data.records)
     found = parts.get("test", {})
