@@ -7,7 +7,7 @@ from torch import nn
 from noref.card import Card, Preprocessing, Scale
 from noref.errors import OptionError
 from noref.models import network as networks
-from noref.models.heads import HEADS, Head, head_names
+from noref.models.heads import HEADS, Head
 from noref.models.network import FromBytes, Plan, build
 from noref.models.weights import read, write
 from noref.scoring.export import export_onnx
@@ -19,13 +19,9 @@ IMAGES = torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8, generator=to
 class LoudestHead(Head):
     """A head as a user writes it: the largest value of each channel over the places, and one line."""
 
-    def __init__(self, width):
-        super().__init__()
-        self.score = nn.Linear(width, 1)
-
-    @classmethod
-    def build(cls, plan, backbone):
-        return cls(backbone.width)
+    def __init__(self, plan, backbone):
+        super().__init__(plan, backbone)
+        self.score = nn.Linear(backbone.width, 1)
 
     def read(self, features, *, attention=False):
         return features.tokens.amax(dim=1), None
@@ -36,7 +32,7 @@ def network(head, seed=0):
     return build(Plan("test_vit", head=head, heads=4, mask=0.3), weights="none").eval()
 
 
-@pytest.mark.parametrize("head", head_names())
+@pytest.mark.parametrize("head", HEADS)
 def test_what_the_last_line_sees_gives_the_score(head):
     net = network(head)
     with torch.no_grad():
@@ -47,7 +43,7 @@ def test_what_the_last_line_sees_gives_the_score(head):
 
 @pytest.mark.parametrize(
     ("head", "backbone"),
-    [(head, "test_vit") for head in head_names()] + [("panel", "test_resnet"), ("pooled", "test_resnet")],
+    [(head, "test_vit") for head in HEADS] + [("panel", "test_resnet"), ("pooled", "test_resnet")],
 )
 def test_a_fresh_head_starts_at_the_mean_of_the_labels(head, backbone):
     torch.manual_seed(0)
@@ -91,7 +87,7 @@ def test_the_start_is_exported(tmp_path):
     assert Scorer(tmp_path / "model.onnx").score(pictures[0]).quality == pytest.approx(0.58, abs=0.05)
 
 
-@pytest.mark.parametrize("head", head_names())
+@pytest.mark.parametrize("head", HEADS)
 def test_a_head_says_whether_it_has_attention(head):
     net = network(head)
     if not net.head.has_attention:
@@ -107,7 +103,7 @@ def test_a_head_says_whether_it_has_attention(head):
 
 def test_a_new_head_is_a_class_and_a_line(monkeypatch, tmp_path):
     monkeypatch.setitem(HEADS, "loudest", LoudestHead)
-    assert head_names()[-1] == "loudest"
+    assert list(HEADS)[-1] == "loudest"
     net = network("loudest")
     with torch.no_grad():
         expected = net.head.score(net.features(IMAGES).tokens.max(dim=1).values)[:, 0]

@@ -102,7 +102,7 @@ def build(plan: Plan, *, weights: str = "timm") -> QualityNet:
     if plan.mask is not None:
         backbone.add_quality_token(plan.mask, plan.mask_from)
     plan = dataclasses.replace(plan, width=plan.width or (backbone.width if backbone.normalised else SMALL_WIDTH))
-    network = QualityNet(normalize, backbone, HEADS[plan.head].build(plan, backbone), plan)
+    network = QualityNet(normalize, backbone, HEADS[plan.head](plan, backbone), plan)
     freeze_batch_norm(network)
     return network.to(memory_format=torch.channels_last)
 
@@ -124,4 +124,4 @@ def load(path: Path) -> tuple[QualityNet, Card]:
     Raises:
         ModelError: no card, a card of other bytes, a header without a plan, or tensors that do not fit it.
     """
-    return files.rebuild(path, lambda values: build(Plan(**values), weights="none"))
+    return files.load(path, lambda plan: build(Plan(**plan), weights="none"))

@@ -114,33 +114,34 @@ def save(module: nn.Module, path: Path, card: Card, *, network: Mapping[str, Any
     return card.write(path)
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], Card]:
-    """The tensors of a file that its card vouches for, the numbers the network is built from, and the card.
-
-    Raises:
-        ModelError: no card, a card of other bytes, or a file that `save` did not write.
-    """
-    card = read_card(path)
-    tensors, words = read(path)
-    network = plan_in(words)
-    if not network:
-        raise ModelError(f"{path}: its header does not say what network it is")
-    return tensors, network, card
-
-
-def rebuild(path: Path, make: Callable[[dict[str, Any]], Built]) -> tuple[Built, Card]:
+def load(
+    path: Path,
+    make: Callable[[dict[str, Any]], Built],
+    *,
+    kind: str | None = None,
+    called: str = "network that gives a score",
+) -> tuple[Built, Card]:
     """The network that `save` wrote, built again from what its header says, in evaluation mode, and its card.
 
     Args:
         path: the file.
-        make: the numbers in the header -> the network, its weights still random.
+        make: the numbers in the header, without the kind -> the network, its weights still random.
+        kind: that the header must name; None: it names none.
+        called: what such a network is, for messages.
 
     Raises:
-        ModelError: as `load`; numbers that `make` cannot build from; or tensors that do not fit.
+        ModelError: no card, a card of other bytes, a file that `save` did not write or another kind of network,
+            numbers that `make` cannot build from, or tensors that do not fit.
     """
-    tensors, values, card = load(path)
+    card = read_card(path)
+    tensors, words = read(path)
+    plan = plan_in(words)
+    if not plan:
+        raise ModelError(f"{path}: its header does not say what network it is")
+    if plan.pop("kind", None) != kind:
+        raise ModelError(f"{path}: no {called}")
     try:
-        network = make(values)
+        network = make(plan)
     except (OptionError, TypeError, KeyError) as error:
         raise ModelError(f"{path}: its header's plan cannot be built: {error}") from error
     fill(network, tensors, source=path)
