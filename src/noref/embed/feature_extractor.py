@@ -124,7 +124,7 @@ def find_looker(model: str, backbone: Backbone | None = None) -> Looker:
         file = made[0]
     if file.suffix == ".onnx":
         return _of_exported(file)
-    if raters.is_rater(file):
+    if raters.is_arniqa(file):
         rater, card = raters.load(file)
         return _of_rater(rater, card.name, card.preprocessing, card=card, folder=file.parent)
     if _kind(file) == arniqa.KIND:

@@ -34,7 +34,7 @@ SIDE = 224  # pixels, of the crops of a network whose card names none
 
 def load_trained(path: Path, options: Options) -> TrainedModel:
     """The model in a file that `noref train` wrote; errors as `open_model`."""
-    network, card = raters.load(path) if raters.is_rater(path) else networks.load(path)
+    network, card = raters.load(path) if raters.is_arniqa(path) else networks.load(path)
     return TrainedModel(network, card, options)
 
 

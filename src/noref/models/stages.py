@@ -17,6 +17,7 @@ from timm.layers import Conv2dSame  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
 from noref.errors import ModelError
+from noref.models.fused import folded
 
 EPSILON = 1e-5
 NEWTON_STEPS = 20  # about five are needed
@@ -36,7 +37,7 @@ class FoldedConv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         super().__init__()
-        weight, bias = _folded(conv, norm)
+        weight, bias = folded(conv, norm)
         self.weight = nn.Parameter(weight.detach().clone(memory_format=torch.channels_last))
         self.bias = nn.Parameter(bias.detach().clone())
         self.stride, self.kernel, self.groups = conv.stride[0], conv.kernel_size[0], conv.groups
@@ -52,14 +53,6 @@ class FoldedConv(nn.Module):
         if self.stride == 2 and self.same:
             x, around = functional.pad(x, (around - 1, around, around - 1, around)), 0
         return functional.conv2d(x, self.weight, self.bias, self.stride, around, 1, self.groups)
-
-
-def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the one convolution that computes both."""
-    if norm.running_mean is None or norm.running_var is None:
-        raise ModelError("a batch norm without running statistics cannot be folded")
-    gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    return conv.weight * gain.view(-1, 1, 1, 1), norm.bias - norm.running_mean * gain
 
 
 def cnn_stages(network: Any) -> nn.ModuleList:
