@@ -108,7 +108,7 @@ def test_a_rater_is_saved_and_loaded(encoder, tmp_path):
     rater = ARNIQA(encoder, crop=32, pad="zero")
     rater.set_linear_head(torch.randn(192), 0.5)
     raters.save(rater, tmp_path / "model.safetensors", CARD)
-    assert raters.is_rater(tmp_path / "model.safetensors")
+    assert raters.is_arniqa(tmp_path / "model.safetensors")
     again, card = raters.load(tmp_path / "model.safetensors")
     picture = random_image(61, 40)
     wanted = float(rater.eval()(batch(picture)))
@@ -122,7 +122,7 @@ def test_an_encoder_is_saved_and_loaded(encoder, tmp_path):
     again, _ = load_encoder(tmp_path / "e.safetensors")
     picture = batch(random_image(64, 64))
     torch.testing.assert_close(again(picture), encoder(picture))
-    assert not raters.is_rater(tmp_path / "e.safetensors")
+    assert not raters.is_arniqa(tmp_path / "e.safetensors")
     with pytest.raises(ModelError, match="no ARNIQA model"):
         raters.load(tmp_path / "e.safetensors")
 

@@ -8,6 +8,7 @@ from noref.errors import OptionError
 from noref.models.backbones import freeze_stages, layer_depths
 from noref.models.frozen_stages import TailNet
 from noref.models.network import Plan, build
+from noref.models.saliency import saliency
 
 
 def network(backbone="test_efficientnet", **plan):
@@ -20,24 +21,24 @@ def network(backbone="test_efficientnet", **plan):
 
 @pytest.mark.parametrize(
     ("backbone", "pad_type"),
-    [("test_efficientnet", ""), ("mobilenetv2_050", "same"), ("resnet18", ""), ("test_resnet", "")],
+    [("test_efficientnet", ""), ("mobilenetv2_050", "same"), ("resnet18", ""), ("test_resnet", ""), ("test_vit", "")],
 )
 def test_both_parts_are_the_whole_wherever_it_is_cut(backbone, pad_type):
     whole = network(backbone, pad_type=pad_type)
-    images = torch.randint(0, 256, (3, 3, 64, 96), dtype=torch.uint8)
+    images = torch.randint(0, 256, (3, 3, 64, 64 if backbone == "test_vit" else 96), dtype=torch.uint8)
     with torch.no_grad():
         expected, seen = whole(images), whole.features(images)
     for stages in range(1, max(layer_depths(whole.backbone, stages=True).values()) + 1):
         cut = TailNet(whole, stages)
         with torch.no_grad():
-            scores, features = cut.with_features(cut.frozen_features(images))
+            scores, features = cut(cut.frozen_features(images), features=True)
         torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(features.pooled, seen.pooled, rtol=1e-4, atol=1e-5)
         assert features.grid == seen.grid
         assert torch.equal(cut(cut.frozen_features(images)), scores)
 
 
-@pytest.mark.parametrize("backbone", ["test_efficientnet", "resnet18"])
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "resnet18", "test_vit"])
 def test_what_is_frozen_is_what_comes_before_the_cut(backbone):
     """Gradients through the cut network reach every parameter that learns, and no frozen one."""
     for stages in (1, 3):
@@ -50,7 +51,7 @@ def test_what_is_frozen_is_what_comes_before_the_cut(backbone):
 
 
 @pytest.mark.parametrize(
-    ("backbone", "stages"), [("test_vit", 2), ("test_convnext", 2), ("resnet18", 0), ("resnet18", 5)]
+    ("backbone", "stages"), [("test_vit", 7), ("test_convnext", 2), ("resnet18", 0), ("resnet18", 5)]
 )
 def test_networks_that_cannot_be_cut_are_refused(backbone, stages):
     with pytest.raises(OptionError, match="cut"):
@@ -86,3 +87,46 @@ def test_embeddings_of_layers_are_the_last_ones_of_the_whole(backbone, layers):
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] < 3
     assert not cut(cut.frozen_features(images), features=True)[1].layers
+
+
+def test_a_transformers_frozen_features_are_its_tokens_and_its_attention_is_the_same():
+    """Patches of 16 in 64 pixels: a class token and 4 x 4 patches; what lies behind the cut is the whole network's."""
+    whole = network("vit_tiny_patch16_224", image_size=64).eval()
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    cut = TailNet(whole, 10)
+    with torch.no_grad():
+        kept = cut.frozen_features(images)
+        assert kept.shape == (2, 17, 192)
+        for mine, theirs in zip(cut.class_attention(kept), whole.class_attention(images), strict=True):
+            torch.testing.assert_close(mine[0], theirs[0])
+        assert torch.equal(saliency(cut, kept), saliency(whole, images))
+        for kind in ("pooled", "tokens"):
+            layers, expected = cut.features(kept, layers=kind).layers, whole.features(images, layers=kind).layers
+            assert (len(layers), len(expected)) == (3, 12)
+            for mine, theirs in zip(layers, expected[-3:], strict=True):
+                torch.testing.assert_close(mine, theirs)
+        half = cut(kept.bfloat16())  # as a cache keeps them
+        torch.testing.assert_close(half, whole(images), atol=0.05, rtol=0)
+    with pytest.raises(OptionError, match="last 4 blocks: this network has 1 to 3"):
+        cut.class_attention(kept, blocks=4)
+
+
+def test_a_quality_token_joins_behind_the_cut():
+    options = {"head": "tokens", "mask": 0.3, "heads": 4}
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with pytest.raises(OptionError, match=r"quality token .* mask_from 3"):
+        TailNet(network("test_vit", **options), 4)
+    whole = network("test_vit", **options, mask_from=3)
+    cut = TailNet(whole, 4).eval()
+    with torch.no_grad():
+        scores, found = cut(cut.frozen_features(images), features=True, layers="pooled")
+        expected, seen = whole(images, features=True, layers="pooled")
+        torch.testing.assert_close(scores, expected)
+        torch.testing.assert_close(found.quality, seen.quality)
+        assert [layer.shape[1] for layer in seen.layers] == [64] * 3 + [128] * 3
+        plain = network("test_vit", heads=4).eval()
+        torch.testing.assert_close(whole.features(images).tokens, plain.features(images).tokens)
+        before = whole.train()(images)
+        assert not torch.equal(before, whole(images))  # masks are drawn
+    with pytest.raises(OptionError, match="mask_from must be 0 to 5, got 6"):
+        network("test_vit", **options, mask_from=6)

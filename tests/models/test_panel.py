@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from noref.errors import OptionError
 from noref.models.features import Features
 from noref.models.heads import PanelHead, PooledHead
 from noref.models.panel import AttentionPanel, DecoderLayer, TwoTokenDecoder, full_precision_line
+from noref.models.plan import Plan
 
 
 def layer_norm(x, norm):
@@ -168,18 +170,23 @@ def features(width, batch=2):
     return Features(torch.randn(batch, width), torch.randn(batch, 6, width), (2, 3))
 
 
+def panel_head(backbone_width, width, *, normalised):
+    backbone = SimpleNamespace(width=backbone_width, normalised=normalised)
+    return PanelHead(Plan("any", width=width, heads=3), backbone)
+
+
 def test_head_projects_only_what_needs_it():
-    plain = PanelHead(12, width=12, normalised=True, heads=3, queries=6)
+    plain = panel_head(12, 12, normalised=True)
     assert isinstance(plain.project, nn.Identity)
     for width, normalised in [(12, False), (24, True)]:
-        head = PanelHead(12, width=width, normalised=normalised, heads=3, queries=6)
+        head = panel_head(12, width, normalised=normalised)
         projected = head.project(torch.randn(5, 12))
         assert projected.shape == (5, width)
         torch.testing.assert_close(projected.mean(dim=1), torch.zeros(5), atol=1e-5, rtol=0)
 
 
 def test_head_gives_attention_as_maps():
-    head = PanelHead(20, width=12, normalised=False, heads=3, queries=6)
+    head = panel_head(20, 12, normalised=False)
     seen = features(20)
     scores, maps = head.attention(seen)
     torch.testing.assert_close(scores, head(seen))
@@ -188,7 +195,7 @@ def test_head_gives_attention_as_maps():
 
 
 def test_pooled_head_looks_at_the_pooled_feature_only():
-    head, seen = PooledHead(20), features(20)
+    head, seen = PooledHead(Plan("any"), SimpleNamespace(width=20)), features(20)
     torch.testing.assert_close(head(seen), head(seen._replace(tokens=torch.zeros(2, 6, 20))))
     assert head(seen).shape == (2,)
 

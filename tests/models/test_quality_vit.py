@@ -20,7 +20,9 @@ def plain():
 @pytest.fixture
 def backbone():
     """The smallest ViT with a quality token that is no neutral start, in double precision."""
-    found = Vit(plain().net, mask=0.5).double()
+    found = plain()
+    found.add_quality_token(0.5)
+    found.double()
     torch.nn.init.normal_(found.quality_token)
     return found
 
@@ -152,13 +154,13 @@ def test_a_network_that_cannot_have_the_token_is_an_option_error():
     with pytest.raises(OptionError, match="only a vision transformer"):
         build(Plan("test_resnet", width=24, heads=3, mask=0.3), weights="none")
     with pytest.raises(OptionError, match="probability"):
-        Vit(plain().net, mask=1.5)
+        plain().add_quality_token(1.5)
     with pytest.raises(OptionError, match="no quality token"):
         build(Plan("test_vit", heads=4, head="tokens"), weights="none")
     net = plain().net
     net.blocks[0].forward = lambda x: x
     with pytest.raises(OptionError, match="take no attention mask"):
-        Vit(net, mask=0.3)
+        Vit(net).add_quality_token(0.3)
 
 
 def test_pooled_head_takes_both_tokens():

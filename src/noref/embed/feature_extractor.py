@@ -20,8 +20,7 @@ from noref.data.loading import judged_crops
 from noref.embed.exported_features import ExportedModel
 from noref.errors import OptionError
 from noref.methods.arniqa_ridge import ENCODER, LEAST
-from noref.models import arniqa
-from noref.models import arniqa_regressor as raters
+from noref.models import arniqa, arniqa_regressor
 from noref.models import network as networks
 from noref.models import weights as files
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
@@ -123,8 +122,8 @@ def load_extractor(model: str, backbone: Backbone | None = None) -> FeatureExtra
         file = made[0]
     if file.suffix == ".onnx":
         return _of_exported(file)
-    if raters.is_rater(file):
-        scorer, card = raters.load(file)
+    if arniqa_regressor.is_arniqa(file):
+        scorer, card = arniqa_regressor.load(file)
         return _of_arniqa(scorer, card.name, card.preprocessing, card, file.parent)
     if files.read_plan(file).get("kind") == arniqa.KIND:
         encoder, card = load_encoder(file)

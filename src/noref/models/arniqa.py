@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as functional
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noref.card import Card
-from noref.errors import ModelError
 from noref.models import weights as files
 from noref.models.backbones import Backbone, build_backbone, freeze_batch_norm
 from noref.models.features import Normalize
@@ -105,15 +104,7 @@ def save_encoder(encoder: Encoder, path: Path, card: Card) -> Card:
 
 
 def load_encoder(path: Path) -> tuple[Encoder, Card]:
-    """An encoder that `save_encoder` wrote, in evaluation mode, and its card.
-
-    Raises:
-        ModelError: no card, a card of other bytes, another kind of model, or tensors that do not fit.
-    """
-
-    def make(values: dict[str, Any]) -> Encoder:
-        if values.pop("kind", None) != KIND:
-            raise ModelError(f"{path}: no ARNIQA encoder")
-        return build_encoder(EncoderPlan(**values), weights="none")
-
-    return files.rebuild(path, make)
+    """An encoder that `save_encoder` wrote, in evaluation mode, and its card; errors as `noref.models.weights.load`."""
+    return files.load(
+        path, lambda plan: build_encoder(EncoderPlan(**plan), weights="none"), kind=KIND, called="ARNIQA encoder"
+    )

@@ -56,21 +56,16 @@ def of_maps(
 
 
 def check_size(net: Any, images: Tensor) -> None:
-    """Whether a network takes images of this size: transformers take one size, or sizes that their patches divide.
+    """Whether a network that was built for one image size, as transformers are, is given that size.
 
     Raises:
         OptionError: another size; says which one it takes.
     """
-    patches: Any = getattr(net, "patch_embed", None)
-    size, found = getattr(patches, "img_size", None), tuple(images.shape[2:])
-    words = " x ".join(str(side) for side in found)
-    if size is None:
-        return
-    if getattr(patches, "strict_img_size", False) and tuple(size) != found:
-        raise OptionError(f"this backbone takes images of {size[0]} x {size[1]} pixels, not {words}: choose that crop")
-    patch = patches.patch_size
-    if not getattr(patches, "dynamic_img_pad", True) and (found[0] % patch[0] or found[1] % patch[1]):
-        raise OptionError(f"images of {words} pixels do not divide into this backbone's patches of {patch[0]} px")
+    patches = getattr(net, "patch_embed", None)
+    size = getattr(patches, "img_size", None)
+    if size is not None and getattr(patches, "strict_img_size", False) and tuple(size) != tuple(images.shape[2:]):
+        found = " x ".join(str(side) for side in images.shape[2:])
+        raise OptionError(f"this backbone takes images of {size[0]} x {size[1]} pixels, not {found}: choose that crop")
 
 
 class Normalize(nn.Module):

@@ -36,7 +36,7 @@ class QualityNet(nn.Module):
 
     @property
     def whole(self) -> QualityNet:
-        """The network itself, as `TailNet.whole` is."""
+        """Itself; of a `TailNet` the network that it is the tail of."""
         return self
 
     def forward(
@@ -44,24 +44,28 @@ class QualityNet(nn.Module):
     ) -> Tensor | tuple[Tensor, Features]:
         """(B, 3, H, W) RGB, uint8 or float in [0, 1] -> (B,) quality in about [0, 1], higher is better.
 
-        With `features` it is `with_features`: Fabric gives its precision and its processes to `forward` alone.
+        Args:
+            images: see above.
+            features: also give the features that the quality came from: one pass for losses on both. (Fabric gives its
+                precision and its processes to `forward` alone.)
+            layers: with an embedding for each of the backbone's layers.
         """
-        scores, seen = self.with_features(images, layers=layers)
-        return (scores, seen) if features else scores
+        found = self.features(images, layers=layers)
+        scores: Tensor = self.head(found)
+        return (scores, found) if features else scores
 
     def features(self, images: Tensor, *, layers: Embedding | None = None) -> Features:
         """(B, 3, H, W) RGB -> what the backbone sees, with an embedding for each of its layers if asked."""
         features: Features = self.backbone(self.normalize(images), layers=layers)
         return features
 
-    def with_features(self, images: Tensor, *, layers: Embedding | None = None) -> tuple[Tensor, Features]:
-        """(B,) quality, and the features that it came from: one pass for losses on both."""
-        features = self.features(images, layers=layers)
-        return self.head(features), features
-
     def attention(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) quality and (B, rows, columns), where the head looked; errors as `Head.attention`."""
         return self.head.attention(self.features(images))
+
+    def class_attention(self, images: Tensor, *, blocks: int = 3) -> tuple[Features, Tensor]:
+        """See `Vit.class_attention`."""
+        return self.backbone.class_attention(self.normalize(images), blocks=blocks)
 
 
 class FromBytes(nn.Module):
@@ -94,9 +98,11 @@ def build(plan: Plan, *, weights: str = "timm") -> QualityNet:
     """
     if plan.head not in HEADS:
         raise unknown("head", plan.head, HEADS)
-    normalize, backbone, plan = build_backbone(plan, weights=weights, mask=plan.mask)
+    normalize, backbone, plan = build_backbone(plan, weights=weights)
+    if plan.mask is not None:
+        backbone.add_quality_token(plan.mask, plan.mask_from)
     plan = dataclasses.replace(plan, width=plan.width or (backbone.width if backbone.normalised else SMALL_WIDTH))
-    network = QualityNet(normalize, backbone, HEADS[plan.head].build(plan, backbone), plan)
+    network = QualityNet(normalize, backbone, HEADS[plan.head](plan, backbone), plan)
     freeze_batch_norm(network)
     return network.to(memory_format=torch.channels_last)
 
@@ -118,4 +124,4 @@ def load(path: Path) -> tuple[QualityNet, Card]:
     Raises:
         ModelError: no card, a card of other bytes, a header without a plan, or tensors that do not fit it.
     """
-    return files.rebuild(path, lambda values: build(Plan(**values), weights="none"))
+    return files.load(path, lambda plan: build(Plan(**plan), weights="none"))

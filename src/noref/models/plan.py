@@ -36,6 +36,7 @@ class Plan(EncoderPlan):
         queries: of the panel.
         mask: gives a vision transformer a quality token, from which each token is hidden with this probability in
             training; None: no such token.
+        mask_from: so many blocks run before that token joins; for a network that is cut behind frozen blocks.
     """
 
     head: str = "panel"
@@ -43,3 +44,4 @@ class Plan(EncoderPlan):
     heads: int = 6
     queries: int = 6
     mask: float | None = None
+    mask_from: int = 0

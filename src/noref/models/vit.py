@@ -1,11 +1,12 @@
 """A vision transformer over timm's weights, block by block: its tokens, and where the class token looks.
 
-With `mask` it has CSIQA's quality token, and `quality_mask` hides a part of the others from it.
+It may have CSIQA's quality token, from which `quality_mask` hides a part of the others.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -23,40 +24,50 @@ class Vit(nn.Module):
 
     The blocks run one by one here and not in timm's `forward`, because the methods look into them.
 
-    With a quality token, a learnt one at the end of the sequence: in each layer it attends to itself and, in training,
-    to a random part of the other tokens, drawn anew for every image and layer; to all of them otherwise. No other
-    token attends to it, so class token and patches are what they are without it. It has no place in the image and so
-    no position embedding.
-
     Args:
         net: a timm `VisionTransformer` without a classifier. With no class token the mean of the patch tokens
             takes its place; further prefix tokens (registers) are left out of the features.
-        mask: gives it a quality token (random, torch's generator); probability in [0, 1] that a token is hidden from
-            it in training. None: no such token.
-
-    Raises:
-        OptionError: the probability is none, or the network's blocks take no mask.
 
     Source:
         Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929; weights as in DeiT III, Touvron et al. 2022,
-        https://arxiv.org/abs/2204.07118. Quality token: Li et al. 2024 (CSIQA), sections 3.2 and B.1.
-    Differs:
-        The logits of the quality token are scaled by 1/sqrt(d), which eq. 3 of CSIQA leaves out.
+        https://arxiv.org/abs/2204.07118.
     """
 
     normalised = True  # pooled and tokens have gone through the last layer norm
 
-    def __init__(self, net: Any, mask: float | None = None) -> None:
+    def __init__(self, net: Any) -> None:
         super().__init__()
-        self.net, self.mask = net, mask
+        self.net = net
         self.width: int = net.embed_dim
         self.image_size: int | None = None  # side that `set_image_size` has set
-        if mask is None:
-            return
+        self.mask: float | None = None  # no quality token
+        self.mask_from = 0
+
+    def add_quality_token(self, mask: float, first: int = 0) -> None:
+        """Give the network CSIQA's quality token, a learnt one at the end of the sequence, random at first.
+
+        In each layer it attends to itself and, in training, to a random part of the other tokens, drawn anew for every
+        image and layer; to all of them otherwise. No other token attends to it, so class token and patches are what
+        they are without it. It has no place in the image and so no position embedding.
+
+        Args:
+            mask: probability in [0, 1] that a token is hidden from it in training.
+            first: so many blocks run before it joins: behind a cut there are class token and patches alone.
+
+        Raises:
+            OptionError: the probability is none, no such block, or the network's blocks take no mask.
+
+        Source:
+            Li et al. 2024 (CSIQA), sections 3.2 and B.1. The logits are scaled by 1/sqrt(d), which eq. 3 leaves out.
+        """
+        blocks = self.net.blocks
         if not 0 <= mask <= 1:
             raise OptionError(f"mask must be a probability, got {mask}")
-        if "attn_mask" not in inspect.signature(net.blocks[0].forward).parameters:
-            raise OptionError(f"blocks of {type(net.blocks[0]).__name__} take no attention mask: no quality token")
+        if not 0 <= first < len(blocks):
+            raise OptionError(f"mask_from must be 0 to {len(blocks) - 1}, got {first}")
+        if "attn_mask" not in inspect.signature(blocks[0].forward).parameters:
+            raise OptionError(f"blocks of {type(blocks[0]).__name__} take no attention mask: no quality token")
+        self.mask, self.mask_from = mask, first
         self.quality_token = nn.Parameter(torch.empty(self.width))  # one axis: not decayed, as the class token
         nn.init.trunc_normal_(self.quality_token, std=0.02)
 
@@ -113,20 +124,46 @@ class Vit(nn.Module):
         """Whether there is a class token, whose attention can be read."""
         return self.net.cls_token is not None
 
-    def forward(self, images: Tensor, *, layers: Embedding | None = None) -> Features:
+    @property
+    def stage_count(self) -> int:
+        """The patch embedding and the blocks, as `noref.models.backbones.freeze_stages` counts."""
+        return 1 + len(self.net.blocks)
+
+    @property
+    def side_to_try(self) -> int:
+        """The side of an image that the network takes."""
+        return int(self.net.patch_embed.img_size[0])
+
+    def first_stages(self, images: Tensor, count: int) -> Tensor:
+        """Normalised images -> (B, prefix + T, D), tokens behind the patch embedding and `count` - 1 blocks.
+
+        Raises:
+            OptionError: another size, or a quality token in one of those blocks: it is not kept.
+        """
+        if self.mask is not None and self.mask_from < count - 1:
+            raise OptionError(
+                f"the quality token is in block {self.mask_from + 1}, which is cut off: mask_from {count - 1}"
+            )
+        tokens = self.embed(images)
+        for block in self.net.blocks[: count - 1]:
+            tokens = block(tokens)
+        return tokens
+
+    def forward(self, images: Tensor, *, layers: Embedding | None = None, stages: int = 0) -> Features:
         """Normalised images (B, 3, S, S) of the size the network is built for -> features, D the embedding width.
 
         Args:
-            images: see above.
+            images: see above; with `stages`, what `first_stages` made of square ones.
             layers: also give an embedding for each block: "pooled": its class token, with the quality token beside it
                 where there is one, (B, D) or (B, 2 D); "tokens": all of them, (B, count x D).
+            stages: so many have run already; their blocks get no embedding.
 
         Raises:
             OptionError: another size.
         """
-        return self._run(self.embed(images), self._grid(images), layers=layers)[0]
+        return self._run(images, stages, layers=layers)[0]
 
-    def class_attention(self, images: Tensor, *, blocks: int = 3) -> tuple[Features, Tensor]:
+    def class_attention(self, images: Tensor, *, blocks: int = 3, stages: int = 0) -> tuple[Features, Tensor]:
         """The same features, and how much the class token attends to each patch, mean over heads and last blocks.
 
         Attention that is not asked for is never a matrix: `forward` leaves it to torch's fused kernel. Here the last
@@ -135,6 +172,7 @@ class Vit(nn.Module):
         Args:
             images: as for `forward`.
             blocks: K, how many of the last blocks are averaged.
+            stages: as for `forward`.
 
         Returns:
             features; (B, rows, columns) share of the class token's attention that a patch gets, >= 0. A map sums to
@@ -149,9 +187,10 @@ class Vit(nn.Module):
         """
         if not self.has_class_token:
             raise OptionError(f"{type(self.net).__name__} has no class token whose attention could be read")
-        if not 0 < blocks <= len(self.net.blocks):
-            raise OptionError(f"attention of the last {blocks} blocks: this network has 1 to {len(self.net.blocks)}")
-        features, maps = self._run(self.embed(images), self._grid(images), attention=blocks)
+        there = min(len(self.net.blocks), self.stage_count - stages)
+        if not 0 < blocks <= there:
+            raise OptionError(f"attention of the last {blocks} blocks: this network has 1 to {there}")
+        features, maps = self._run(images, stages, attention=blocks)
         return features, torch.stack(maps).mean(dim=0)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -165,22 +204,23 @@ class Vit(nn.Module):
         tokens: Tensor = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(images))))
         return tokens
 
-    def _grid(self, images: Tensor) -> tuple[int, int]:
-        rows, columns = self.net.patch_embed.patch_size
-        return images.shape[2] // rows, images.shape[3] // columns
-
     def _run(
-        self, tokens: Tensor, grid: tuple[int, int], *, layers: Embedding | None = None, attention: int = 0
+        self, images: Tensor, stages: int, *, layers: Embedding | None = None, attention: int = 0
     ) -> tuple[Features, list[Tensor]]:
-        """All blocks and the last norm: features, and a map of class attention for each of the last blocks."""
-        (batch, count), blocks = tokens.shape[:2], self.net.blocks
-        start, places = self.net.num_prefix_tokens, grid[0] * grid[1]
+        """The blocks behind so many stages, and the last norm: features, and maps of the last blocks' attention."""
+        start, (height, width) = self.net.num_prefix_tokens, self.net.patch_embed.patch_size
+        if stages:
+            tokens, side = images, math.isqrt(images.shape[1] - start)
+            grid = side, side
+        else:
+            tokens, grid = self.embed(images), (images.shape[2] // height, images.shape[3] // width)
+        (batch, count), places, blocks = tokens.shape[:2], grid[0] * grid[1], self.net.blocks
         seen, maps, masks = list[Tensor](), list[Tensor](), dict[str, Tensor]()
-        if self.mask is not None:
-            tokens = torch.cat([tokens, self.quality_token.expand(batch, 1, -1)], dim=1)
-            masks = self._masks(1, count, 0.0, tokens)
-        for number, block in enumerate(blocks):
-            if self.mask and self.training:
+        for number, block in enumerate(blocks[max(0, stages - 1) :], start=max(0, stages - 1)):
+            if self.mask is not None and number == self.mask_from:
+                tokens = torch.cat([tokens, self.quality_token.expand(batch, 1, -1)], dim=1)
+                masks = self._masks(1, count, 0.0, tokens)
+            if masks and self.mask and self.training:
                 masks = self._masks(batch, count, self.mask, tokens)
             reads = number >= len(blocks) - attention
             watched: AbstractContextManager[list[Tensor]] = attention_of(block) if reads else nullcontext([])

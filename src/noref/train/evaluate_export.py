@@ -102,7 +102,7 @@ def _scorer_of(
 
 def load(path: Path) -> tuple[QualityNet | ARNIQA, Card]:
     """The network of a `.safetensors` file, whatever recipe it comes from, and its card; errors as `networks.load`."""
-    return raters.load(path) if raters.is_rater(path) else networks.load(path)
+    return raters.load(path) if raters.is_arniqa(path) else networks.load(path)
 
 
 def _model_file(model: str) -> Path:

@@ -82,7 +82,7 @@ class SaliencyWindows:
     def _seen(self, teacher: QualityNet | TailNet) -> Iterator[tuple[Tensor, Tensor]]:
         """Whole images of this process as squares, (B, ...), and their numbers; kept in memory if they fit."""
         cut = isinstance(teacher, TailNet)
-        side = viewing_side(teacher.whole if isinstance(teacher, TailNet) else teacher, self.crop)
+        side = viewing_side(teacher, self.crop)
         batches: list[Iterator[Batch]] = []
 
         def loader(start: int = 0) -> Loader:

@@ -150,9 +150,11 @@ def batches(config: Supervised, crops: Crops, fabric: Fabric, *, drop_last: bool
 
 
 def plan(config: Supervised) -> Plan:
-    """The network's part of the options; a transformer is built for the size of the crops."""
+    """The network's part of the options: built for the crops, its quality token behind the blocks that are cached."""
     names = [field.name for field in dataclasses.fields(Plan) if hasattr(config, field.name)]
-    return Plan(**{name: getattr(config, name) for name in names}, image_size=config.crop)
+    cut = config.feature_cache and getattr(config, "mask", None) is not None
+    chosen = {name: getattr(config, name) for name in names}
+    return Plan(**chosen, image_size=config.crop, mask_from=max(0, config.frozen - 1) if cut else 0)
 
 
 def network_of(config: Supervised, *, weights: str) -> QualityNet:
