@@ -250,11 +250,40 @@ def test_help_lists_commands_and_exit_statuses(capfd):
         assert word in out
 
 
-def test_version(capfd):
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version(option, capfd):
     import noref as package
 
-    assert run(["--version"]) == 0
+    assert run([option]) == 0
     assert capfd.readouterr().out == f"noref {package.__version__}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["score"], ["gmad"], ["gmad", "pairs"], ["train", "deiqt"], ["help"]])
+def test_help_as_a_command_says_what_the_option_says(words, capfd):
+    assert run([*words, "--help"]) == 0
+    wanted = capfd.readouterr().out
+    assert run(["help", *words]) == 0
+    assert capfd.readouterr() == (wanted, "")
+
+
+@pytest.mark.parametrize("words", [["scoer"], ["gmad", "scoer"]])
+def test_help_of_an_unknown_command_is_2(words, capfd):
+    assert run(["help", *words]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "unknown command 'scoer'" in err
+
+
+def test_the_package_runs_as_a_module(folder, brightness):
+    def output(*start):
+        words = ["score", ".", "none.png", "-f", "csv", "--model", str(brightness)]
+        done = subprocess.run([*start, *words], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    assert output(sys.executable, "-m", "noref") == output(*NOREF)
+    done = subprocess.run([sys.executable, "-m", "noref", "scoer"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Usage: noref [OPTIONS]")
 
 
 def test_demo_fails_where_scores_do_not_fall(noref):

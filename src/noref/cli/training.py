@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 
-from noref.cli.group import cli, print_figures
+from noref.cli.group import cli, print_metrics
 from noref.errors import OptionError, unknown
 
 
@@ -55,7 +55,7 @@ def train(
         return 0
     given = given_pairs(options)
     try:
-        print_figures(launch.train(recipe, data=data, out=str(out), config=config, options=given, resume=resume))
+        print_metrics(launch.train(recipe, data=data, out=str(out), config=config, options=given, resume=resume))
     except KeyboardInterrupt:
         click.echo(f"stopped; noref train {recipe} --out {out} --resume goes on", err=True)
         raise
@@ -83,7 +83,7 @@ def evaluate(model: str, data: str, split: str | None, output: str | None, proto
     click.echo(f"{found.model} on {found.data}, {found.part}", err=True)
     if found.caution:
         click.echo(f"CAUTION: {found.caution}", err=True)
-    print_figures(found.figures)
+    print_metrics(found.figures)
     return 0
 
 
