@@ -15,11 +15,11 @@ from PIL import Image, ImageFilter
 from noref.errors import OptionError
 from noref.images import Pixels
 from noref.scoring.scorer import Scorer
-from noref.scoring.screen import bar_for
+from noref.scoring.terminal import bar, has_blocks
 
 WIDTH, HEIGHT = 512, 384
-WIDE = 40  # cells of a bar
-LADDERS: dict[str, tuple[str, tuple[int | float, ...]]] = {  # kind -> unit and steps; 0 leaves the scene as it is
+BAR_WIDTH = 40
+SERIES: dict[str, tuple[str, tuple[int | float, ...]]] = {  # distortion -> unit and steps; 0 changes nothing
     "blur": ("radius in pixels", (0, 1.5, 3, 6)),
     "noise": ("sigma in grey levels", (0, 12, 25, 50)),
     "jpeg": ("quality setting", (0, 30, 12, 5)),
@@ -53,12 +53,12 @@ def scene(seed: int = 0) -> Pixels:
 
 
 def degrade(image: Pixels, kind: str, step: float) -> Pixels:
-    """One rung of a ladder.
+    """One step of a severity series.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        kind: a key of `LADDERS`.
-        step: strength as in `LADDERS`; 0 changes nothing.
+        kind: a key of `SERIES`.
+        step: strength as in `SERIES`; 0 changes nothing.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -77,7 +77,7 @@ def degrade(image: Pixels, kind: str, step: float) -> Pixels:
 
 
 def run(*, model: str = "default", out: str | None = None, stream: TextIO | None = None) -> bool:
-    """Score each ladder and write it step by step.
+    """Score each severity series and print it step by step.
 
     Args:
         model: as in `Scorer`.
@@ -85,33 +85,34 @@ def run(*, model: str = "default", out: str | None = None, stream: TextIO | None
         stream: where the text goes; None: stdout.
 
     Returns:
-        Whether the score falls at every step of every ladder.
+        Whether the score falls at every step of every series.
 
     Raises:
-        OptionError: the folder cannot be written.
+        OptionError: `out` is no folder that can be written to.
     """
     stream = stream or sys.stdout
-    scorer, original, bar, falls = Scorer(model), scene(), bar_for(stream), []
+    scorer, original, blocks, falls = Scorer(model), scene(), has_blocks(stream), []
     print("A scene drawn by program, degraded step by step. Scores 0-100, higher is better.", file=stream)
-    for kind, (unit, steps) in LADDERS.items():
-        rungs = [degrade(original, kind, step) for step in steps]
-        scores = [score.value for score in scorer.score_many(rungs)]
+    for kind, (unit, steps) in SERIES.items():
+        images = [degrade(original, kind, step) for step in steps]
+        scores = [score.value for score in scorer.score_many(images)]
         if out is not None:
-            _save(Path(out), kind, steps, rungs)
+            _save(Path(out), kind, steps, images)
         print(f"\n{kind}, {unit}", file=stream)
         for step, score, before in zip(steps, scores, [math.inf, *scores], strict=False):
             falls.append(score < before)
-            remark = "" if falls[-1] else "does not fall"
-            print(f"  {step or 'none':>4}  {score:5.1f}  {bar(score, WIDE)}  {remark}".rstrip(), file=stream)
-    print(f"\n{falls.count(True) - len(LADDERS)} of {len(falls) - len(LADDERS)} steps lower the score.", file=stream)
+            remark = "" if falls[-1] else "  does not fall"
+            line = f"  {step or 'none':>4}  {score:5.1f}  {bar(score, BAR_WIDTH, blocks=blocks)}{remark}"
+            print(line.rstrip(), file=stream)
+    print(f"\n{falls.count(True) - len(SERIES)} of {len(falls) - len(SERIES)} steps lower the score.", file=stream)
     return all(falls)
 
 
-def _save(folder: Path, kind: str, steps: tuple[int | float, ...], rungs: list[Pixels]) -> None:
+def _save(folder: Path, kind: str, steps: tuple[int | float, ...], images: list[Pixels]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for step, rung in zip(steps, rungs, strict=True):
-            Image.fromarray(rung).save(folder / f"{kind}_{step}.png")
+        for step, image in zip(steps, images, strict=True):
+            Image.fromarray(image).save(folder / f"{kind}_{step}.png")
     except OSError as error:
         raise OptionError(f"{folder}: cannot be written: {error.strerror or error}") from error
 

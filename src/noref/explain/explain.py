@@ -26,7 +26,7 @@ from noref.explain.map_types import Map, check, known
 from noref.explain.page import GENERATOR, render_page, shown, template
 from noref.images import name as called
 from noref.images import printable, read
-from noref.scoring.files import Found, find
+from noref.scoring.find_images import Found, find_images
 from noref.writing import check_writable, write_text
 
 SHOWN = Preprocessing(max_pixels=640 * 480, min_side=1)  # a photo on page and figure
@@ -108,7 +108,7 @@ def explain(
     options = options or Options()
     truths = _truths(scores) if scores else None
     subjects = {name: options.open(name) for name in dict.fromkeys(models)}
-    found = [item for item in find(paths, recursive=recursive) if not _ours(item, out)]
+    found = [item for item in find_images(paths, recursive=recursive) if not _ours(item, out)]
     outcome = Outcome(failed={printable(item.path): _reason(item.path, item.error) for item in found if item.error})
     photos = [Path(item.path) for item in found if item.error is None]
     if truths is not None and photos and not any(_real(photo) in truths for photo in photos):
@@ -261,6 +261,6 @@ def progress(total: int) -> AbstractContextManager[Callable[[], None]]:
     """A bar on a terminal, nothing in a pipe; gives what to call after each of `total` steps."""
     if total < 2 or not sys.stderr.isatty():
         return nullcontext(lambda: None)
-    from noref.scoring import screen
+    from noref.scoring import terminal
 
-    return screen.progress(total, sys.stderr, rows_to_terminal=False)
+    return terminal.progress(total, sys.stderr, rows_to_terminal=False)

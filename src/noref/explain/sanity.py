@@ -30,7 +30,7 @@ from noref.explain.load import Exported, Subject
 from noref.explain.map_types import Map, Plane
 from noref.images import name as called
 from noref.images import printable, read
-from noref.scoring.files import find
+from noref.scoring.find_images import find_images
 from noref.scoring.network import Network
 from noref.writing import replacing
 
@@ -124,7 +124,9 @@ def run(
     options = options or Options()
     subjects = {name: options.open(name) for name in dict.fromkeys(models)}
     labels, report = labels_of(subjects), Report()
-    found = [item for item in find(paths, recursive=recursive) if Path(item.path).parent.resolve() != out.resolve()]
+    found = [
+        item for item in find_images(paths, recursive=recursive) if Path(item.path).parent.resolve() != out.resolve()
+    ]
     report.failed = {printable(item.path): str(item.error) for item in found if item.error}
     photos = [Path(item.path) for item in found if item.error is None]
     figures = [out / f"sanity-{number}.png" for number in range(1, len(labels) + 1)]

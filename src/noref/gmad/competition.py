@@ -163,9 +163,9 @@ def _table(side: Side, images: Path | None) -> Opponent:
 
 
 def _all_below(folder: Path) -> tuple[str, ...]:
-    from noref.scoring.files import find
+    from noref.scoring.find_images import find_images
 
-    found = list(find([str(folder)], recursive=True))
+    found = list(find_images([str(folder)], recursive=True))
     for item in found:
         if item.error is not None:
             raise OptionError(f"{printable(item.path)}: {item.error}")
@@ -251,6 +251,6 @@ def _score(
 def _progress(total: int) -> AbstractContextManager[Callable[[], None]]:
     if total < 2 or not sys.stderr.isatty():
         return nullcontext(lambda: None)
-    from noref.scoring.screen import progress
+    from noref.scoring.terminal import progress
 
     return progress(total, sys.stderr, rows_to_terminal=False)
