@@ -209,7 +209,36 @@ def test_a_wrong_call_is_2_with_a_hint(folder, brightness, capfd, args, hint):
     assert Path("a.png").read_bytes() == before
 
 
-@pytest.mark.parametrize(("model", "hint"), [("defualt", "did you mean default?"), ("no.onnx", "no such model file")])
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        ([], "Missing argument RECIPE, one of arniqa, csiqa, deiqt, "),
+        (["diqt"], "unknown recipe 'diqt': did you mean deiqt?"),
+        (["diqt", "--help"], "unknown recipe 'diqt': did you mean deiqt?"),
+        (["deiqt"], "Missing option --out."),
+    ],
+)
+def test_train_says_first_which_recipes_there_are(args, hint, capfd):
+    assert run(["train", *args]) == 2
+    assert hint in capfd.readouterr().err
+
+
+def test_the_help_of_train_names_every_recipe(capfd):
+    from noref.methods import METHODS
+
+    assert run(["train", "--help"]) == 0
+    out = capfd.readouterr().out
+    assert all(name in out for name in METHODS)
+
+
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        ("defualt", "did you mean default?"),
+        ("no.onnx", "no such model file"),
+        ("mine", "known are default (or give an .onnx file)"),
+    ],
+)
 @pytest.mark.parametrize("command", [["score", "a.png"], ["demo"]])
 def test_an_unknown_model_is_2(folder, capfd, command, model, hint):
     assert run([*command, "--model", model]) == 2

@@ -39,11 +39,17 @@ def train(
     noref train deiqt --out RUN --resume
     noref train deiqt --help             every option of the recipe
     """
+    from noref.methods import METHODS
+
     if show_help and recipe is None:
-        click.echo(ctx.get_help())
+        click.echo(f"{ctx.get_help()}\n\nRecipes: {', '.join(METHODS)}")
         return 0
-    if recipe is None or (out is None and not show_help):
-        raise click.UsageError(f"Missing {'argument RECIPE' if recipe is None else 'option --out'}.", ctx)
+    if recipe is None:
+        raise click.UsageError(f"Missing argument RECIPE, one of {', '.join(METHODS)}.", ctx)
+    if recipe not in METHODS:
+        raise unknown("recipe", recipe, METHODS)
+    if out is None and not show_help:
+        raise click.UsageError("Missing option --out.", ctx)
     from noref.methods import launch
     from noref.train.options import given_pairs
 

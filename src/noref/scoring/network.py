@@ -118,7 +118,7 @@ def locate(model: str | Path) -> Path:
     if not path.exists():
         if path.suffix or path.parent != Path():
             raise OptionError(f"{path}: there is no such model file")
-        raise unknown("model", str(model), MODELS)
+        raise OptionError(f"{unknown('model', str(model), MODELS)} (or give an .onnx file)")
     return path
 
 
