@@ -18,6 +18,7 @@ LAYERS = [  # bottom first: a part imports lower layers, never its own layer or 
     {"default_model", "calibrate", "explain", "embed", "gmad", "demo"},
     {"bench", "serve"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.name != "__init__.py")

@@ -209,7 +209,36 @@ def test_a_wrong_call_is_2_with_a_hint(folder, brightness, capfd, args, hint):
     assert Path("a.png").read_bytes() == before
 
 
-@pytest.mark.parametrize(("model", "hint"), [("defualt", "did you mean default?"), ("no.onnx", "no such model file")])
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        ([], "Missing argument RECIPE, one of arniqa, csiqa, deiqt, "),
+        (["diqt"], "unknown recipe 'diqt': did you mean deiqt?"),
+        (["diqt", "--help"], "unknown recipe 'diqt': did you mean deiqt?"),
+        (["deiqt"], "Missing option --out."),
+    ],
+)
+def test_train_says_first_which_recipes_there_are(args, hint, capfd):
+    assert run(["train", *args]) == 2
+    assert hint in capfd.readouterr().err
+
+
+def test_the_help_of_train_names_every_recipe(capfd):
+    from noref.methods import METHODS
+
+    assert run(["train", "--help"]) == 0
+    out = capfd.readouterr().out
+    assert all(name in out for name in METHODS)
+
+
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        ("defualt", "did you mean default?"),
+        ("no.onnx", "no such model file"),
+        ("mine", "known are default (or give an .onnx file)"),
+    ],
+)
 @pytest.mark.parametrize("command", [["score", "a.png"], ["demo"]])
 def test_an_unknown_model_is_2(folder, capfd, command, model, hint):
     assert run([*command, "--model", model]) == 2
@@ -250,11 +279,40 @@ def test_help_lists_commands_and_exit_statuses(capfd):
         assert word in out
 
 
-def test_version(capfd):
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version(option, capfd):
     import noref as package
 
-    assert run(["--version"]) == 0
+    assert run([option]) == 0
     assert capfd.readouterr().out == f"noref {package.__version__}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["score"], ["gmad"], ["gmad", "pairs"], ["train", "deiqt"], ["help"]])
+def test_help_as_a_command_says_what_the_option_says(words, capfd):
+    assert run([*words, "--help"]) == 0
+    wanted = capfd.readouterr().out
+    assert run(["help", *words]) == 0
+    assert capfd.readouterr() == (wanted, "")
+
+
+@pytest.mark.parametrize("words", [["scoer"], ["gmad", "scoer"]])
+def test_help_of_an_unknown_command_is_2(words, capfd):
+    assert run(["help", *words]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "unknown command 'scoer'" in err
+
+
+def test_the_package_runs_as_a_module(folder, brightness):
+    def output(*start):
+        words = ["score", ".", "none.png", "-f", "csv", "--model", str(brightness)]
+        done = subprocess.run([*start, *words], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    assert output(sys.executable, "-m", "noref") == output(*NOREF)
+    done = subprocess.run([sys.executable, "-m", "noref", "scoer"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Usage: noref [OPTIONS]")
 
 
 def test_demo_fails_where_scores_do_not_fall(noref):

@@ -1,10 +1,13 @@
-"""Every command and every line of Python in the README works as it stands there."""
+"""Every command and every line of Python in the README works as it stands there; its picture and numbers are real."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +61,10 @@ def test_python_runs(code, photos, capsys):
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [w for w in NOREF if w[0] in ("score", "demo") and "--model" not in w], ids=" ".join)
+SCORING = [w for w in NOREF if w[0] in ("score", "demo", "help") and "--model" not in w]
+
+
+@pytest.mark.parametrize("words", SCORING, ids=" ".join)
 def test_scoring_commands_run(words, photos, capsys):
     assert run(words) in (0, 3)
     assert capsys.readouterr().out or (photos / "scores.csv").stat().st_size
@@ -73,10 +79,10 @@ def test_training_commands_run_in_their_order(photos, capsys):
         "embed": ["--perplexity", "3"],  # of ten photos
         "gmad": ["--levels", "2"],
     }
-    commands = [w for w in NOREF if w[0] not in ("score", "demo") or "--model" in w]
+    commands = [w for w in NOREF if w not in SCORING]
     assert [w[0] for w in commands] == [
         "data", "train", "train", "train", "evaluate", "export", "score",
-        "explain", "explain", "embed", "gmad", "bench", "bench", "report",
+        "bench", "bench", "report", "gmad", "explain", "explain", "embed", "degrade",
     ]  # fmt: skip
     for name in ("livec", "koniq10k"):
         shutil.copy("scores.csv", f"{name}.csv")
@@ -98,3 +104,70 @@ def test_recipes_of_the_table_exist():
 
     for name in METHODS:
         assert f"`{name}`" in README
+
+
+def test_every_command_of_the_project_is_in_the_readme():
+    from noref.cli import cli
+
+    assert set(cli.commands) - {words[0] for words in NOREF} - {"convert"} == set()
+    assert "`noref convert" in README
+
+
+def test_extras_that_pip_is_asked_for_exist():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = [re.findall(r"\[(.+)\]", words[-1]) for words in COMMANDS if words[0] == "pip"]
+    assert asked == [["train"]]
+    assert {"train", "degrade", "report", "explain"} <= extras.keys()
+
+
+def test_published_numbers_are_those_of_the_papers():
+    from noref.evaluate.published import published
+
+    def printed(paper, table, variant, method):
+        key = {"paper": paper, "table": table, "method": method, "variant": variant}
+        found = [published(**key, training_set="livec", test_set="livec", metric=m) for m in ("srcc", "plcc")]
+        return " / ".join(f"{number.value:.3f}" for (number,) in found)
+
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in README.splitlines() if line.startswith("|")]
+    rows = {row[0]: row for row in cells}
+    assert rows["DEIQT"][3] == printed("csiqa", 1, "", "DEIQT") == printed("lml-iqa", 2, "", "DEIQT")
+    assert rows["LML-IQA"][3] == printed("lml-iqa", 2, "", "LML-IQA")
+    assert rows["LML-IQA"][4] == printed("lml-iqa", 4, "baseline", "LML-IQA")
+    assert rows["CSIQA"][3] == printed("csiqa", 1, "", "CSIQA")
+    assert rows["CSIQA"][4] == printed("csiqa", 4, "a) baseline", "CSIQA")
+
+
+@pytest.mark.parametrize(
+    ("method", "page", "line"),
+    [
+        ("DEIQT", "papers/deiqt.md", "0.803 (95 % 0.763 to 0.833) / 0.829"),
+        ("LML-IQA", "papers/lml_iqa.md", "| LML-IQA | 0.801 (0.771 to 0.823) | 0.826"),
+        ("CSIQA", "papers/csiqa.md", "| i EA HA LD | 2 | 0.819 (0.791 to 0.840) | 0.846"),
+        ("ARNIQA, learnt from 512 photos", "papers/arniqa.md", "| 0.676 (0.039) / 0.725 (0.032) |"),
+        ("the packaged model", "embedded.md", "| SRCC | 0.824 |"),
+    ],
+)
+def test_our_numbers_are_those_of_the_pages(method, page, line):
+    assert line in (ROOT / "docs" / page).read_text(encoding="utf-8")
+    (row,) = [row for row in README.splitlines() if row.startswith(f"| {method} |")]
+    assert re.findall(r"0\.\d{3}", line)[0] in row.split(" | ")[1]
+
+
+def test_the_picture_is_drawn_by_its_script(tmp_path):
+    folder = ROOT / "docs" / "pictures"
+    subprocess.run([sys.executable, folder / "make.py", tmp_path / "score.png"], check=True, cwd=tmp_path)
+    with Image.open(tmp_path / "score.png") as drawn, Image.open(folder / "score.png") as kept:
+        ours, theirs = (np.asarray(image.convert("RGB"), dtype=float)[:-80] for image in (drawn, kept))  # but the rate
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).mean() < 4
+
+
+def test_the_citation_is_one_that_citation_tools_read():
+    yaml = pytest.importorskip("yaml", reason="needs the train extra")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["type"] == "software"
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert citation["authors"] == [{"name": "The noref authors"}]
+    assert all(isinstance(citation[key], str) for key in ("title", "message", "abstract"))

@@ -1,10 +1,10 @@
-"""noref: how good a picture looks, with nothing to compare it to.
+"""noref: no-reference image quality assessment, how good a picture looks without a reference to compare it to.
 
     >>> import noref
     >>> noref.Scale(0, 100).raw(0.5)
     50.0
 
-Names below are loaded on first use: `import noref` alone loads neither torch nor ONNX Runtime nor numpy.
+The names are loaded on first use: `import noref` alone loads neither torch nor ONNX Runtime nor numpy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a model file says of itself: scale, direction, preprocessing, training set, checksum. No torch.
+"""Model cards: scale, direction, preprocessing, training set and checksum of a model file. No torch.
 
-A model `NAME.onnx` or `NAME.safetensors` lies beside its card `NAME.card.json`. A model without a card,
-or with a card that describes other bytes, is not loaded: a score without a scale is a bug.
+The card of `NAME.onnx` or `NAME.safetensors` is `NAME.card.json` beside it. A model without a card, or with the card of
+another file, is not loaded, because its score would have no scale.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FILTERS = ("bicubic", "lanczos")
 
 @dataclass(frozen=True)
 class Scale:
-    """The range of a score and its direction; the only place where scores are converted.
+    """The range of a score and its direction; all conversions of scores are done here.
 
     Args:
         low: the smallest raw score of the scale.
@@ -31,7 +31,7 @@ class Scale:
         higher_is_better: false for DMOS-like scores.
 
     Raises:
-        ValueError: `high` is not above `low`, or one of them is no finite number.
+        ValueError: `high` is not above `low`, or one of them is not finite.
 
     Example:
         >>> dmos = Scale(0, 100, higher_is_better=False)
@@ -48,7 +48,7 @@ class Scale:
             raise ValueError(f"a scale needs high > low, got {self.low}..{self.high}")
 
     def quality(self, raw: float) -> float:
-        """Raw score -> quality in [0, 1] where 1 is best (outside of [0, 1] only if raw leaves the scale)."""
+        """Raw score -> quality, 1 is best; in [0, 1] where the raw score is on the scale."""
         share = (raw - self.low) / (self.high - self.low)
         return share if self.higher_is_better else 1.0 - share
 
@@ -65,14 +65,13 @@ class Scale:
 class Preprocessing:
     """How an image becomes the network's input; the same in training, evaluation and scoring.
 
-    An image is shrunk first, then enlarged; where a long and thin one cannot have both, `noref.images.target_size`
-    says which wins.
+    An image is shrunk first, then enlarged; see `noref.images.target_size` for long and thin images.
 
     Args:
         max_pixels: an image with more pixels is shrunk to about this many, aspect kept; None: never.
-        min_side: an image whose short side is smaller is enlarged until it has this many pixels.
-        crop: None: the network sees the whole image at once. A number: it sees square crops of that
-            side on a grid that reaches every border, and the scores are averaged.
+        min_side: an image whose short side is smaller is enlarged to this many pixels.
+        crop: None: the network sees the whole image. A number: it sees square crops of that side on a grid that
+            reaches every border, and the scores are averaged.
         resample: Pillow's filter for shrinking and enlarging: "bicubic" or "lanczos".
 
     Raises:
@@ -98,13 +97,13 @@ class Card:
     """A model's card.
 
     Args:
-        name: the model's name, as reports print it.
+        name: the model's name in reports.
         method: recipe and network in a few words.
-        scale: of the scores that users see; the network itself puts out quality in about [0, 1].
+        scale: range and direction of the training set's scores; the network itself gives quality in about [0, 1].
         preprocessing: see there.
         sha256: of the model file, hex; set by `write`.
-        training: what the weights were initialised from and trained on, with licences and citations.
-        results: measured figures, each a mapping with data, protocol, metric and value.
+        training: initial weights and training data, with licences and citations.
+        results: measured metrics, each a mapping with data, protocol, metric and value.
         limits: known failures, one sentence each.
     """
 
@@ -126,7 +125,7 @@ class Card:
 
 
 def card_path(model: Path) -> Path:
-    """The card's place beside a model file: `x.onnx` -> `x.card.json`."""
+    """The card's path beside a model file: `x.onnx` -> `x.card.json`."""
     return model.with_name(model.stem + ".card.json")
 
 
@@ -134,20 +133,16 @@ def digest(model: Path) -> str:
     """SHA-256 of a file, hex.
 
     Raises:
-        ModelError: the file cannot be read.
+        ModelError: the file is missing or unreadable.
     """
-    try:
-        with model.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"{model}: {error.strerror or error}") from error
+    return hashlib.sha256(read_model(model)).hexdigest()
 
 
 def read_model(model: Path) -> bytes:
     """The bytes of a model file.
 
     Raises:
-        ModelError: the file cannot be read.
+        ModelError: the file is missing or unreadable.
     """
     try:
         return model.read_bytes()
@@ -160,13 +155,13 @@ def read_card(model: Path, content: bytes | None = None) -> Card:
 
     Args:
         model: the model file; its card lies beside it.
-        content: the file's bytes where the caller has read them already.
+        content: the file's bytes, if the caller has read them.
 
     Raises:
-        ModelError: no card, a card that is no card, an unknown format, or a checksum of other bytes.
+        ModelError: no card, a file that is not a card, an unknown format, or the checksum of another file.
     """
     path = card_path(model)
-    found = digest(model) if content is None else hashlib.sha256(content).hexdigest()
+    found = hashlib.sha256(read_model(model) if content is None else content).hexdigest()
     try:
         card = _parsed(path, path.read_bytes())
     except OSError as error:

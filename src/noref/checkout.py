@@ -1,4 +1,4 @@
-"""The commit of the source that runs: it travels with every measurement."""
+"""The commit of the running source, which is recorded with every measurement."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from pathlib import Path
 
 
 def commit() -> str | None:
-    """The commit of the checkout that this noref runs from.
+    """The commit of the checkout that noref runs from.
 
     Returns:
-        As `git describe --always --dirty` names it; None where noref is installed and in no checkout of its own.
+        As `git describe --always --dirty` names it; None where noref is not run from a checkout of its own.
 
     Example:
         >>> named = commit()
         >>> named is None or len(named) > 6
         True
     """
-    here = Path(__file__)
-    if _git("ls-files", "--error-unmatch", here.name) is None:  # installed below somebody else's checkout
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:  # installed inside another checkout
         return None
     return _git("describe", "--always", "--dirty")
 

@@ -1,11 +1,11 @@
-"""Every error that noref raises on purpose.
+"""The errors that noref raises.
 
     NorefError
-    |-- ImageError         one image cannot be scored; the others can         (also a ValueError)
-    |-- ModelError         a model file or its card cannot be trusted         (also a ValueError)
-    |-- DataError          a data set's file or line is not what it must be   (also a ValueError)
-    |-- OptionError        the call itself is wrong: exit status 2            (also a ValueError)
-    `-- MissingExtraError  an optional part is not installed                  (also an ImportError)
+    |-- ImageError         one image is unreadable or has no score      (also a ValueError)
+    |-- ModelError         a model's file or card is broken or foreign  (also a ValueError)
+    |-- DataError          a file of a data set is wrong                (also a ValueError)
+    |-- OptionError        the call is wrong: exit status 2             (also a ValueError)
+    `-- MissingExtraError  an optional part is not installed            (also an ImportError)
 
 Messages name the file, the line where there is one, and the reason, in that order.
 """
@@ -15,35 +15,35 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-MANY = 100  # names that a message still lists
+MANY = 100  # most names that a message lists
 
 
 class NorefError(Exception):
-    """Base of all errors below: `except noref.NorefError` catches what noref reports, and no bug."""
+    """Base of all errors that noref raises on purpose."""
 
 
 class ImageError(NorefError, ValueError):
-    """An image that cannot be read or scored, for the reason in its message."""
+    """An image that is unreadable or has no score; the others go on."""
 
 
 class ModelError(NorefError, ValueError):
-    """A model file, or the card beside it, that is broken, foreign or not the one the card describes."""
+    """A model's file or card that is broken, of another program, or does not belong to the other."""
 
 
 class DataError(NorefError, ValueError):
-    """A data set whose files do not say what they must; names file and line."""
+    """A data set with a wrong file; names the file and the line."""
 
 
 class OptionError(NorefError, ValueError):
-    """A name or value that the caller chose and that does not exist or cannot work."""
+    """A name that does not exist, or a value that is out of range or does not fit the others."""
 
 
 class MissingExtraError(NorefError, ImportError):
     """A part of noref that needs packages which are not installed.
 
     Args:
-        extra: the extra's name in the package, such as `train`.
-        what: what asked for it, as the subject of a sentence.
+        extra: the extra's name, such as `train`.
+        what: the part that needs it, as the subject of a sentence.
     """
 
     def __init__(self, extra: str, what: str) -> None:
@@ -52,7 +52,7 @@ class MissingExtraError(NorefError, ImportError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> OptionError:
-    """An `OptionError` for a name that is not known, offering the nearest ones, or all where they are not many.
+    """An `OptionError` for an unknown name; offers the nearest known ones, or all if there are at most 100.
 
     Example:
         >>> str(unknown("backbone", "resnet5", ["resnet50", "vgg16"]))
@@ -62,8 +62,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> OptionError:
     near = difflib.get_close_matches(name, names, n=3)
     if near:
         hint = f"did you mean {' or '.join(near)}?"
+    elif len(names) <= MANY:
+        hint = f"known are {', '.join(names)}"
     else:
-        hint = (
-            f"known are {', '.join(names)}" if len(names) <= MANY else f"none of the {len(names)} known ones is like it"
-        )
+        hint = f"none of the {len(names)} known ones is like it"
     return OptionError(f"unknown {kind} {name!r}: {hint}")

@@ -1,8 +1,8 @@
-"""File, bytes or array -> RGB pixels: the one decoder of scoring, training and evaluation. numpy and Pillow only.
+"""Decode a file, bytes or an array to RGB pixels, for scoring, training and evaluation. numpy and Pillow only.
 
-Turned upright by EXIF, transparency on white, 16 bit scaled, first frame of an animation. Colour profiles are
-not applied. Pillow's own limits stay as they are: it warns above `PIL.Image.MAX_IMAGE_PIXELS` (89 MP) and refuses
-twice that, whatever the pixel budget says here.
+EXIF orientation is applied, transparency is put on white, 16 bit is scaled to 8, an animation gives its first frame.
+Colour profiles are not applied. Pillow's own limits stay: it warns above `PIL.Image.MAX_IMAGE_PIXELS` (89 MP) and
+refuses twice that, whatever `max_megapixels` says.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Pixels = NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | Pixels
 
 MAX_MEGAPIXELS = 200.0
-MAX_ASPECT = 100  # longer and thinner is a line, not a picture
-LEAST_SIDE = 96  # pixels; a network of stride 32 at half scale still sees two rows
+MAX_ASPECT = 100  # longer side over shorter side
+LEAST_SIDE = 96  # pixels; at half scale a network of stride 32 still has two rows
 DRAFT = 3  # a JPEG is decoded to at least this many times the size needed: at 2 scores move by up to 0.65, at 3 by 0.33
-LARGE = 16_000_000  # pixels; images above it are decoded one at a time, whatever the number of threads
+LARGE = 16_000_000  # pixels; larger images are decoded one at a time, whatever the number of threads
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 ORIENTATION = 0x0112  # EXIF tag
-DRAWINGS = {"EPS", "PDF", "WMF"}  # Pillow hands these to other programs
+DRAWINGS = {"EPS", "PDF", "WMF"}  # Pillow starts other programs for these
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,45 +44,38 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _one_large = threading.Lock()
-Image.preinit()  # the common decoders, now rather than in the middle of the first image
+Image.preinit()  # load the common decoders now, not while the first image is decoded
 
 
-class Sizing(Protocol):
-    """What the decoder needs of a model's preprocessing; `noref.card.Preprocessing` is one."""
-
-    @property
-    def max_pixels(self) -> int | None:
-        """An image with more pixels is shrunk to about this many."""
+class _Sizing(Protocol):
+    """The fields of `noref.card.Preprocessing`, which documents them; this file imports no other but `errors`."""
 
     @property
-    def min_side(self) -> int:
-        """An image with a shorter side is enlarged."""
-
+    def max_pixels(self) -> int | None: ...
     @property
-    def crop(self) -> int | None:
-        """Side of the crops that the network sees; None: it sees the whole image."""
-
+    def min_side(self) -> int: ...
     @property
-    def resample(self) -> str:
-        """A key of `FILTERS`."""
+    def crop(self) -> int | None: ...
+    @property
+    def resample(self) -> str: ...
 
 
-def read(source: Source, *, preprocessing: Sizing | None = None, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
-    """Decode an image and bring it to the size that a model judges.
+def read(source: Source, *, preprocessing: _Sizing | None = None, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
+    """Decode an image and resize it for a model.
 
-    The pixel budget is checked from the header, before memory is spent. Where the model needs less than a
+    The budget is checked with the size in the header, before memory is used. Where the model needs fewer pixels than a
     JPEG has, it is decoded at 1/2, 1/4 or 1/8, never below three times the size needed, and then resampled exactly.
 
     Args:
         source: a path, the bytes of an image file, or an (H, W, 3) uint8 RGB array.
-        preprocessing: the model's; None leaves the size as it is.
+        preprocessing: the model's; None keeps the size.
         max_megapixels: the budget, in millions of pixels of the file.
 
     Returns:
         (H, W, 3) uint8 RGB, writable, C-contiguous.
 
     Raises:
-        ImageError: missing, unreadable, no image, damaged, over the budget, too thin, or an array of another kind.
+        ImageError: missing, unreadable, not an image, damaged, over the budget, too thin, or an array of another kind.
 
     Example:
         >>> read(np.zeros((30, 20, 3), np.uint8)).shape
@@ -93,12 +86,12 @@ def read(source: Source, *, preprocessing: Sizing | None = None, max_megapixels:
             return _from_array(source, preprocessing, max_megapixels)
         with _open(source) as file:
             return _decode(file, preprocessing, max_megapixels)
-    except Exception as error:  # damaged bytes lead Pillow's decoders to raise anything
+    except Exception as error:  # on damaged bytes Pillow's decoders raise errors of any type
         raise ImageError(f"{name(source)}: {_reason(error)}") from error
 
 
 def name(source: object) -> str:
-    """How messages call a source: its path, `<bytes>` or `<array>`.
+    """The name of a source in messages: its path, `<bytes>` or `<array>`.
 
     Example:
         >>> name("a.jpg"), name(b"...")
@@ -110,7 +103,7 @@ def name(source: object) -> str:
 
 
 def printable(path: str | bytes) -> str:
-    r"""A path as text; bytes that are no UTF-8 become \xNN.
+    r"""A path as text; bytes that are not UTF-8 become \xNN.
 
     Example:
         >>> print(printable(b"caf\xe9.jpg"))
@@ -118,7 +111,7 @@ def printable(path: str | bytes) -> str:
     """
     try:
         raw = path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a surrogate pair: no file has such a name
+    except UnicodeEncodeError:  # half a surrogate pair, which no file's name has
         raw = ascii(path)[1:-1].encode()
     return raw.decode("utf-8", "backslashreplace")
 
@@ -127,7 +120,7 @@ def printable(path: str | bytes) -> str:
 def pillow_allows(max_megapixels: float) -> Iterator[None]:
     """Raise Pillow's own limit to a larger budget while the block runs.
 
-    The limit belongs to the whole process: for the command line, whose process has nothing else to do.
+    The limit is global to the process, so this is for the command line only.
     """
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None:
@@ -138,12 +131,12 @@ def pillow_allows(max_megapixels: float) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def target_size(width: int, height: int, preprocessing: Sizing) -> tuple[int, int]:
-    """The (width, height) at which a model judges an image; pure arithmetic.
+def target_size(width: int, height: int, preprocessing: _Sizing) -> tuple[int, int]:
+    """The (width, height) at which a model sees an image.
 
-    First shrunk to `max_pixels`, then enlarged to `min_side` (to `crop` where that is more). Where a long and
-    thin image cannot have both, a network that sees crops gets the side it needs; one that sees the whole image
-    keeps within `max_pixels`, unless a side were to fall below 96 pixels, too little for its last layers.
+    The image is shrunk to `max_pixels`, then enlarged to `min_side` (or to `crop`, if that is more). In a long and
+    thin image the two conflict: a network that sees crops gets the side it needs; one that sees the whole image stays
+    within `max_pixels`, unless a side would fall below 96 pixels, too few for its last layers.
 
     Raises:
         ImageError: an image without pixels, or more than 100 times as long as wide.
@@ -165,7 +158,7 @@ def target_size(width: int, height: int, preprocessing: Sizing) -> tuple[int, in
 
 
 def grid(height: int, width: int, size: int) -> list[tuple[int, int]]:
-    """Top-left corners (row, column) of the fewest square crops that cover an image, evenly spread to every border.
+    """Top-left corners (row, column) of the fewest square crops that cover an image, evenly spaced.
 
     Args:
         height: of the image, >= size.
@@ -197,7 +190,7 @@ def _open(source: object) -> BinaryIO:
     raise ImageError("a source is a path, the bytes of an image file or an (H, W, 3) uint8 array")
 
 
-def _from_array(array: NDArray[Any], preprocessing: Sizing | None, max_megapixels: float) -> Pixels:
+def _from_array(array: NDArray[Any], preprocessing: _Sizing | None, max_megapixels: float) -> Pixels:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise ImageError(f"an array must be (H, W, 3) uint8 RGB, got {array.shape} {array.dtype}")
     height, width = array.shape[:2]
@@ -208,7 +201,7 @@ def _from_array(array: NDArray[Any], preprocessing: Sizing | None, max_megapixel
     return np.array(_resized(image, target_size(width, height, preprocessing), None, preprocessing))
 
 
-def _decode(file: BinaryIO, preprocessing: Sizing | None, max_megapixels: float) -> Pixels:
+def _decode(file: BinaryIO, preprocessing: _Sizing | None, max_megapixels: float) -> Pixels:
     with _opened(file, max_megapixels) as image:
         if image.format in DRAWINGS:
             raise ImageError(f"{image.format} is a drawing, not a picture")
@@ -251,7 +244,7 @@ def _room_for(image: Image.Image) -> AbstractContextManager[object]:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # an unreadable tag says nothing about the pixels
+    except Exception:  # the pixels may be readable where the tag is not
         return 1
 
 
@@ -267,7 +260,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, scaled by its full range: 65535, or the least usual one that holds its values."""
+    """Grey of more than 8 bits, scaled by 65535, or by the smallest usual range that holds its values."""
     values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
     tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0, 2.0**31 - 1)
@@ -278,7 +271,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _resized(
-    image: Image.Image, size: tuple[int, int], box: tuple[int, int, float, float] | None, preprocessing: Sizing
+    image: Image.Image, size: tuple[int, int], box: tuple[int, int, float, float] | None, preprocessing: _Sizing
 ) -> Image.Image:
     return image if image.size == size else image.resize(size, FILTERS[preprocessing.resample], box=box)
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: everything that noref writes is written beside its place and moved there."""
+"""Write files whole or not at all: each is written beside its place and then moved there in one step."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write, hidden beside `path`, that takes its place in one step once the block is left.
+    """Write a hidden file beside `path`, which replaces `path` when the block ends.
 
-    Whoever reads `path` finds the old file or the new one, never half of one, also where several processes write it:
-    the last one stays. If the block fails, `path` is as it was and nothing else is left.
+    A reader finds the old file or the new one, never half of one, also where several processes write it: the last
+    one stays. If the block fails, `path` is unchanged and nothing else is left.
 
     Args:
         path: in a folder that exists.
 
     Yields:
-        Where to write. Its name does not end like `path`'s, so libraries that go by it must be told the format.
+        Where to write. The name has another suffix than `path`, so tell libraries the format.
 
     Raises:
-        OSError: it cannot be moved.
+        OSError: the folder is missing, not writable, or full.
 
     Example:
         >>> import tempfile
@@ -40,14 +40,19 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text as UTF-8, in one step, its line ends as they are."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one step."""
     with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="")
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, in one step, with its line ends unchanged."""
+    write_bytes(path, text.encode())
 
 
 def check_writable(folder: Path) -> None:
-    """Find out now, and not after hours of work, whether files can be written into a folder that exists.
+    """Check, before hours of work, that files can be written into an existing folder.
 
     Raises:
         OSError: they cannot.

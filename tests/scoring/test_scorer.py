@@ -221,13 +221,13 @@ def test_a_scorer_is_safe_in_threads(scorer):
 
 
 @pytest.mark.parametrize("wrong", [{"threads": 0}, {"threads": -1}, {"threads": 10_000}, {"max_megapixels": 0}])
-def test_numbers_that_cannot_be(brightness, wrong):
+def test_numbers_outside_their_range(brightness, wrong):
     with pytest.raises(OptionError, match=next(iter(wrong))):
         Scorer(brightness, **wrong)
 
 
 @pytest.mark.parametrize("budget", [float("nan"), float("inf"), -1])
-def test_budgets_that_cannot_be(brightness, budget):
+def test_budgets_outside_their_range(brightness, budget):
     with pytest.raises(OptionError, match="max_megapixels"):
         Scorer(brightness, max_megapixels=budget)
 

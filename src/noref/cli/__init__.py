@@ -1,6 +1,6 @@
 """The command line: each command parses, calls, prints and chooses the exit status; the work is done elsewhere.
 
-`group` holds the root; `pictures`, `training` and `datasets` add its commands by being imported.
+`group` holds the root; importing the other modules adds their commands to it.
 """
 
 from __future__ import annotations
@@ -11,39 +11,36 @@ import sys
 
 import click
 
-from noref.cli import benching, datasets, degrading, embedding, explaining, gmad, pictures, reporting, training
+from noref.cli import (  # noqa: F401
+    benching,
+    datasets,
+    degrading,
+    embedding,
+    explaining,
+    gmad,
+    pictures,
+    reporting,
+    training,
+)
 from noref.cli.group import FAILED, INTERRUPTED, WRONG_CALL, cli
 from noref.errors import NorefError, OptionError
 
-__all__ = [
-    "benching",
-    "cli",
-    "datasets",
-    "degrading",
-    "embedding",
-    "explaining",
-    "gmad",
-    "main",
-    "pictures",
-    "reporting",
-    "run",
-    "training",
-]
+__all__ = ["cli", "main", "run"]
 
 
 def main() -> None:
-    """Run the command line and leave with its exit status."""
+    """Run the command line and exit with its status."""
     status = run()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BrokenPipeError):
             stream.flush()
-    if "torch" in sys.modules:  # loaders and loggers may have something to finish
+    if "torch" in sys.modules:  # data loaders and loggers may still have to finish
         sys.exit(status)
-    os._exit(status)  # at once: an orderly end of ONNX Runtime takes as long as a score
+    os._exit(status)  # skips the shutdown of ONNX Runtime, which takes as long as scoring an image
 
 
 def run(args: list[str] | None = None) -> int:
-    """Run a command line, report on stderr what goes wrong, and return the exit status.
+    """Run a command line, print errors to stderr, and return the exit status.
 
     Args:
         args: without the program's name; None: the process's own.
@@ -58,6 +55,6 @@ def run(args: list[str] | None = None) -> int:
     except NorefError as error:
         click.echo(f"Error: {error}", err=True)
         return WRONG_CALL if isinstance(error, OptionError) else FAILED
-    except OSError as error:  # the disk is full, or a folder is not ours
+    except OSError as error:  # such as a full disk
         click.echo(f"Error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", err=True)
         return FAILED

@@ -76,7 +76,7 @@ def _bar() -> Iterator[Callable[[int, int], None] | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from noref.scoring.screen import progress
+    from noref.scoring.terminal import progress
 
     with ExitStack() as stack:
         bars: list[Callable[[], None]] = []

@@ -93,7 +93,7 @@ def _sanity(
 
 
 def _list_failed(failed: dict[str, str]) -> None:
-    from noref.scoring.screen import plain
+    from noref.scoring.terminal import escape
 
     for path, reason in failed.items():
-        click.echo(f"left out: {plain(path)}: {reason}", err=True)
+        click.echo(f"left out: {escape(path)}: {reason}", err=True)

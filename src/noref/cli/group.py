@@ -25,7 +25,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> int:
-        """Run the command; a reader that has gone, as `head` does, ends it quietly."""
+        """Run the command; where the reader of a pipe has gone, as `head` does, end without a message."""
         try:
             return super().invoke(ctx) or 0
         except BrokenPipeError:
@@ -34,22 +34,30 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="noref", prog_name="noref", message="%(prog)s %(version)s")
+@click.version_option(None, "-V", "--version", package_name="noref", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Tell how good a picture looks, with nothing to compare it to.
+    """Tell how good a picture looks, without a reference picture to compare it to.
 
     \b
     noref score photos/                 a table of scores, 0-100, higher is better
     noref score *.jpg --min 40          exit status 3 when an image is below 40
     noref score photos/ --format csv    for other programs
     noref demo                          see scores fall as a scene is degraded
+    noref help COMMAND                  what COMMAND does, and all its options
 
     Exit status: 0 all done, 1 some inputs failed and are listed, 2 the call itself is wrong, 3 all were scored and
     some are below --min.
     """
 
 
-def print_figures(figures: Mapping[str, float]) -> None:
-    """One figure a line, name and value apart by a tab."""
-    for name, value in figures.items():
+@cli.command("help")
+@click.argument("command", nargs=-1)
+def show_help(command: tuple[str, ...]) -> int:
+    """Show what COMMAND does, as `noref COMMAND --help`."""
+    return cli.main([*command, "--help"], prog_name="noref", standalone_mode=False) or 0
+
+
+def print_metrics(metrics: Mapping[str, float]) -> None:
+    """One metric a line, name and value with a tab between them."""
+    for name, value in metrics.items():
         click.echo(f"{name}\t{value:.4f}" if isinstance(value, float) else f"{name}\t{value}")

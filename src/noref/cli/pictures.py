@@ -1,4 +1,4 @@
-"""What one does with pictures: score them, watch scores fall."""
+"""`noref score` and `noref demo`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import click
 
 from noref.cli.group import BELOW_MINIMUM, FAILED, cli
 
+model_option = click.option(
+    "--model", default="default", show_default=True, metavar="NAME|FILE", help="A model's name or .onnx file."
+)
+
 
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=str))
-@click.option(
-    "--model", default="default", show_default=True, metavar="NAME|FILE", help="A model's name or .onnx file."
-)
+@model_option
 @click.option("--recursive", "-r", is_flag=True, help="Look into folders below the folders too.")
 @click.option(
-    "--format", "-f", "form", type=click.Choice(["table", "csv", "jsonl"]), help="Default: table, or as FILE ends."
+    "--format",
+    "-f",
+    "row_format",
+    type=click.Choice(["table", "csv", "jsonl"]),
+    help="Default: as FILE ends, else table.",
 )
 @click.option("--output", "-o", metavar="FILE", help="Write the rows there, each as soon as it is known.")
 @click.option("--min", "minimum", type=float, metavar="S", help="Exit with 3 when a score is below S.")
@@ -24,7 +30,7 @@ def score(
     paths: tuple[str, ...],
     model: str,
     recursive: bool,
-    form: str | None,
+    row_format: str | None,
     output: str | None,
     minimum: float | None,
     max_megapixels: float,
@@ -32,35 +38,39 @@ def score(
 ) -> int:
     """Score images and folders: one row an image, in the order given.
 
-    Scores are in [0, 100], higher is better. A file that cannot be scored is a row with the reason.
+    \b
+    noref score photos/ --recursive
+    noref score photos/ --format csv --output scores.csv
+    noref score photo.jpg --min 40                  exit status 3 when it is below 40
+
+    Scores are in [0, 100], higher is better. An image that has no score is a row with the reason, and the exit status
+    is 1.
     """
     from noref.scoring.network import Network
 
     network = Network(model, threads=threads)  # loads in a thread while the rest is imported
     from noref.scoring.score_files import score_files
 
-    tally = score_files(
+    summary = score_files(
         paths,
         model=network,
         recursive=recursive,
-        form=form,
+        row_format=row_format,
         output=output,
         minimum=minimum,
         max_megapixels=max_megapixels,
     )
-    return FAILED if tally.failed else BELOW_MINIMUM if tally.below else 0
+    return FAILED if summary.failed else BELOW_MINIMUM if summary.below else 0
 
 
 @cli.command()
 @click.option("--out", metavar="FOLDER", help="Keep the pictures there.")
-@click.option(
-    "--model", default="default", show_default=True, metavar="NAME|FILE", help="A model's name or .onnx file."
-)
+@model_option
 def demo(out: str | None, model: str) -> int:
-    """Draw a scene, degrade it step by step, and watch the scores fall.
+    """Draw a scene, degrade it step by step, and score each step.
 
     Exit status 1 when a score does not fall.
     """
-    from noref.demo import run as show
+    from noref.demo import run as run_demo
 
-    return 0 if show(model=model, out=out) else FAILED
+    return 0 if run_demo(model=model, out=out) else FAILED

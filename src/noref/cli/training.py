@@ -1,12 +1,13 @@
-"""What one does with models: train, evaluate, export."""
+"""`noref train`, `evaluate`, `convert` and `export`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import click
 
-from noref.cli.group import cli, print_figures
+from noref.cli.group import cli, print_metrics
 from noref.errors import OptionError, unknown
 
 
@@ -16,8 +17,8 @@ from noref.errors import OptionError, unknown
 @click.option("--data", metavar="NAME=PATH", help="The data set's name and where it lies, such as livec=FOLDER.")
 @click.option("--out", metavar="DIR", help="The run's folder: log, checkpoints, model, predictions.")
 @click.option("--config", metavar="FILE", help="A YAML file of the recipe's options; --KEY VALUE wins over it.")
-@click.option("--resume", is_flag=True, help="Go on with the run in DIR, from the end of its last epoch.")
-@click.option("--help", "-h", "helped", is_flag=True, help="Show this; after a recipe's name also its options.")
+@click.option("--resume", is_flag=True, help="Continue the run in DIR from the end of its last epoch.")
+@click.option("--help", "-h", "show_help", is_flag=True, help="Show this; after a recipe's name also its options.")
 @click.pass_context
 def train(
     ctx: click.Context,
@@ -27,9 +28,9 @@ def train(
     out: str | None,
     config: str | None,
     resume: bool,
-    helped: bool,
+    show_help: bool,
 ) -> int:
-    """Train a recipe on rated images, or on plain photos where a recipe learns without scores.
+    """Train a recipe on rated images (arniqa: on plain photos).
 
     \b
     noref train deiqt --data livec=FOLDER --out RUN
@@ -38,15 +39,21 @@ def train(
     noref train deiqt --out RUN --resume
     noref train deiqt --help             every option of the recipe
     """
-    if helped and recipe is None:
-        click.echo(ctx.get_help())
+    from noref.methods import METHODS
+
+    if show_help and recipe is None:
+        click.echo(f"{ctx.get_help()}\n\nRecipes: {', '.join(METHODS)}")
         return 0
-    if recipe is None or (out is None and not helped):
-        raise click.UsageError(f"Missing {'argument RECIPE' if recipe is None else 'option --out'}.", ctx)
+    if recipe is None:
+        raise click.UsageError(f"Missing argument RECIPE, one of {', '.join(METHODS)}.", ctx)
+    if recipe not in METHODS:
+        raise unknown("recipe", recipe, METHODS)
+    if out is None and not show_help:
+        raise click.UsageError("Missing option --out.", ctx)
     from noref.methods import launch
     from noref.train.options import given_pairs
 
-    if helped:
+    if show_help:
         rows = [(f"{option.flag} {option.kind}", option.words) for option in launch.recipe_options(recipe)]
         formatter = ctx.make_formatter()
         with formatter.section(f"Options of {recipe}"):
@@ -55,7 +62,7 @@ def train(
         return 0
     given = given_pairs(options)
     try:
-        print_figures(launch.train(recipe, data=data, out=str(out), config=config, options=given, resume=resume))
+        print_metrics(launch.train(recipe, data=data, out=str(out), config=config, options=given, resume=resume))
     except KeyboardInterrupt:
         click.echo(f"stopped; noref train {recipe} --out {out} --resume goes on", err=True)
         raise
@@ -65,25 +72,21 @@ def train(
 @cli.command()
 @click.argument("model")
 @click.option("--data", required=True, metavar="NAME=PATH", help="The data set's name and where it lies.")
-@click.option(
-    "--split", metavar="FILE", help="Judge this split's test part, or `all` images. Default: a run's own test part."
-)
+@click.option("--split", metavar="FILE", help="Its test part, or `all` images. Default: the run's own test part.")
 @click.option("--output", "-o", metavar="FILE", help="Write the predictions there, as CSV.")
-@click.option(
-    "--protocol", type=click.Choice(["grid", "paper"]), default="grid", show_default=True, help="Crops at test."
-)
+@click.option("--protocol", type=click.Choice(["grid", "paper"]), default="grid", help="Test crops. Default: grid.")
 def evaluate(model: str, data: str, split: str | None, output: str | None, protocol: Literal["grid", "paper"]) -> int:
     """Compare a model's scores with human ones.
 
     MODEL is a run's folder, its model.safetensors, an .onnx file or `default`.
     """
-    from noref.train.evaluate_export import evaluate as judge
+    from noref.train.evaluate_export import evaluate as evaluate_model
 
-    found = judge(model, data=data, split=split, output=output, protocol=protocol)
+    found = evaluate_model(model, data=data, split=split, output=output, protocol=protocol)
     click.echo(f"{found.model} on {found.data}, {found.part}", err=True)
     if found.caution:
         click.echo(f"CAUTION: {found.caution}", err=True)
-    print_figures(found.metrics)
+    print_metrics(found.metrics)
     return 0
 
 
@@ -91,21 +94,21 @@ def evaluate(model: str, data: str, split: str | None, output: str | None, proto
 @click.argument("method", metavar="METHOD")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--out", required=True, metavar="FOLDER", help="A new folder for the model and its card.")
-@click.option("--data", metavar="NAME", help="What the regressor was fitted to, where its name does not say it.")
+@click.option("--data", metavar="NAME", help="Set that the regressor was fitted to. Default: by its name.")
 def convert(method: str, files: tuple[str, ...], out: str, data: str | None) -> int:
-    """Convert the weights that a METHOD's authors released to safetensors and a card; nothing in them is executed.
+    """Convert a METHOD's released weights to safetensors and a card.
 
     \b
     noref convert arniqa ARNIQA.pth regressor_koniq10k.pth --out FOLDER
     noref evaluate FOLDER --data livec=...
     noref export FOLDER --out arniqa.onnx && noref score photos/ --model arniqa.onnx
+
+    No code in the files is executed.
     """
     if method != "arniqa":
         raise unknown("method", method, ["arniqa"])
     if len(files) != 2:
         raise OptionError(f"arniqa has two files, ARNIQA.pth and regressor_NAME.pth; got {len(files)}")
-    from pathlib import Path
-
     from noref.methods.convert_arniqa import convert as write
 
     card = write(Path(files[0]), Path(files[1]), Path(out), data=data)
@@ -117,9 +120,12 @@ def convert(method: str, files: tuple[str, ...], out: str, data: str | None) -> 
 @click.argument("run")
 @click.option("--out", required=True, metavar="FILE", help="The .onnx file to write; its card goes beside it.")
 def export(run: str, out: str) -> int:
-    """Make an .onnx file of a trained RUN, checked against it, for `noref score --model`."""
-    from noref.train.evaluate_export import export as write
+    """Export a trained RUN as an .onnx file for `noref score`.
 
-    card = write(run, out=out)
+    The file's scores are compared with the run's before it is written.
+    """
+    from noref.train.evaluate_export import export as export_run
+
+    card = export_run(run, out=out)
     click.echo(f"{out}: {card.name}, sha256 {card.sha256[:12]}", err=True)
     return 0

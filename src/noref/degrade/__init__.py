@@ -1,6 +1,6 @@
 """The degradation model: 24 distortions, five levels each, in seven groups, and random compositions of them.
 
-The table and the calls are in `pipeline`; the maths is in `blur_noise`, `color_tone` and `compress_spatial`.
+The table and the calls are in `pipeline`, the distortions in `blur_noise`, `color_tone` and `compress_spatial`.
 Needs the `degrade` extra (OpenCV and SciPy), never torch.
 """
 
@@ -14,5 +14,4 @@ try:
 except ImportError as _error:
     raise MissingExtraError("degrade", "noref.degrade") from _error
 
-__all__: list[str] = []
 _NEEDED = (_cv2, _scipy)

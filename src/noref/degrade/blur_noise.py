@@ -1,7 +1,7 @@
 """Blur and noise: the first and the fourth group of the degradation model.
 
-Every distortion of this package has one shape: `f(image, value, rng) -> image`. `image` is (H, W, 3) float32 RGB
-in [0, 1], never written to; the result is a new array that may leave [0, 1]: the caller clips it once.
+Every distortion of this package is a function `f(image, value, rng) -> image`. `image` is (H, W, 3) float32 RGB in
+[0, 1] and is not changed; the result is a new array that may leave [0, 1], which the caller clips.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from functools import cache, lru_cache
 import cv2
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
-Image = NDArray[np.float32]
+from noref.degrade.filters import Image, as_image, blurred, constant, filtered, gaussian_taps
 
 # RGB change per unit of (Y, Cb, Cr): the inverse of the JFIF / BT.601 full-range matrix.
 _YCBCR_TO_RGB = np.array([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 0.0]], dtype=np.float32)
@@ -27,19 +26,17 @@ def gaussian_blur(image: Image, sigma: float, _rng: Generator) -> Image:
     Source:
         The kernel is 2 * ceil(2 * sigma) + 1 taps wide, as in MATLAB's fspecial.
     """
-    taps = gaussian_taps(sigma)
-    return _array(cv2.sepFilter2D(image, -1, taps, taps, borderType=cv2.BORDER_REPLICATE))
+    return blurred(image, gaussian_taps(sigma))
 
 
 def lens_blur(image: Image, radius: float, _rng: Generator) -> Image:
     """Blur by a disk of `radius` pixels, an out-of-focus lens, the border replicated."""
-    return _array(cv2.filter2D(image, -1, disk_kernel(radius), borderType=cv2.BORDER_REPLICATE))
+    return filtered(image, disk_kernel(radius))
 
 
 def motion_blur(image: Image, length: float, rng: Generator) -> Image:
     """Blur along a line of `length` pixels at a random whole angle in [0, 180) degrees, the border replicated."""
-    kernel = motion_kernel(length, int(rng.integers(180)))
-    return _array(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE))
+    return filtered(image, motion_kernel(length, int(rng.integers(180))))
 
 
 def white_noise(image: Image, variance: float, rng: Generator) -> Image:
@@ -49,12 +46,9 @@ def white_noise(image: Image, variance: float, rng: Generator) -> Image:
 
 
 def white_noise_color(image: Image, variance: float, rng: Generator) -> Image:
-    """Add Gaussian noise of `variance` to Y, Cb and Cr.
-
-    The way back to RGB is linear, so only the noise is turned, never the image.
-    """
+    """Add Gaussian noise of `variance` to Y, Cb and Cr; since YCbCr is linear in RGB, only the noise is converted."""
     noise = cv2.transform(normal(image.shape, math.sqrt(variance), rng), _YCBCR_TO_RGB)
-    return _array(cv2.add(image, noise))
+    return as_image(cv2.add(image, noise))
 
 
 def impulse_noise(image: Image, fraction: float, rng: Generator) -> Image:
@@ -76,19 +70,10 @@ def multiplicative_noise(image: Image, variance: float, rng: Generator) -> Image
 
 
 @cache
-def gaussian_taps(sigma: float, radius: int | None = None) -> Image:
-    """One axis of a Gaussian kernel: (2 * radius + 1,) weights that sum to 1; radius ceil(2 * sigma) if not given."""
-    radius = math.ceil(2 * sigma) if radius is None else radius
-    offsets = np.arange(-radius, radius + 1)
-    weights = np.exp(-(offsets**2) / (2 * sigma**2))
-    return _frozen(weights / weights.sum())
-
-
-@cache
 def disk_kernel(radius: float) -> Image:
-    """A disk of `radius` pixels: each weight is the area of the pixel inside the circle; they sum to 1.
+    """A disk of `radius` pixels: each weight is the pixel's area inside the circle; they sum to 1.
 
-    The area is integrated column by column: 256 lines a pixel, exact in the other direction.
+    The area is a sum over 256 vertical lines a pixel, each of exact length.
     """
     reach = math.ceil(radius - 0.5)
     side, fine = 2 * reach + 1, 256
@@ -97,15 +82,14 @@ def disk_kernel(radius: float) -> Image:
     rows = np.arange(side)[:, None] - reach
     covered = np.minimum(rows + 0.5, half_height) - np.maximum(rows - 0.5, -half_height)
     area = np.maximum(covered, 0.0).reshape(side, side, fine).mean(axis=2)
-    return _frozen(area / area.sum())
+    return constant(area / area.sum())
 
 
 @cache
 def motion_kernel(length: float, angle: int) -> Image:
     """A line of `length` pixels at `angle` degrees from the x axis, counter-clockwise; the weights sum to 1.
 
-    A weight is 1 minus the pixel's distance to the line, never below 0; beyond the ends the distance is the one
-    to the end. Length 1 is the identity.
+    A weight is 1 minus the pixel's distance to the line segment, at least 0. Length 1 is the identity.
 
     Source:
         MATLAB's fspecial('motion').
@@ -117,15 +101,14 @@ def motion_kernel(length: float, angle: int) -> Image:
     aside, along = np.abs(y * cosine - x * sine), np.abs(x * cosine + y * sine)
     distance = np.where(np.hypot(x, y) >= half, np.hypot(aside, half - along), aside)
     weights = np.maximum(1.0 - distance, 0.0)
-    return _frozen(weights / weights.sum())
+    return constant(weights / weights.sum())
 
 
 def normal(shape: tuple[int, ...], deviation: float, rng: Generator) -> Image:
-    """Gaussian noise of mean 0 and standard `deviation`, float32, by the inverse of the distribution.
+    """Gaussian noise of mean 0 and standard `deviation`, float32.
 
-    Each sample is one of 65536 equally likely values: the quantile in the middle of each slice, rescaled to the exact
-    variance; the largest is 4.3 deviations. Several times faster than `rng.standard_normal`, and no different to the
-    eye, nor after rounding to 8 bits.
+    Each sample is one of 65536 equally likely quantiles, rescaled to the exact variance; the largest is 4.3 deviations.
+    Several times faster than `rng.standard_normal`, without a difference that one can see.
     """
     size = math.prod(shape)
     words = rng.integers(0, np.iinfo(np.uint64).max, size=-(-size // 4), dtype=np.uint64, endpoint=True)
@@ -135,14 +118,4 @@ def normal(shape: tuple[int, ...], deviation: float, rng: Generator) -> Image:
 @lru_cache(maxsize=32)
 def _quantiles(deviation: float) -> Image:
     values = ndtri((np.arange(65536) + 0.5) / 65536)
-    return _frozen(values * (deviation / values.std()))
-
-
-def _frozen(values: NDArray[np.float64]) -> Image:
-    result = np.ascontiguousarray(values, dtype=np.float32)
-    result.flags.writeable = False
-    return result
-
-
-def _array(result: object) -> Image:
-    return np.asarray(result, dtype=np.float32)  # a view: OpenCV's type hints do not know the type
+    return constant(values * (deviation / values.std()))

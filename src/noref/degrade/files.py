@@ -1,16 +1,15 @@
-"""Degraded files from files: one picture, a contact sheet, and the photos that a set is made of."""
+"""Degrade an image file into another file, draw its contact sheet, and find the photos of a set."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from noref import images
-from noref.degrade.pipeline import apply, check_level, find
+from noref.degrade.pipeline import apply, check_level, find_distortion
 from noref.degrade.sheet import draw_sheet
 from noref.errors import DataError, OptionError
 
@@ -19,24 +18,24 @@ LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".ppm")
 
 
 def degrade_file(photo: Path, name: str, level: int | str, out: Path | None = None, *, seed: int = 0) -> Path:
-    """Degrade one picture by one distortion and write it without loss.
+    """Degrade an image file by one distortion and write it in a lossless format.
 
     Args:
-        photo: an image file; read upright, 8 bit, RGB.
+        photo: an image file.
         name: one of `noref.degrade.pipeline.DISTORTIONS`.
         level: 1 to 5, also as text.
-        out: the file to write, of a kind that loses nothing; None: `NAME_DISTORTION_LEVEL.png` in the current folder.
-        seed: of all chance.
+        out: the file to write, of a lossless format; None: `NAME_DISTORTION_LEVEL.png` in the current folder.
+        seed: of the random numbers.
 
     Returns:
         The file that was written.
 
     Raises:
-        OptionError: an unknown name, a level outside 1-5, or a file that cannot be written.
-        ImageError: the photo cannot be read, or is smaller than 8 x 8.
+        OptionError: an unknown name, a level outside 1-5, or an `out` that is no place to write to.
+        ImageError: the photo is unreadable or smaller than 8 x 8.
     """
-    find(name)
-    number = check_level(_number(level))
+    find_distortion(name)
+    number = check_level(int(level) if isinstance(level, str) and level.strip("+-").isdecimal() else level)
     out = out or Path(f"{photo.stem}_{name}_{number}.png")
     _check_target(out, photo)
     pixels = apply(images.read(photo), name, number, np.random.default_rng(seed))
@@ -44,16 +43,16 @@ def degrade_file(photo: Path, name: str, level: int | str, out: Path | None = No
 
 
 def draw_file(photo: Path, out: Path, *, seed: int = 0) -> Path:
-    """Draw the contact sheet of one picture: all distortions at all levels; arguments as `degrade_file`."""
+    """Draw the contact sheet of an image file: all distortions at all levels; arguments as `degrade_file`."""
     _check_target(out, photo)
     return _write(out, draw_sheet(images.read(photo), np.random.default_rng(seed)))
 
 
 def find_photos(paths: Sequence[Path]) -> list[Path]:
-    """The image files among `paths` and below the folders there, each folder's sorted by name.
+    """The files in `paths` and all image files below its folders, each folder's sorted by name.
 
     Raises:
-        DataError: a path that is not there, or no image file at all.
+        DataError: a path does not exist, or there is no image file.
     """
     found: list[Path] = []
     for path in paths:
@@ -68,14 +67,9 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _number(level: int | str) -> Any:
-    """Digits as a number; anything else as it is, for `check_level` to complain of."""
-    return int(level) if isinstance(level, str) and level.strip("+-").isdecimal() else level
-
-
 def _check_target(out: Path, photo: Path) -> None:
     if out.suffix.lower() not in LOSSLESS:
-        raise OptionError(f"{out}: the result is kept without loss, as {', '.join(LOSSLESS)}")
+        raise OptionError(f"{out}: the result is written without loss, as {', '.join(LOSSLESS)}")
     if not out.parent.is_dir():
         raise OptionError(f"{out}: there is no folder {out.parent}")
     if out.exists() and photo.exists() and out.samefile(photo):

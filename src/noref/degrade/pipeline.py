@@ -15,96 +15,82 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from noref.degrade.blur_noise import (
-    Image,
-    gaussian_blur,
-    impulse_noise,
-    lens_blur,
-    motion_blur,
-    multiplicative_noise,
-    white_noise,
-    white_noise_color,
-)
-from noref.degrade.color_tone import (
-    brighten,
-    color_diffusion,
-    color_saturation_hsv,
-    color_saturation_lab,
-    color_shift,
-    contrast_linear_curve,
-    contrast_nonlinear,
-    darken,
-    high_sharpen,
-    mean_shift,
-)
-from noref.degrade.compress_spatial import (
-    color_block,
-    jitter,
-    jpeg,
-    jpeg2000,
-    non_eccentricity_patch,
-    pixelate,
-    quantization,
-)
+from noref.degrade import blur_noise, color_tone, compress_spatial
+from noref.degrade.filters import Image
 from noref.errors import ImageError, OptionError, unknown
 
 LEVELS = 5
 Composition = list[tuple[str, int]]
+Function = Callable[[Image, float, Generator], Image]
+Values = tuple[float, float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Distortion:
-    """One row of the table.
+    """One of the 24 distortions.
 
     Attributes:
-        name: the key in `DISTORTIONS` and the function's name.
+        name: the key in `DISTORTIONS`, which is the function's name.
         group: one of seven; a composition takes at most one distortion of a group.
         function: `f(image, value, rng)`, (H, W, 3) float32 in [0, 1] in, a new array out that may leave [0, 1].
         levels: the five values that the function takes, level 1 first.
         quantity: what the values are, with the unit.
-        source: where the operation and its levels come from.
+
+    Source:
+        ARNIQA, https://arxiv.org/abs/2310.14918 (levels: its released code), after KADID-10k.
     """
 
     name: str
     group: str
-    function: Callable[[Image, float, Generator], Image]
-    levels: tuple[float, float, float, float, float]
+    function: Function
+    levels: Values
     quantity: str
-    source: str = "ARNIQA, https://arxiv.org/abs/2310.14918 (levels: its released code), after KADID-10k"
 
 
-_TABLE = [
-    Distortion("gaussian_blur", "blur", gaussian_blur, (0.1, 0.5, 1, 2, 5), "sigma in px"),
-    Distortion("lens_blur", "blur", lens_blur, (1, 2, 4, 6, 8), "radius in px"),
-    Distortion("motion_blur", "blur", motion_blur, (1, 2, 4, 6, 10), "length in px"),
-    Distortion("color_diffusion", "color", color_diffusion, (1, 3, 6, 8, 12), "factor on a and b"),
-    Distortion("color_shift", "color", color_shift, (1, 3, 6, 8, 12), "% of the image size"),
-    Distortion("color_saturation_hsv", "color", color_saturation_hsv, (0.4, 0.2, 0.1, 0, -0.4), "factor on S"),
-    Distortion("color_saturation_lab", "color", color_saturation_lab, (1, 2, 3, 6, 9), "factor on a and b"),
-    Distortion("jpeg2000", "compression", jpeg2000, (16, 32, 45, 120, 170), "compression ratio"),
-    Distortion("jpeg", "compression", jpeg, (43, 36, 24, 7, 4), "quality"),
-    Distortion("white_noise", "noise", white_noise, (0.001, 0.002, 0.003, 0.005, 0.01), "variance"),
-    Distortion("white_noise_color", "noise", white_noise_color, (0.0001, 0.0005, 0.001, 0.002, 0.003), "variance"),
-    Distortion("impulse_noise", "noise", impulse_noise, (0.001, 0.005, 0.01, 0.02, 0.03), "share of samples"),
-    Distortion("multiplicative_noise", "noise", multiplicative_noise, (0.001, 0.005, 0.01, 0.02, 0.05), "variance"),
-    Distortion("brighten", "brightness", brighten, (0.1, 0.2, 0.4, 0.7, 1.1), "amount"),
-    Distortion("darken", "brightness", darken, (0.05, 0.1, 0.2, 0.4, 0.8), "amount"),
-    Distortion("mean_shift", "brightness", mean_shift, (0, 0.08, -0.08, 0.15, -0.15), "offset"),
-    Distortion("jitter", "spatial", jitter, (0.05, 0.1, 0.2, 0.5, 1), "step in px"),
-    Distortion("non_eccentricity_patch", "spatial", non_eccentricity_patch, (20, 40, 60, 80, 100), "patches"),
-    Distortion("pixelate", "spatial", pixelate, (0.01, 0.05, 0.1, 0.2, 0.5), "strength"),
-    Distortion("quantization", "spatial", quantization, (20, 16, 13, 10, 7), "steps"),
-    Distortion("color_block", "spatial", color_block, (2, 4, 6, 8, 10), "blocks"),
-    Distortion("high_sharpen", "sharpness_contrast", high_sharpen, (1, 2, 3, 6, 12), "amount"),
-    Distortion(
-        "contrast_linear_curve", "sharpness_contrast", contrast_linear_curve, (0, 0.15, -0.4, 0.3, -0.6), "amount"
+_TABLE: dict[str, tuple[tuple[Function, Values, str], ...]] = {
+    "blur": (
+        (blur_noise.gaussian_blur, (0.1, 0.5, 1, 2, 5), "sigma in px"),
+        (blur_noise.lens_blur, (1, 2, 4, 6, 8), "radius in px"),
+        (blur_noise.motion_blur, (1, 2, 4, 6, 10), "length in px"),
     ),
-    Distortion("contrast_nonlinear", "sharpness_contrast", contrast_nonlinear, (0.4, 0.3, 0.2, 0.1, 0.05), "amount"),
-]
-
-DISTORTIONS: Mapping[str, Distortion] = MappingProxyType({row.name: row for row in _TABLE})
+    "color": (
+        (color_tone.color_diffusion, (1, 3, 6, 8, 12), "factor on a and b"),
+        (color_tone.color_shift, (1, 3, 6, 8, 12), "% of the image size"),
+        (color_tone.color_saturation_hsv, (0.4, 0.2, 0.1, 0, -0.4), "factor on S"),
+        (color_tone.color_saturation_lab, (1, 2, 3, 6, 9), "factor on a and b"),
+    ),
+    "compression": (
+        (compress_spatial.jpeg2000, (16, 32, 45, 120, 170), "compression ratio"),
+        (compress_spatial.jpeg, (43, 36, 24, 7, 4), "quality"),
+    ),
+    "noise": (
+        (blur_noise.white_noise, (0.001, 0.002, 0.003, 0.005, 0.01), "variance"),
+        (blur_noise.white_noise_color, (0.0001, 0.0005, 0.001, 0.002, 0.003), "variance"),
+        (blur_noise.impulse_noise, (0.001, 0.005, 0.01, 0.02, 0.03), "share of samples"),
+        (blur_noise.multiplicative_noise, (0.001, 0.005, 0.01, 0.02, 0.05), "variance"),
+    ),
+    "brightness": (
+        (color_tone.brighten, (0.1, 0.2, 0.4, 0.7, 1.1), "amount"),
+        (color_tone.darken, (0.05, 0.1, 0.2, 0.4, 0.8), "amount"),
+        (color_tone.mean_shift, (0, 0.08, -0.08, 0.15, -0.15), "offset"),
+    ),
+    "spatial": (
+        (compress_spatial.jitter, (0.05, 0.1, 0.2, 0.5, 1), "step in px"),
+        (compress_spatial.non_eccentricity_patch, (20, 40, 60, 80, 100), "patches"),
+        (compress_spatial.pixelate, (0.01, 0.05, 0.1, 0.2, 0.5), "strength"),
+        (compress_spatial.quantization, (20, 16, 13, 10, 7), "steps"),
+        (compress_spatial.color_block, (2, 4, 6, 8, 10), "blocks"),
+    ),
+    "sharpness_contrast": (
+        (color_tone.high_sharpen, (1, 2, 3, 6, 12), "amount"),
+        (color_tone.contrast_linear_curve, (0, 0.15, -0.4, 0.3, -0.6), "amount"),
+        (color_tone.contrast_nonlinear, (0.4, 0.3, 0.2, 0.1, 0.05), "amount"),
+    ),
+}
+_ROWS = [Distortion(row[0].__name__, group, *row) for group, rows in _TABLE.items() for row in rows]
+DISTORTIONS: Mapping[str, Distortion] = MappingProxyType({row.name: row for row in _ROWS})
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {group: tuple(r.name for r in _TABLE if r.group == group) for group in dict.fromkeys(r.group for r in _TABLE)}
+    {group: tuple(function.__name__ for function, _, _ in rows) for group, rows in _TABLE.items()}
 )
 
 
@@ -115,14 +101,14 @@ def apply(image: NDArray[Any], name: str, level: int, rng: Generator) -> NDArray
         image: (H, W, 3) RGB, at least 8 x 8; uint8, or floating point in [0, 1]. Never written to.
         name: one of `DISTORTIONS`.
         level: 1 to 5.
-        rng: where all chance comes from: the same state gives the same result.
+        rng: the source of all randomness: the same state gives the same result.
 
     Returns:
-        (H, W, 3) of the type that came in, clipped to its range; uint8 is rounded.
+        (H, W, 3) of the input's type, clipped to its range; uint8 is rounded.
 
     Raises:
         OptionError: unknown name (the nearest ones are offered), or a level outside 1-5.
-        ImageError: an array of another shape, size, type or range. Both are also a ValueError.
+        ImageError: an array of another shape, size, type or range.
 
     Example:
         >>> grey = np.full((8, 8, 3), 100, dtype=np.uint8)
@@ -142,7 +128,7 @@ def apply_composition(image: NDArray[Any], composition: Iterable[tuple[str, int]
         >>> int(apply_composition(grey, [("mean_shift", 2), ("mean_shift", 2)], np.random.default_rng(0))[0, 0, 0])
         141
     """
-    steps = [(find(name), check_level(level)) for name, level in composition]
+    steps = [(find_distortion(name), check_level(level)) for name, level in composition]
     if not isinstance(rng, Generator):
         raise OptionError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}")
     unit = _to_unit(image)
@@ -163,13 +149,13 @@ def sample_composition(
     its level i + 1 with probability proportional to exp(-i**2 / (2 * sigma**2)).
 
     Args:
-        rng: where all chance comes from.
+        rng: the source of all randomness.
         max_distortions: 1 to 7.
         pristine: probability of an empty composition, 0 to 1.
         sigma: how slowly the levels fall off, > 0; `math.inf` makes them uniform.
 
     Returns:
-        [(name, level), ...] in the order to apply them; empty for a pristine image.
+        [(name, level), ...] in the order in which they apply; empty for a pristine image.
 
     Raises:
         OptionError: an argument outside its range.
@@ -213,15 +199,15 @@ def count_compositions(max_distortions: int = 4, levels: int = 5) -> int:
     )
 
 
-def find(name: str) -> Distortion:
-    """The table's row for `name`, or an `OptionError` that offers the nearest names."""
+def find_distortion(name: str) -> Distortion:
+    """The entry of `name` in the table, or an `OptionError` that offers the nearest names."""
     if name not in DISTORTIONS:
         raise unknown("distortion", name, DISTORTIONS)
     return DISTORTIONS[name]
 
 
-def check_level(level: int) -> int:
-    """`level` as an int, or an `OptionError` where it is not one of 1 to 5."""
+def check_level(level: Any) -> int:
+    """`level` as an int, or an `OptionError` where it is not a whole number from 1 to 5."""
     try:
         number = operator.index(level)
     except TypeError:

@@ -19,12 +19,12 @@ _PAPER, _INK, _GAP = (255, 255, 255), (30, 30, 30), 4
 def draw_sheet(image: NDArray[Any], rng: Generator, *, cell: int = 160) -> NDArray[np.uint8]:
     """Draw a contact sheet: 12 rows, two distortions a row, levels 1 to 5 from left to right.
 
-    The middle square of the image is shrunk to `cell` pixels, degraded at that size and shown pixel for pixel, so
-    that a blur of 2 pixels looks like one. Above each strip stand name, quantity and the five values.
+    The middle square of the image is shrunk to `cell` pixels, degraded at that size and shown pixel for pixel. Above
+    each strip are the distortion's name, quantity and five values.
 
     Args:
         image: (H, W, 3) uint8 RGB, at least 8 x 8.
-        rng: where all chance comes from.
+        rng: the source of all randomness.
         cell: side of a thumbnail in pixels, 8 or more; never more than the image's shorter side.
 
     Returns:

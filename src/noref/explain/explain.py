@@ -8,8 +8,8 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from noref.explain.load import Explainable, open_model
 from noref.explain.map_types import Options
 from noref.explain.page import GENERATOR, page_entry, render_page
 from noref.images import name, printable, read
-from noref.scoring.files import find
+from noref.scoring.find_images import find_images
+from noref.scoring.terminal import progress
 from noref.writing import check_writable, write_text
 
 SHOWN = Preprocessing(max_pixels=640 * 480, min_side=1)  # a photo on page and figure
@@ -90,7 +91,7 @@ def explain(
     make_folder(out, targets.values())
     unscored = [name(photo) for photo in photos if scores and records[photo] is None]
     outcome, entries = Outcome(failed=failed, unscored=unscored), []
-    with progress(len(photos)) as advance:
+    with progress(len(photos), sys.stderr) as advance:
         for photo in photos:
             try:
                 photo_maps, new = _photo_maps(photo, targets[photo], opened, options, records[photo])
@@ -132,7 +133,7 @@ def open_models(models: Sequence[str], options: Options) -> dict[str, Explainabl
 def find_photos(paths: Sequence[str], out: Path, *, recursive: bool) -> tuple[list[Path], dict[str, str]]:
     """The photos, without the figures of earlier runs into the same folder, and what is none -> why."""
     photos, failed = [], {}
-    for item in find(paths, recursive=recursive):
+    for item in find_images(paths, recursive=recursive):
         path = Path(item.path)
         if item.error is not None:
             failed[printable(item.path)] = str(item.error)
@@ -226,12 +227,3 @@ def make_folder(out: Path, figures: Iterable[Path]) -> None:
         foreign.append(page)
     if foreign:
         raise OptionError(f"{foreign[0]}: is there and was not written by noref explain; choose another folder")
-
-
-def progress(total: int) -> AbstractContextManager[Callable[[], None]]:
-    """A bar on a terminal, nothing in a pipe; gives what to call after each of `total` steps."""
-    if total < 2 or not sys.stderr.isatty():
-        return nullcontext(lambda: None)
-    from noref.scoring import screen
-
-    return screen.progress(total, sys.stderr, rows_to_terminal=False)

@@ -11,6 +11,7 @@ every layer. The verdict and its limit are ours.
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
@@ -20,10 +21,11 @@ from PIL import Image
 
 from noref.errors import DataError, ImageError
 from noref.explain import figure
-from noref.explain.explain import SHOWN, find_photos, make_folder, model_maps, open_models, progress, reason
+from noref.explain.explain import SHOWN, find_photos, make_folder, model_maps, open_models, reason
 from noref.explain.figure import ModelMaps, PhotoMaps
 from noref.explain.map_types import Options, Plane
 from noref.images import name, read
+from noref.scoring.terminal import progress
 from noref.writing import replacing
 
 STAGES = {"head": 0.0, "upper half": 0.5, "all": 1.0}  # share of the layers below the head that are randomised too
@@ -120,7 +122,7 @@ def run(
     figures = [out / f"sanity-{number}.png" for number in range(1, len(opened) + 1)]
     make_folder(out, figures)
     report = Report(failed=failed)
-    with progress(len(photos) * len(opened)) as advance:
+    with progress(len(photos) * len(opened), sys.stderr) as advance:
         for (label, model), target in zip(opened.items(), figures, strict=True):
             stages = {"trained": model}
             for stage, share in STAGES.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from noref.gmad.pairs import GmadPair, both_roles, write_pairs
 from noref.gmad.score_table import ScoreTable, align, read_score_table
 from noref.gmad.selection import Groups
 from noref.images import printable, read
+from noref.scoring.terminal import progress
 from noref.writing import write_text
 
 PYIQA = "pyiqa:"
@@ -120,7 +121,7 @@ def run_competition(
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_pairs(pairs, table)
-        with _progress(len(pairs)) as advance:
+        with progress(len(pairs), sys.stderr) as advance:
             text = render_page(pairs, (first, second), locate, levels=levels, side=side, advance=advance)
         write_text(page, text)
     except OSError as error:
@@ -160,9 +161,9 @@ def _score_tables(
 
 
 def _images_below(folder: Path) -> tuple[str, ...]:
-    from noref.scoring.files import find
+    from noref.scoring.find_images import find_images
 
-    found = list(find([str(folder)], recursive=True))
+    found = list(find_images([str(folder)], recursive=True))
     for item in found:
         if item.error is not None:
             raise OptionError(f"{printable(item.path)}: {item.error}")
@@ -176,7 +177,7 @@ def _score(
     outcomes, higher_is_better = _pyiqa(model.source) if model.source.startswith(PYIQA) else _noref(model.source)
     scores, exact = np.full(len(paths), np.nan), np.full(len(paths), np.nan)
     files = [locate(path) for path in paths]
-    with _progress(len(paths)) as advance:
+    with progress(len(paths), sys.stderr) as advance:
         for row, outcome in enumerate(outcomes(iter(files))):
             if isinstance(outcome, ImageError):
                 failed.setdefault(paths[row], f"{model.title}: {outcome}")
@@ -225,11 +226,3 @@ def _pyiqa(source: str) -> tuple[Callable[[Iterator[Path]], Iterable[Outcome]], 
         return (value, sign * value) if np.isfinite(value) else ImageError(f"{printable(str(file))}: scored {value}")
 
     return lambda files: map(score, files), not metric.lower_better
-
-
-def _progress(total: int) -> AbstractContextManager[Callable[[], None]]:
-    if total < 2 or not sys.stderr.isatty():
-        return nullcontext(lambda: None)
-    from noref.scoring.screen import progress
-
-    return progress(total, sys.stderr, rows_to_terminal=False)

@@ -1,19 +1,16 @@
-"""A PyTorch network becomes an ONNX file that the scorer runs without torch.
+"""Export a PyTorch network as an ONNX file, which the scorer runs without torch.
 
-The contract of every exported file: one input `image`, (N, H, W, 3) uint8 RGB, values 0-255; one output
-`quality`, (N,) float32 in about [0, 1], higher is better. Normalisation is inside the graph. N is free. H and W
-are free for a network that sees whole images and fixed for one that sees crops; the card says which.
+Every exported file has one input `image`, (N, H, W, 3) uint8 RGB, and one output `quality`, (N,) float32 in about
+[0, 1], higher is better. Normalisation is inside the graph. N is free. H and W are free for a network that sees whole
+images and fixed for one that sees crops; the card says which.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
-import os
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from torch import Tensor, nn
 
 from noref.card import Card
 from noref.errors import ModelError, OptionError
+from noref.writing import replacing
 
 INPUT, OUTPUT = "image", "quality"
 TOLERANCE = 1e-4
@@ -42,37 +40,34 @@ def export_onnx(
     dynamic_size: bool,
     tolerance: float = TOLERANCE,
 ) -> Card:
-    """Write `module` as an ONNX file with its card beside it, after checking it against PyTorch.
+    """Write `module` as an ONNX file with its card beside it, after checking its output against PyTorch's.
 
-    Checked on the example, on its first image alone, on noise and, when the size is free, on two other
-    sizes (odd ones, where padding that follows the size goes wrong first). Nothing is left behind when
-    a check fails.
+    It is checked on the example, on its first image alone, on noise and, when the size is free, on noise of two
+    other sizes (odd ones, where padding that depends on the size goes wrong first). When a check fails, nothing is
+    written.
 
     Args:
         module: (N, H, W, 3) uint8 -> (N,) float32 quality in about [0, 1], higher is better; not changed.
         out: the file to write, `*.onnx`.
-        card: goes beside it with the file's checksum.
-        example: (N, H, W, 3) uint8 images of a size the network will see; real ones check best.
-        dynamic_size: true leaves H and W free, false fixes them to the example's.
+        card: is written beside it, with the file's checksum.
+        example: (N, H, W, 3) uint8 images of a size that the network will see, best real ones.
+        dynamic_size: whether H and W are free; else they are fixed to the example's.
         tolerance: the largest absolute difference from PyTorch's quality that passes.
 
     Returns:
         The card as written, with its checksum.
 
     Raises:
-        OptionError: `out` is no `.onnx`, or its card's preprocessing does not fit the graph's input.
+        OptionError: `out` is not `.onnx` or in no folder, or the card's crop does not fit the example.
         ValueError: `example` is not (N, H, W, 3) uint8.
-        ModelError: the graph cannot be made, or its output differs from PyTorch's.
+        ModelError: the export fails, or its output differs from PyTorch's.
     """
     _check_call(out, card, example, dynamic_size)
     network = copy.deepcopy(module).cpu().eval()
-    proto = _to_onnx(_exportable(copy.deepcopy(network)), example, dynamic_size, out)
-    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        plain, partial = Path(folder) / "plain.onnx", Path(folder) / "folded.onnx"
-        onnx.save(proto, plain)
-        _fold(plain, partial)
+    graph = _to_onnx(_exportable(copy.deepcopy(network)), example, dynamic_size, out)
+    with replacing(out) as partial:
+        onnx.save(_folded(graph), partial)
         _compare(network, partial, _trials(example, dynamic_size), tolerance, out)
-        os.replace(partial, out)
     return card.write(out)
 
 
@@ -93,9 +88,9 @@ def _check_call(out: Path, card: Card, example: NDArray[np.uint8], dynamic_size:
 class _SameConv(nn.Module):
     """timm's `Conv2dSame` as one ONNX `Conv` with `auto_pad="SAME_UPPER"`, for the export only.
 
-    TensorFlow's "same" padding at stride 2 depends on whether the side is even. Traced as it is written it
-    becomes a chain of shape arithmetic and a `Pad` before each convolution: right, but 1.8 times slower
-    to run and minutes to trace. ONNX's own attribute says the same in one word.
+    TensorFlow's "same" padding at stride 2 depends on whether the side is even. Traced as timm computes it, it
+    becomes shape arithmetic and a `Pad` before each convolution, which takes minutes to trace and runs 1.8 times
+    slower.
     """
 
     def __init__(self, conv: Conv2dSame) -> None:
@@ -119,7 +114,7 @@ class _SameConv(nn.Module):
 
 
 def _exportable(network: nn.Module) -> nn.Module:
-    """Change a network that nobody else holds into one that traces quickly and to a plain graph."""
+    """Change a network, in place, so that it traces quickly and to a simple graph."""
     for name, layer in list(network.named_modules()):
         if type(layer) is Conv2dSame:
             if not name:
@@ -127,15 +122,17 @@ def _exportable(network: nn.Module) -> nn.Module:
             parent, _, attribute = name.rpartition(".")
             setattr(network.get_submodule(parent), attribute, _SameConv(layer))
         elif isinstance(getattr(layer, "inplace", None), bool):
-            layer.inplace = False  # in-place activations trace through a slow detour
+            layer.inplace = False  # in-place activations trace slowly
     return network
 
 
 def _to_onnx(network: nn.Module, example: NDArray[np.uint8], dynamic_size: bool, out: Path) -> onnx.ModelProto:
-    images = torch.from_numpy(np.concatenate([example, example])[: max(2, len(example))])  # one image would fix N to 1
+    images = torch.from_numpy(np.concatenate([example, example])[: max(2, len(example))])  # a batch of 1 would fix N
     free = {0: "batch", 1: "height", 2: "width"} if dynamic_size else {0: "batch"}
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # the exporter logs and warns a lot; its errors are raised
     try:
-        with _quiet(), torch.no_grad():
+        with warnings.catch_warnings(action="ignore"), torch.no_grad():
             program = torch.onnx.export(
                 network,
                 (images,),
@@ -148,34 +145,32 @@ def _to_onnx(network: nn.Module, example: NDArray[np.uint8], dynamic_size: bool,
             )
     except Exception as error:  # the exporter raises anything, down to bare RuntimeError
         raise ModelError(f"{out}: this network cannot be exported to ONNX: {error}") from error
+    finally:
+        logging.disable(disabled)
     if program is None:
         raise ModelError(f"{out}: torch returned no ONNX program")
     proto: onnx.ModelProto = program.model_proto
-    _strip(proto)
+    parts = [proto, proto.graph, *proto.functions, *proto.graph.node, *proto.graph.value_info]
+    for part in [*parts, *proto.graph.input, *proto.graph.output, *proto.graph.initializer]:
+        part.doc_string = ""  # stack traces with this machine's paths
+        del part.metadata_props[:]
     return proto
 
 
-def _strip(proto: onnx.ModelProto) -> None:
-    """Remove what the tracer notes beside the graph: stack traces with this machine's paths."""
-    parts = [proto, proto.graph, *proto.functions, *proto.graph.node, *proto.graph.value_info]
-    for part in [*parts, *proto.graph.input, *proto.graph.output, *proto.graph.initializer]:
-        part.doc_string = ""
-        del part.metadata_props[:]
-
-
-def _fold(plain: Path, folded: Path) -> None:
-    """Let ONNX Runtime fold constants and fuse once, offline, with standard operators only."""
+def _folded(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with constants folded and layers fused by ONNX Runtime, with standard operators only."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(folded)
     options.log_severity_level = 3
-    ort.InferenceSession(str(plain), options, providers=["CPUExecutionProvider"])
-    proto = onnx.load(folded)
-    used = {node.domain for node in proto.graph.node}
-    kept = [entry for entry in proto.opset_import if entry.domain in used]  # the runtime lists all it knows
-    del proto.opset_import[:]
-    proto.opset_import.extend(kept)
-    onnx.save(proto, folded)
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = f"{folder}/folded.onnx"
+        ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        folded = onnx.load(options.optimized_model_filepath)
+    used = {node.domain for node in folded.graph.node}
+    kept = [entry for entry in folded.opset_import if entry.domain in used]  # ONNX Runtime lists all it knows
+    del folded.opset_import[:]
+    folded.opset_import.extend(kept)
+    return folded
 
 
 def _trials(example: NDArray[np.uint8], dynamic_size: bool) -> list[NDArray[np.uint8]]:
@@ -199,19 +194,3 @@ def _compare(network: nn.Module, file: Path, trials: list[NDArray[np.uint8]], to
         if not worst <= tolerance:  # NaN fails too
             size = f"{images.shape[1]} x {images.shape[2]}"
             raise ModelError(f"{out}: ONNX and PyTorch differ by {worst:.2g} at {size}, above {tolerance:g}")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's running commentary off the terminal; errors still come through."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

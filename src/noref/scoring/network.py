@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 DEFAULT = Path(__file__).parent / "default" / "model.onnx"
 MODELS = {"default": DEFAULT}
 MAX_THREADS = 256
-CROPS = 16  # crops of one image that go through the network together
+CROPS = 16  # crops of one image in one run of the network
 
 
 class Network:
     """A model file that was checked; safe to use from several threads at once.
 
-    ONNX Runtime loads it in a thread of its own: call `ready` before the first `quality`.
+    It is loaded in a thread of its own: call `ready` before the first `quality`.
 
     Args:
         model: a name (`default`) or an ONNX file with its card beside it.
@@ -33,7 +33,7 @@ class Network:
 
     Raises:
         OptionError: there is no such model, or the number of threads is not 1-256.
-        ModelError: the file or its card is broken, foreign, or does not belong to the other.
+        ModelError: the model's file or card is broken, or the card describes another file.
     """
 
     def __init__(self, model: str | Path, *, threads: int | None = None) -> None:
@@ -53,18 +53,18 @@ class Network:
         """Wait until the model is loaded.
 
         Raises:
-            ModelError: it is no ONNX model, or not one of this kind.
+            ModelError: not an ONNX model, or its input or output is another than `export` writes.
         """
         _check_signature(self.path, self._session.result(), self.card.preprocessing.crop)
 
     def quality(self, pixels: Pixels) -> float:
-        """Quality of one image, about [0, 1], higher is better; of a network that sees crops their mean.
+        """Quality of one image, about [0, 1], higher is better; for a network that sees crops, the mean over them.
 
         Args:
             pixels: (H, W, 3) uint8 RGB, as `noref.images.read` gives it with this card's preprocessing.
 
         Raises:
-            ImageError: the network fails on this size or puts out no finite number.
+            ImageError: the network fails on this size, or its output is not finite.
         """
         size = self.card.preprocessing.crop
         if size is None:
@@ -82,13 +82,13 @@ class Network:
         return quality
 
     def qualities(self, images: Pixels) -> NDArray[np.float32]:
-        """What the network itself puts out for images of one size that go through it together.
+        """The network's output for images of one size.
 
         Args:
-            images: (N, H, W, 3) uint8 RGB; of a network that sees crops, crops.
+            images: (N, H, W, 3) uint8 RGB; crops for a network that sees crops.
 
         Returns:
-            (N,) quality, about [0, 1], higher is better; not checked to be finite.
+            (N,) quality, about [0, 1], higher is better; may be infinite or NaN.
 
         Raises:
             ImageError: the network fails on this size.
@@ -96,7 +96,7 @@ class Network:
         session = self._session.result()
         try:
             found: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: images})[0]
-        except Exception as error:  # the runtime raises classes of its own, below plain Exception
+        except Exception as error:  # ONNX Runtime's own errors derive from Exception alone
             size = f"{images.shape[2]} x {images.shape[1]}"
             raise ImageError(f"the model {self.card.name} fails on {size} pixels: {_first_line(error)}") from error
         if found.shape != (len(images),):
@@ -105,7 +105,7 @@ class Network:
 
 
 def locate(model: str | Path) -> Path:
-    """The file of a model given by name or path.
+    """The file of a model that is given by name or path.
 
     Raises:
         OptionError: neither a known name nor a file; offers the nearest name.
@@ -118,7 +118,7 @@ def locate(model: str | Path) -> Path:
     if not path.exists():
         if path.suffix or path.parent != Path():
             raise OptionError(f"{path}: there is no such model file")
-        raise unknown("model", str(model), MODELS)
+        raise OptionError(f"{unknown('model', str(model), MODELS)} (or give an .onnx file)")
     return path
 
 
@@ -126,15 +126,15 @@ def open_session(onnxruntime: Any, path: Path, content: bytes, threads: int) -> 
     """ONNX Runtime's session on the CPU.
 
     Raises:
-        ModelError: what `content` holds is no model that runs here; names `path`.
+        ModelError: `content` is not a model that this version of ONNX Runtime runs; names `path`.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # errors are raised as well; nothing is written past Python's streams
+    options.log_severity_level = 4  # nothing on stderr: errors are raised as well
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to decoding
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime raises classes of its own, below plain Exception
+    except Exception as error:  # ONNX Runtime's own errors derive from Exception alone
         raise ModelError(f"{path}: not an ONNX model that runs here: {_first_line(error)}") from error
 
 
@@ -157,5 +157,5 @@ def _first_line(error: Exception) -> str:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

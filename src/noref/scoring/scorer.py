@@ -17,8 +17,8 @@ from noref.images import MAX_MEGAPIXELS, Source, name, read
 from noref.scoring.network import Network
 
 PERCENT = Scale(0.0, 100.0)
-WORKERS = 4  # images in work at once, at most: each needs its own activations in memory
-AHEAD = 2  # finished or waiting images per worker
+WORKERS = 4  # most images that are scored at once: each needs its own activations in memory
+AHEAD = 2  # finished or waiting images for each worker
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Score:
 
     Attributes:
         value: in [0, 100], higher is better.
-        quality: what the network put out before it was clipped, about [0, 1], higher is better: for ranking.
-        model: the name of the model that judged.
-        scale: range and direction of `value`: the same for every model.
+        quality: the network's output, not clipped, about [0, 1], higher is better; for ranking.
+        model: the model's name.
+        scale: range and direction of `value`, the same for every model.
 
     Example:
-        >>> mean_opinion = Score(62.5, 0.625, "default")
-        >>> float(mean_opinion), str(mean_opinion.scale)
+        >>> score = Score(62.5, 0.625, "default")
+        >>> float(score), str(score.scale)
         (62.5, '0-100, higher is better')
     """
 
@@ -55,8 +55,8 @@ class Scorer:
         max_megapixels: an image with more pixels is an `ImageError`.
 
     Raises:
-        OptionError: no such model, or a number that cannot be.
-        ModelError: the file or its card is broken, foreign, or does not belong to the other.
+        OptionError: there is no such model, or a number is outside its range.
+        ModelError: the model's file or card is broken, or the card describes another file.
 
     Example:
         >>> import numpy as np
@@ -91,7 +91,7 @@ class Scorer:
             source: a path, the bytes of an image file, or an (H, W, 3) uint8 RGB array.
 
         Raises:
-            ImageError: it cannot be scored; names the source and the reason.
+            ImageError: there is no score for it; names the source and the reason.
         """
         pixels = read(source, preprocessing=self.card.preprocessing, max_megapixels=self._max_megapixels)
         try:
@@ -105,8 +105,8 @@ class Scorer:
         """Score images that may differ in size; in the order given.
 
         Raises:
-            ImageError: the first that cannot be scored. `stream` goes on past it.
-            OptionError: a single source where several are meant.
+            ImageError: the error of the first image without a score. `stream` continues after it.
+            OptionError: `sources` is a single source.
         """
         scores = []
         for outcome in self.stream(sources):
@@ -116,18 +116,18 @@ class Scorer:
         return scores
 
     def stream(self, sources: Iterable[Source]) -> Generator[Score | ImageError]:
-        """Score images one after another, each outcome in the order given as soon as it is known.
+        """Score images in the order given and yield each result as soon as it is known.
 
-        Threads work ahead by a few images, never more, so `sources` may be endless.
+        Threads work ahead by a few images only, so `sources` may be endless.
 
         Yields:
-            A `Score`, or the `ImageError` of an image that cannot be scored.
+            A `Score`, or the `ImageError` of an image that has no score.
 
         Raises:
-            OptionError: a single source where several are meant.
+            OptionError: as `score_many`.
         """
         if isinstance(sources, str | bytes | os.PathLike):
-            raise OptionError(f"{name(sources)}: one source where several are meant; put it into a list")
+            raise OptionError(f"{name(sources)}: is one source, not several; put it into a list")
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="noref")
         waiting: deque[Future[Score | ImageError]] = deque()
         try:
@@ -151,13 +151,11 @@ def score(source: Source, *, model: str | Path = "default") -> Score:
     """Score one image with a model that stays loaded for the next call.
 
     Args:
-        source: a path, the bytes of an image file, or an (H, W, 3) uint8 RGB array.
+        source: as in `Scorer.score`.
         model: as in `Scorer`.
 
     Raises:
-        ImageError: it cannot be scored; names the source and the reason.
-        OptionError: no such model.
-        ModelError: the model cannot be trusted.
+        ImageError, OptionError, ModelError: as `Scorer` and its `score`.
 
     Example:
         >>> import numpy as np

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from noref.scoring import files
-from noref.scoring.files import SUFFIXES, find
+from noref.scoring import find_images as module
+from noref.scoring.find_images import SUFFIXES, find_images
 
 
 @pytest.fixture
@@ -31,16 +31,16 @@ def paths(found):
 
 
 def test_a_folder_gives_its_images_by_name(folder):
-    assert paths(find(["."])) == ["./a.PNG", "./b.jpg"]
-    assert paths(find([str(folder)])) == [f"{folder}/a.PNG", f"{folder}/b.jpg"]
+    assert paths(find_images(["."])) == ["./a.PNG", "./b.jpg"]
+    assert paths(find_images([str(folder)])) == [f"{folder}/a.PNG", f"{folder}/b.jpg"]
 
 
 def test_recursive_goes_into_folders_but_not_hidden_ones(folder):
-    assert paths(find(["."], recursive=True)) == ["./a.PNG", "./b.jpg", "./sub/c.webp", "./sub/deep/d.tif"]
+    assert paths(find_images(["."], recursive=True)) == ["./a.PNG", "./b.jpg", "./sub/c.webp", "./sub/deep/d.tif"]
 
 
 def test_files_are_taken_as_they_are_in_the_order_given(folder):
-    assert paths(find(["notes.txt", "sub", "b.jpg", "none", "b.jpg", ".hidden.jpg"])) == [
+    assert paths(find_images(["notes.txt", "sub", "b.jpg", "none", "b.jpg", ".hidden.jpg"])) == [
         "notes.txt",
         "sub/c.webp",
         "b.jpg",
@@ -51,12 +51,12 @@ def test_files_are_taken_as_they_are_in_the_order_given(folder):
 
 
 def test_a_folder_without_images_is_an_error(folder):
-    (bare,) = find(["bare"])
+    (bare,) = find_images(["bare"])
     assert (bare.path, str(bare.error)) == ("bare", "no image in this folder")
     (folder / "bare" / "below").mkdir()
-    (bare,) = find(["bare"])
+    (bare,) = find_images(["bare"])
     assert str(bare.error) == "no image in this folder; try --recursive"
-    (bare,) = find(["bare"], recursive=True)
+    (bare,) = find_images(["bare"], recursive=True)
     assert str(bare.error) == "no image in this folder"
 
 
@@ -68,8 +68,8 @@ def test_a_folder_that_cannot_be_read_is_an_error(folder, monkeypatch):
             raise PermissionError(13, "Permission denied")
         return scan(path)
 
-    monkeypatch.setattr(files.os, "scandir", refuse)
-    found = find(["."], recursive=True)
+    monkeypatch.setattr(module.os, "scandir", refuse)
+    found = find_images(["."], recursive=True)
     assert paths(found) == ["./a.PNG", "./b.jpg", "./sub"]
     assert str(found[2].error) == "this folder cannot be read: Permission denied"
 
@@ -81,12 +81,12 @@ def test_links(folder):
     (folder / "links" / "loop").symlink_to(folder / "links")
     os.mkfifo(folder / "links" / "pipe.jpg")
     (folder / "links" / "folder.jpg").mkdir()
-    assert paths(find(["links"], recursive=True)) == ["links/gone.jpg", "links/good.jpg"]
+    assert paths(find_images(["links"], recursive=True)) == ["links/gone.jpg", "links/good.jpg"]
 
 
 def test_names_that_are_no_utf8(folder):
     (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
-    assert paths(find(["."])) == ["./a.PNG", "./b.jpg", "./caf\udce9.jpg"]
+    assert paths(find_images(["."])) == ["./a.PNG", "./b.jpg", "./caf\udce9.jpg"]
 
 
 def test_suffixes_are_small_letters():

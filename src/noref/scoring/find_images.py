@@ -1,4 +1,4 @@
-"""What the user named on the command line -> the images to score, in order."""
+"""Paths of files and folders -> the images to score, in order."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SUFFIXES = frozenset(_PHOTOS + _OTHERS)
 
 @dataclass(frozen=True)
 class Found:
-    """A path to score, or one that stands for nothing to score.
+    """A file to score, or a path that gives nothing to score.
 
     Attributes:
-        path: as the user wrote it, or below the folder that the user wrote.
+        path: as the caller wrote it, or below the folder that the caller wrote.
         error: why there is nothing to score; None for a file.
     """
 
@@ -26,16 +26,15 @@ class Found:
     error: ImageError | None = None
 
 
-def find(paths: Iterable[str], *, recursive: bool = False) -> list[Found]:
-    """Expand folders to the images in them.
+def find_images(paths: Iterable[str], *, recursive: bool = False) -> list[Found]:
+    """Replace each folder by the images in it.
 
-    A file is taken whatever its name. Of a folder those files are taken that are named like an image and
-    not hidden, sorted by name; a folder that gives none is one entry with an error, so is one that cannot
-    be read.
+    A file is taken whatever its name. Of a folder, the files with an image suffix that are not hidden are taken,
+    sorted by name. A folder without images, or one that cannot be read, is one entry with an error.
 
     Args:
         paths: files and folders.
-        recursive: folders below the folders too, links to folders left out.
+        recursive: also take the folders below, except links to folders.
     """
     return [found for path in paths for found in (_folder(path, recursive) if os.path.isdir(path) else [Found(path)])]
 
@@ -44,7 +43,7 @@ def _folder(folder: str, recursive: bool) -> list[Found]:
     found = list(_walk(folder, recursive))
     if found:
         return found
-    hint = "; try --recursive" if not recursive and any(entry.is_dir() for entry in list(os.scandir(folder))) else ""
+    hint = "; try --recursive" if not recursive and any(entry.is_dir() for entry in os.scandir(folder)) else ""
     return [Found(folder, ImageError(f"no image in this folder{hint}"))]
 
 
@@ -62,5 +61,5 @@ def _walk(folder: str, recursive: bool) -> Iterator[Found]:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    is_file = entry.is_file() or entry.is_symlink()  # a link to nothing is an error to show; a pipe would block
+    is_file = entry.is_file() or entry.is_symlink()  # a broken link becomes a row with an error; a pipe would block
     return is_file and os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.is_dir()

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noref.scoring.rows import Row
-from noref.scoring.screen import ascii_bar_of, bar_for, bar_of, cells, fitted, plain, progress, table_writer
+from noref.scoring.row_writers import Row
+from noref.scoring.terminal import bar, cell_width, escape, fit, has_blocks, progress, table_writer
 
 
 def table(rows, **options):
@@ -44,7 +44,7 @@ def test_a_terminal_row_fits_and_keeps_score_and_name(columns, minimum, monkeypa
     rows = [Row(f"/home/me/{'deep/' * 20}photo_{i}.jpg", score=50.0 + i) for i in range(3)]
     lines = table(rows, columns=columns, minimum=minimum)
     for i, line in enumerate(lines[1:]):
-        assert cells(line) <= max(columns, 37)
+        assert cell_width(line) <= max(columns, 37)
         assert f"{50 + i}.0" in line
         assert f"_{i}.jpg" in line
 
@@ -60,17 +60,21 @@ def test_colour_only_on_a_terminal(monkeypatch):
 
 @given(st.floats(0, 100), st.integers(1, 60))
 def test_a_bar_is_as_long_as_the_score(score, width):
-    bar = bar_of(score, width)
-    assert len(bar) == width
-    eighths = 8 * bar.count("█") + sum({c: i for i, c in enumerate(" ▏▎▍▌▋▊▉")}.get(c, 0) for c in bar)
+    drawn = bar(score, width)
+    assert len(drawn) == width
+    eighths = 8 * drawn.count("█") + sum({c: i for i, c in enumerate(" ▏▎▍▌▋▊▉")}.get(c, 0) for c in drawn)
     assert abs(eighths / 8 - score / 100 * width) <= 1 / 16 + 1e-9
-    assert abs(ascii_bar_of(score, width).count("#") - score / 100 * width) <= 0.5
+    assert abs(bar(score, width, blocks=False).count("#") - score / 100 * width) <= 0.5
 
 
 def test_bars_where_blocks_cannot_be_written():
-    assert bar_for(io.TextIOWrapper(io.BytesIO(), encoding="ascii")) is ascii_bar_of
-    assert bar_for(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")) is bar_of
-    assert bar_for(io.StringIO()) is bar_of
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    assert not has_blocks(ascii_only)
+    assert has_blocks(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    assert has_blocks(io.StringIO())
+    table_writer(ascii_only, ["a.jpg"], columns=None)(Row("a.jpg", score=50.0))
+    ascii_only.seek(0)
+    assert ascii_only.read().splitlines()[1] == "a.jpg   50.0  ##########"
 
 
 VISIBLE = st.characters(exclude_categories=["Cs", "Cc", "Cf", "M"], exclude_characters="…")
@@ -78,9 +82,9 @@ VISIBLE = st.characters(exclude_categories=["Cs", "Cc", "Cf", "M"], exclude_char
 
 @given(st.text(VISIBLE, max_size=40), st.integers(4, 30))
 def test_fitted_text_has_the_width_and_ends_like_the_text(text, width):
-    found = fitted(text, width)
-    assert cells(found) == width
-    if cells(text) <= width:
+    found = fit(text, width)
+    assert cell_width(found) == width
+    if cell_width(text) <= width:
         assert found.rstrip(" ") == text.rstrip(" ")
     else:
         head, _, tail = found.partition("…")
@@ -89,14 +93,14 @@ def test_fitted_text_has_the_width_and_ends_like_the_text(text, width):
 
 
 def test_wide_characters_take_two_cells():
-    assert cells("写真.jpg") == 8
+    assert cell_width("写真.jpg") == 8
     lines = table([Row("写真.jpg", score=1.0), Row("abcdefgh", score=1.0)])
-    assert cells(lines[1].partition("1.0")[0]) == cells(lines[2].partition("1.0")[0])
+    assert cell_width(lines[1].partition("1.0")[0]) == cell_width(lines[2].partition("1.0")[0])
 
 
 @pytest.mark.parametrize(("text", "safe"), [("a\x1b[2Jb", r"a\x1b[2Jb"), ("a\r\nb", r"a\r\nb"), ("é 写", "é 写")])
 def test_names_cannot_move_the_cursor(text, safe):
-    assert plain(text) == safe
+    assert escape(text) == safe
 
 
 class Terminal(io.StringIO):
@@ -106,7 +110,7 @@ class Terminal(io.StringIO):
 
 def test_progress_shows_count_rate_and_time_left_and_goes_away():
     stream = Terminal()
-    with progress(3, stream, rows_to_terminal=False) as advance:
+    with progress(3, stream) as advance:
         for _ in range(3):
             advance()
     assert "3/3" in stream.getvalue()

@@ -4,33 +4,15 @@ import csv
 import io
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from noref.errors import ImageError
-from noref.scoring.files import Found
-from noref.scoring.rows import Row, csv_writer, jsonl_writer, rows
-from noref.scoring.scorer import Scorer
+from noref.scoring.row_writers import Row, csv_writer, jsonl_writer
 
 ROWS = [
     Row("a.jpg", score=61.23456789),
     Row('odd, "name"\nof a file.jpg', score=0.0),
     Row("b.jpg", error='damaged: "x", y'),
 ]
-
-
-def test_rows_keep_the_order_of_scores_and_errors(brightness, tmp_path):
-    good, bad = tmp_path / "good.png", tmp_path / "caf\udce9.png"
-    Image.fromarray(np.full((300, 300, 3), 51, np.uint8)).save(good)
-    bad.write_bytes(b"")
-    empty = Found("empty/", ImageError("no image in this folder"))
-    found = [empty, Found(str(bad)), Found(str(good)), Found("none.jpg")]
-    one, two, three, four = rows(Scorer(brightness), found)
-    assert one == Row("empty/", error="no image in this folder")
-    assert two == Row(f"{tmp_path}/caf\\xe9.png", error="empty file")
-    assert three == Row(str(good), score=pytest.approx(20, abs=1e-3))
-    assert four == Row("none.jpg", error="No such file or directory")
 
 
 def test_csv_reads_back(monkeypatch):

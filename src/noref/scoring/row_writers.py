@@ -1,0 +1,51 @@
+"""The result for one image as a row, and its writers for CSV and JSON lines; `terminal` writes it as a table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TextIO
+
+COLUMNS = ("path", "score", "error")
+Writer = Callable[["Row"], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    r"""The result for one image.
+
+    Attributes:
+        path: as text; bytes that are not UTF-8 are written \xNN.
+        score: in [0, 100], higher is better; None where there is an error.
+        error: the reason why there is no score; None where there is one.
+    """
+
+    path: str
+    score: float | None = None
+    error: str | None = None
+
+
+def csv_writer(stream: TextIO) -> Writer:
+    """Write the header now and each row when it comes; scores to 1e-4, an empty field where there is none."""
+    writer = csv.writer(stream, lineterminator="\n")
+
+    def write(row: Row) -> None:
+        writer.writerow([row.path, "" if row.score is None else f"{row.score:.4f}", row.error or ""])
+        stream.flush()
+
+    writer.writerow(COLUMNS)
+    stream.flush()
+    return write
+
+
+def jsonl_writer(stream: TextIO) -> Writer:
+    """Write one JSON object for each row when it comes; scores to 1e-4, null where there is none."""
+
+    def write(row: Row) -> None:
+        score = None if row.score is None else round(row.score, 4)
+        stream.write(json.dumps({"path": row.path, "score": score, "error": row.error}, ensure_ascii=False) + "\n")
+        stream.flush()
+
+    return write
