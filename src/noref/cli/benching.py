@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -23,8 +25,8 @@ from noref.cli.group import FAILED, cli
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first split.")
 @click.option("--runs", type=int, default=1, show_default=True, help="Trainings with each split, of different seeds.")
 @click.option("--fractions", metavar="20,40,60,100", help="Shares of the training part, in percent; same test part.")
-@click.option("--test-data", multiple=True, metavar="NAME=PATH", help="Judge every model on all of this set too.")
-@click.option("--cross", is_flag=True, help="Judge every model on the other sets of --data too: the whole matrix.")
+@click.option("--test-data", multiple=True, metavar="NAME=PATH", help="Test every model on all of this set too.")
+@click.option("--cross", is_flag=True, help="Test every model on the other sets of --data too: the whole matrix.")
 @click.option("--config", metavar="FILE", help="A YAML file of the recipe's options; --KEY VALUE wins over it.")
 @click.option("--grid", metavar="FILE", help="A YAML file of 'variant: {option: value, ...}'; each on every split.")
 @click.option("--only", multiple=True, metavar="VARIANT", help="Only these variants of the grid.")
@@ -50,7 +52,7 @@ def bench(
     paper_selection: bool,
     report: bool,
 ) -> int:
-    """Train and test a recipe over repeated splits; the report stands beside the published figures.
+    """Train and test a recipe over repeated splits; the report stands beside the published results.
 
     \b
     noref bench deiqt --data livec=FOLDER --repeats 10
@@ -83,6 +85,7 @@ def bench(
         only=only,
         paper_selection=paper_selection,
         report=report,
+        width=shutil.get_terminal_size().columns if sys.stdout.isatty() else None,
         say=lambda text: click.echo(text, err=True),
         tell=click.echo,
     )

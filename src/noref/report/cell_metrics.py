@@ -1,18 +1,21 @@
-"""From cells to the figures of a report: spread over splits, intervals, comparisons, distortions and levels."""
+"""From cells to the metrics of a report: spread over splits, intervals, comparisons, distortions and levels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
+from rich.console import Console
+from rich.progress import track
 from scipy.stats import rankdata
 
 from noref.errors import DataError, OptionError, unknown
 from noref.evaluate.correlation import krcc, plcc, rmse, srcc
 from noref.evaluate.uncertainty import Difference, Part, mean_interval, mean_paired_difference
-from noref.report.results import Array, Cell, Model
+from noref.report.results import Cell, Model
 
 METRICS: dict[str, Callable[[Cell], float]] = {
     "srcc": lambda cell: srcc(cell.quality, cell.human),
@@ -21,14 +24,15 @@ METRICS: dict[str, Callable[[Cell], float]] = {
     "krcc": lambda cell: krcc(cell.quality, cell.human),
     "rmse": lambda cell: rmse(cell.predicted, cell.score),
 }
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Spread:
-    """One figure over the cells of a model.
+    """One metric over the cells of a model.
 
     Attributes:
-        values: cell's name -> its figure.
+        values: cell's name -> the metric.
         mean: over cells.
         median: over cells.
         std: standard deviation over cells, n - 1; None where there is one only.
@@ -46,25 +50,25 @@ class Spread:
 
 @dataclass(frozen=True)
 class Group:
-    """A model's cells and what came of them.
+    """A model's cells and their metrics.
 
     Attributes:
         model: what the cells share.
-        cells: those that have figures.
-        without: those that have none.
+        cells: those that have metrics.
+        undefined: those that have none, as with constant predictions.
         images: distinct images in `cells`.
-        figures: metric -> spread, for the metrics that are defined; empty where no cell has figures.
+        metrics: name of the metric -> spread, for those that are defined; empty where no cell has metrics.
     """
 
     model: Model
     cells: tuple[Cell, ...]
-    without: tuple[Cell, ...]
+    undefined: tuple[Cell, ...]
     images: int
-    figures: Mapping[str, Spread]
+    metrics: Mapping[str, Spread]
 
     @property
     def splits(self) -> tuple[int, ...]:
-        """The splits that have figures, sorted."""
+        """The splits that have metrics, sorted."""
         return tuple(sorted({cell.split for cell in self.cells}))
 
 
@@ -73,8 +77,8 @@ class Comparison:
     """Two models on the same images of the same splits.
 
     Attributes:
-        first: the one that is judged.
-        second: what it is compared with.
+        first: a model.
+        second: the one that it is compared with.
         splits: those that both have.
         srcc: mean of the first less mean of the second.
         plcc: likewise, raw.
@@ -84,20 +88,20 @@ class Comparison:
     first: Model
     second: Model
     splits: tuple[int, ...]
-    srcc: Difference | None
-    plcc: Difference | None
+    srcc: Difference | None = None
+    plcc: Difference | None = None
     trouble: str = ""
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a model does on images of one kind, within each test part, and on average over them.
+class Subset:
+    """A model on images of one distortion or one level, within each test part, and on average over them.
 
     Attributes:
         label: the distortion, or the level.
         images: distinct ones.
-        srcc: mean over the cells in which it is defined, of correlations within the kind; None: in none.
-        residual: mean of predicted less human quality, in shares of the scale; positive: judged too good.
+        srcc: mean over the cells in which it is defined, of correlations within the subset; None: in none.
+        residual: mean of predicted less human quality, in shares of the scale; positive: predicted too good.
     """
 
     label: str
@@ -106,75 +110,56 @@ class Share:
     residual: float
 
 
-def groups(cells: Iterable[Cell], *, draws: int = 1000, tick: Callable[[], None] = lambda: None) -> list[Group]:
-    """Put cells of one model together, in the order in which models first appear.
-
-    Args:
-        cells: of a table.
-        draws: of the bootstrap.
-        tick: called once a model is done.
-    """
+def groups(cells: Iterable[Cell], *, draws: int = 1000) -> list[Group]:
+    """Put cells of one model together, in the order in which models first appear; `draws` of the bootstrap."""
     members: dict[Model, list[Cell]] = {}
     for cell in cells:
         members.setdefault(cell.model, []).append(cell)
-    found = []
-    for model, own in members.items():
-        found.append(_group(model, own, draws))
-        tick()
-    return found
+    return [_group(model, own, draws) for model, own in _tracked(list(members.items()), "intervals")]
+
+
+def _tracked(items: Sequence[Item], description: str) -> Iterable[Item]:
+    """The same items, with a progress bar on a terminal."""
+    console = Console(stderr=True)
+    return track(items, description, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _group(model: Model, own: Sequence[Cell], draws: int) -> Group:
     good = tuple(cell for cell in own if not cell.trouble)
-    bad = tuple(cell for cell in own if cell.trouble)
-    figures = {}
+    metrics = {}
     for name, metric in METRICS.items():
-        usable = [cell for cell in good if len(cell.paths) > 3 or name != "plcc_logistic4"]
-        if usable:
-            figures[name] = _spread({cell.name: metric(cell) for cell in usable})
+        values = {cell.name: metric(cell) for cell in good if len(cell.paths) > 3 or name != "plcc_logistic4"}
+        if values:
+            numbers = np.array(list(values.values()))
+            std = float(numbers.std(ddof=1)) if len(numbers) > 1 else None
+            metrics[name] = Spread(values, float(numbers.mean()), float(np.median(numbers)), std)
     for name, statistic in (("srcc", quick_srcc), ("plcc", quick_plcc)):
-        if name in figures:
-            figures[name] = _bounded(figures[name], good, statistic, draws)
-    return Group(model, good, bad, len({path for cell in good for path in cell.paths}), figures)
+        if name in metrics:
+            try:
+                low, high = mean_interval(_parts(good), statistic, repeats=draws)
+            except DataError:  # too few images to draw from
+                continue
+            metrics[name] = replace(metrics[name], low=low, high=high)
+    undefined = tuple(cell for cell in own if cell.trouble)
+    return Group(model, good, undefined, len({path for cell in good for path in cell.paths}), metrics)
 
 
-def _spread(values: Mapping[str, float]) -> Spread:
-    numbers = np.array(list(values.values()))
-    std = float(numbers.std(ddof=1)) if len(numbers) > 1 else None
-    return Spread(values, float(numbers.mean()), float(np.median(numbers)), std)
+def _parts(cells: Iterable[Cell]) -> list[Part]:
+    return [Part(cell.units, cell.quality, cell.human) for cell in cells]
 
 
-def _bounded(found: Spread, cells: Sequence[Cell], statistic: Callable[..., float], draws: int) -> Spread:
-    try:
-        low, high = mean_interval([_part(cell) for cell in cells], statistic, repeats=draws)
-    except DataError:  # too few images to draw from
-        return found
-    return Spread(found.values, found.mean, found.median, found.std, low, high)
-
-
-def _part(cell: Cell) -> Part:
-    return Part(cell.units, cell.quality, cell.human)
-
-
-def comparisons(
-    found: Sequence[Group], baseline: str | None = None, *, draws: int = 1000, tick: Callable[[], None] = lambda: None
-) -> list[Comparison]:
+def comparisons(found: Sequence[Group], baseline: str | None = None, *, draws: int = 1000) -> list[Comparison]:
     """Compare every variant with the baseline, and every smaller share of the training part with the largest.
 
     Args:
         found: of `groups`.
         baseline: name of a variant; None: the first.
         draws: of the bootstrap.
-        tick: called once a pair is done.
 
     Raises:
         OptionError: no such variant.
     """
-    done = []
-    for first, second in pairs(found, baseline):
-        done.append(_compare(first, second, draws))
-        tick()
-    return done
+    return [_compare(first, second, draws) for first, second in _tracked(pairs(found, baseline), "comparisons")]
 
 
 def pairs(found: Sequence[Group], baseline: str | None = None) -> list[tuple[Group, Group]]:
@@ -201,45 +186,42 @@ def pairs(found: Sequence[Group], baseline: str | None = None) -> list[tuple[Gro
 
 def _compare(first: Group, second: Group, draws: int) -> Comparison:
     both = tuple(sorted(set(first.splits) & set(second.splits)))
-    ours, theirs = ([_part(cell) for cell in group.cells if cell.split in both] for group in (first, second))
     if not both:
-        return Comparison(first.model, second.model, both, None, None, "no split that both have figures for")
+        return Comparison(first.model, second.model, both, trouble="no split that both have metrics for")
+    ours, theirs = (_parts(cell for cell in group.cells if cell.split in both) for group in (first, second))
     try:
-        srcc_, plcc_ = (
-            mean_paired_difference(ours, theirs, statistic, repeats=draws) for statistic in (quick_srcc, quick_plcc)
-        )
+        by_rank, raw = (mean_paired_difference(ours, theirs, one, repeats=draws) for one in (quick_srcc, quick_plcc))
     except DataError as error:
-        return Comparison(first.model, second.model, both, None, None, str(error))
-    return Comparison(first.model, second.model, both, srcc_, plcc_)
+        return Comparison(first.model, second.model, both, trouble=str(error))
+    return Comparison(first.model, second.model, both, by_rank, raw)
 
 
-def by_distortion(group: Group) -> list[Share]:
+def by_distortion(group: Group) -> list[Subset]:
     """One entry for each distortion that the table names, in alphabetical order; none where it names none."""
-    names = {name for cell in group.cells for name in cell.distortions if name}
-    return [_share(group, name, lambda cell, i, name=name: cell.distortions[i] == name) for name in sorted(names)]  # type: ignore[misc]
+    return _subsets(group, [cell.distortions for cell in group.cells])
 
 
-def by_level(group: Group) -> list[Share]:
+def by_level(group: Group) -> list[Subset]:
     """One entry for each level that the table names, the faintest first; none where it names none."""
-    levels = {level for cell in group.cells for level in cell.levels if level is not None}
-    return [
-        _share(group, str(level), lambda cell, i, level=level: cell.levels[i] == level)  # type: ignore[misc]
-        for level in sorted(levels)
-    ]
+    return _subsets(group, [cell.levels for cell in group.cells])
 
 
-def _share(group: Group, label: str, belongs: Callable[[Cell, int], bool]) -> Share:
-    correlations, residuals, images = list[float](), list[Array](), set[str]()
-    for cell in group.cells:
-        rows = np.array([i for i in range(len(cell.paths)) if belongs(cell, i)], dtype=np.int64)
-        images |= {cell.paths[i] for i in rows}
-        residuals.append(cell.quality[rows] - cell.human[rows])
-        try:
-            correlations.append(srcc(cell.quality[rows], cell.human[rows]))
-        except DataError:  # fewer than 3 images of the kind in this part, or equal ones
-            continue
-    mean = float(np.mean(correlations)) if correlations else None
-    return Share(label, len(images), mean, float(np.concatenate(residuals).mean()))
+def _subsets(group: Group, labels: Sequence[Sequence[str | int | None]]) -> list[Subset]:
+    """`labels`: for each cell, that of each image; images without one are in no subset."""
+    found = []
+    for label in sorted({label for own in labels for label in own if label not in ("", None)}):
+        correlations, residuals, images = list[float](), list[float](), set[str]()
+        for cell, own in zip(group.cells, labels, strict=True):
+            rows = np.flatnonzero([other == label for other in own])
+            images |= {cell.paths[row] for row in rows}
+            residuals += (cell.quality[rows] - cell.human[rows]).tolist()
+            try:
+                correlations.append(srcc(cell.quality[rows], cell.human[rows]))
+            except DataError:  # fewer than 3 such images in this part, or equal ones
+                continue
+        mean = float(np.mean(correlations)) if correlations else None
+        found.append(Subset(str(label), len(images), mean, float(np.mean(residuals))))
+    return found
 
 
 def quick_srcc(predicted: ArrayLike, actual: ArrayLike) -> float:
