@@ -104,5 +104,5 @@ def test_what_is_missing_from_a_run_is_named(folder):
 def test_predictions_without_their_run_say_in_one_line_what_is_missing(folder, tmp_path):
     alone = tmp_path / "alone.csv"
     alone.write_text((folder / "predictions.csv").read_text())
-    with pytest.raises(DataError, match=r"alone\.csv: predictions of one model; .* config\.yaml .* not beside it"):
+    with pytest.raises(DataError, match=r"alone\.csv: predictions of one model; .*config\.yaml .* not beside it"):
         read_results(alone)

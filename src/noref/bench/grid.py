@@ -26,21 +26,13 @@ SET_BY_BENCH = ("split", "seed", "test", "validation")  # options that the bench
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run of a bench.
+    """One training run of a bench."""
 
-    Args:
-        variant: name of a set of options; empty where there is only one.
-        training_set: label of the data set that it learns from.
-        split: number of the split.
-        fraction: share of the training part that is used, in (0, 1].
-        repeat: number of the training with this split, for runs that differ in the seed alone.
-    """
-
-    variant: str
-    training_set: str
-    split: int
-    fraction: float = 1.0
-    repeat: int = 0
+    variant: str  # name of a set of options; empty where there is only one
+    training_set: str  # label of the data set that it learns from
+    split: int  # number of the split
+    fraction: float = 1.0  # share of the training part that is used, in (0, 1]
+    repeat: int = 0  # number of the training with this split, for runs that differ in the seed alone
 
     @property
     def folder(self) -> str:
@@ -53,27 +45,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """A recipe, data sets and splits: everything that decides the cells.
+    """A recipe, data sets and splits: everything that decides the cells."""
 
-    Args:
-        recipe: its name.
-        data: label -> data set; each trains.
-        protocol: how each is divided.
-        common: options of every cell.
-        variants: name -> options that differ; {"": {}} where there is one only.
-        test_only: label -> data set on which every model is tested, besides its own test part.
-        repeats: trainings with each split, of different seeds.
-        paper_selection: the epoch is the best on the test part.
-    """
-
-    recipe: str
-    data: Mapping[str, DataSet]
-    protocol: SplitProtocol
-    common: Given = field(default_factory=dict)
-    variants: Mapping[str, Given] = field(default_factory=lambda: {"": {}})
-    test_only: Mapping[str, DataSet] = field(default_factory=dict)
-    repeats: int = 1
-    paper_selection: bool = False
+    recipe: str  # its name
+    data: Mapping[str, DataSet]  # label -> data set; each trains
+    protocol: SplitProtocol  # how each is divided
+    common: Given = field(default_factory=dict)  # options of every cell
+    variants: Mapping[str, Given] = field(default_factory=lambda: {"": {}})  # name -> options that differ
+    test_only: Mapping[str, DataSet] = field(default_factory=dict)  # label -> data set that tests every model
+    repeats: int = 1  # trainings with each split, of different seeds
+    paper_selection: bool = False  # the epoch is the best on the test part
 
     @property
     def module(self) -> ModuleType:
@@ -114,12 +95,8 @@ class Grid:
         if len({safe_name(name) for name in self.variants}) < len(self.variants):
             raise OptionError(f"names of variants differ in letters and digits: {', '.join(self.variants)}")
 
-    def cells(self, splits: Mapping[str, int]) -> Iterator[Cell]:
-        """Every cell; split by split, so that an unfinished bench can compare its variants.
-
-        Args:
-            splits: label -> number of splits.
-        """
+    def cells(self, splits: Mapping[str, int]) -> Iterator[Cell]:  # label -> how many
+        """Every cell; split by split, so that an unfinished bench can compare its variants."""
         for label, count in splits.items():
             for split in range(count):
                 for repeat in range(self.repeats):
@@ -147,14 +124,7 @@ def json_options(config: Any) -> dict[str, Any]:
 
 
 def keep_splits(label: str, data: DataSet, protocol: SplitProtocol, splits: Sequence[Split], folder: Path) -> None:
-    """Write a data set's splits to files, or check that the files that are there are the same.
-
-    Args:
-        label: of the data set.
-        data: the data set.
-        protocol: how it is divided.
-        splits: by that protocol, with whole training parts.
-        folder: for the files, see `split_name`; made.
+    """Write a data set's splits to files named by `split_name`, or check that those that are there are the same.
 
     Raises:
         OptionError: a fraction that leaves nothing to train on.

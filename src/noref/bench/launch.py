@@ -1,4 +1,4 @@
-"""From the words of a command line to a bench, its table and its report."""
+"""From the command line to a bench, its table and its report. Behind `noref bench`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run_bench(
 
     Args:
         width: of the terminal that shows the table, in characters; None: for other programs, apart by tabs.
-        say: gets a line for each cell and each trouble.
+        say: gets a line for each cell and each failure.
         tell: gets the table at the end.
 
     Raises:
@@ -125,7 +125,7 @@ def _conclude(outcome: Outcome, folder: Path, report: bool, width: int | None, s
     rows = mean_rows(folder)
     tell(tab_separated(rows) if width is None else for_terminal(rows, width))
     if outcome.elsewhere:
-        say(f"{counted(len(outcome.elsewhere), 'cell')} in the hands of other processes")
+        say(f"other processes are at work on {counted(len(outcome.elsewhere), 'cell')}")
     for name, reason in outcome.failed.items():
         say(f"FAILED {name}: {reason}")
     if report and outcome.done:

@@ -36,19 +36,12 @@ Say = Callable[[str], None]
 
 @dataclass
 class Outcome:
-    """How far a bench is.
+    """How far a bench is."""
 
-    Attributes:
-        wanted: cells of this call.
-        done: those that are done, by whatever process.
-        failed: cell -> why.
-        elsewhere: cells that another process holds.
-    """
-
-    wanted: int
-    done: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    elsewhere: list[str] = field(default_factory=list)
+    wanted: int  # cells of this call
+    done: list[str] = field(default_factory=list)  # those that are done, by whatever process
+    failed: dict[str, str] = field(default_factory=dict)  # cell -> why
+    elsewhere: list[str] = field(default_factory=list)  # cells that another process holds
 
 
 def bench(grid: Grid, out: Path, *, say: Say = lambda text: None) -> Outcome:

@@ -77,11 +77,7 @@ def for_terminal(rows: Sequence[tuple[str, ...]], width: int) -> str:
     """The rows of `mean_rows` for people: no word and no number is broken where that can be had.
 
     What does not fit is left out in this order, and a last line says so: text that is the same in all rows, the
-    medians and PLCC after the logistic, the standard deviations.
-
-    Args:
-        rows: of `mean_rows`.
-        width: of the terminal, in characters.
+    medians and PLCC after the logistic, the standard deviations. The width is in characters.
     """
     shown = [i for i in range(len(HEAD)) if HEAD[i] not in TEXTS or len({row[i] for row in rows}) > 1]
     choices = [

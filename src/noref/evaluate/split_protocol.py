@@ -39,7 +39,9 @@ class SplitProtocol:
     def __post_init__(self) -> None:
         least = {"random": 1, "folds": 2}.get(self.kind, 0)
         if self.repeats < least:
-            raise OptionError(f"{self.repeats} {self.kind} splits: at least {least}")
+            raise OptionError(
+                f"{self.repeats} {'folds' if self.kind == 'folds' else 'random splits'}: at least {least}"
+            )
         if self.seed < 0:
             raise OptionError(f"seed {self.seed}: at least 0")
         if not self.fractions or not all(0 < fraction <= 1 for fraction in self.fractions):
@@ -48,14 +50,14 @@ class SplitProtocol:
     def __str__(self) -> str:
         shares = [100 * (1 - self.test - self.validation), 100 * self.validation, 100 * self.test]
         parts = "/".join(f"{share:g}" for share in shares if share)
-        words = {
+        text = {
             "random": f"{self.repeats} random splits {parts}, seeds {self.seed}-{self.seed + self.repeats - 1}",
             "folds": f"{self.repeats} folds, every image tests once, seed {self.seed}",
             "official": "the official split",
             "files": f"{len(self.files)} split files",
         }[self.kind]
         used = ", ".join(f"{100 * fraction:g}" for fraction in self.fractions)
-        return words if self.fractions == (1.0,) else f"{words}; {used} % of the training part"
+        return text if self.fractions == (1.0,) else f"{text}; {used} % of the training part"
 
     def splits(self, records: Sequence[Record]) -> list[Split]:
         """Every split, with the whole training part; `noref.data.splits.thinned` takes fractions of it.

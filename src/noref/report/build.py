@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,8 +18,8 @@ from noref.errors import MissingExtraError, OptionError
 if not all(map(find_spec, ("jinja2", "scipy"))):
     raise MissingExtraError("report", "a report")
 
-from noref.report import formatting, json_content, notes, provenance, sections
-from noref.report.cell_metrics import Comparison, Group, comparisons, groups
+from noref.report import formatting, notes, provenance, sections
+from noref.report.cell_metrics import METRICS, Comparison, Group, by_distortion, by_level, comparisons, groups
 from noref.report.pages import SHARED, template
 from noref.report.plots import decimals
 from noref.report.results import Results, read_results
@@ -52,25 +52,15 @@ CONTENT = {  # what every page can call
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the three files say.
+    """Everything that the three files say."""
 
-    Attributes:
-        results: the table and what is written beside it.
-        groups: a model's cells and metrics, for each model.
-        comparisons: of variants and of fractions.
-        baseline: the variant that others are compared with.
-        examples: best and worst predicted images.
-        draws: of the bootstrap.
-        created: when, in UTC.
-    """
-
-    results: Results
-    groups: tuple[Group, ...]
-    comparisons: tuple[Comparison, ...]
-    baseline: str
-    examples: tuple[sections.Examples, ...]
-    draws: int
-    created: str
+    results: Results  # the table and what is written beside it
+    groups: tuple[Group, ...]  # a model's cells and metrics, for each model
+    comparisons: tuple[Comparison, ...]  # of variants and of fractions
+    baseline: str  # the variant that others are compared with
+    examples: tuple[sections.Examples, ...]  # best and worst predicted images
+    draws: int  # of the bootstrap
+    created: str  # when, in UTC
 
     @property
     def undefined(self) -> list[tuple[str, str]]:
@@ -102,14 +92,14 @@ class Report:
                 "failed": [{"cell": cell, "reason": reason} for cell, reason in notes.failures(results)],
                 "without_figures": [{"cell": cell, "reason": reason} for cell, reason in self.undefined],
             },
-            "scales": {name: dataclasses.asdict(scale) for name, scale in results.scales.items()},
-            "results": [json_content.result_json(group) for group in self.groups],
-            "comparisons": [json_content.comparison_json(one) for one in self.comparisons],
-            "published": [json_content.published_json(table) for table in self._content["published"]],
-            "photos": [json_content.examples_json(one) for one in self.examples],
-            "bench": json_content.metadata_json(results.metadata),
+            "scales": results.scales,
+            "results": [_result_json(group) for group in self.groups],
+            "comparisons": [_comparison_json(one) for one in self.comparisons],
+            "published": [_published_json(table) for table in self._content["published"]],
+            "photos": [_examples_json(one) for one in self.examples],
+            "bench": _metadata_json(results.metadata),
         }
-        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=vars) + "\n"
 
     def write(self, out: Path) -> Path:
         """Write `report.html`, `report.md` and `report.json`, each in one step; return the page's path."""
@@ -183,3 +173,46 @@ def build_report(path: Path, *, compare: str | None = None, thumbnails: bool = T
     shown = sections.examples(results, found, baseline, thumbnails)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return Report(results, tuple(found), tuple(compared), baseline, tuple(shown), draws, created)
+
+
+def _result_json(group: Group) -> dict[str, Any]:
+    return {
+        **group.model._asdict(),
+        "cells": [cell.name for cell in group.cells],
+        "splits": group.splits,
+        "images": group.images,
+        **{name: group.metrics.get(name) for name in METRICS},
+        "distortions": by_distortion(group),
+        "levels": by_level(group),
+    }
+
+
+def _comparison_json(one: Comparison) -> dict[str, Any]:
+    values = {**vars(one), "first": one.first._asdict(), "second": one.second._asdict()}
+    for name in ("srcc", "plcc"):
+        if values[name]:
+            values[name] = {**vars(values[name]), "words": formatting.difference_text(values[name])}
+    return values
+
+
+def _published_json(table: sections.PublishedTable) -> dict[str, Any]:
+    rows = [{**vars(row), "ours": row.ours} for row in (*table.rows, *table.ablations)]
+    sets = {key: getattr(table.model, key) for key in ("training_set", "test_set", "fraction")}
+    return {**sets, "rows": rows, "differs": table.differences}
+
+
+def _examples_json(examples: sections.Examples) -> dict[str, Any]:
+    rows = {
+        kind: [{key: value for key, value in vars(image).items() if key != "thumbnail"} for image in images]
+        for kind, images in examples.images.items()
+    }
+    return {**examples.group.model._asdict(), **rows}
+
+
+def _metadata_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What the bench says besides, without the folders of the machine that it ran on."""
+    said = {key: value for key, value in metadata.items() if key != "cells"}
+    for name in (data := nested(metadata, "data")):
+        own = {key: value for key, value in nested(data, name).items() if key not in ("path", "root")}
+        said["data"] = {**said["data"], name: own}
+    return said

@@ -29,42 +29,25 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Spread:
-    """One metric over the cells of a model.
+    """One metric over the cells of a model."""
 
-    Attributes:
-        values: cell's name -> the metric.
-        mean: over cells.
-        median: over cells.
-        std: standard deviation over cells, n - 1; None where there is one only.
-        low: lower end of the bootstrap 95 % interval of the mean; None where none was asked for or none is defined.
-        high: the upper end.
-    """
-
-    values: Mapping[str, float]
-    mean: float
-    median: float
-    std: float | None
-    low: float | None = None
-    high: float | None = None
+    values: Mapping[str, float]  # cell's name -> the metric
+    mean: float  # over cells
+    median: float  # over cells
+    std: float | None  # standard deviation over cells, n - 1; None where there is one only
+    low: float | None = None  # lower end of the bootstrap 95 % interval of the mean; None where there is none
+    high: float | None = None  # the upper end
 
 
 @dataclass(frozen=True)
 class Group:
-    """A model's cells and their metrics.
+    """A model's cells and their metrics."""
 
-    Attributes:
-        model: what the cells share.
-        cells: those that have metrics.
-        undefined: those that have none, as with constant predictions.
-        images: distinct images in `cells`.
-        metrics: name of the metric -> spread, for those that are defined; empty where no cell has metrics.
-    """
-
-    model: Model
-    cells: tuple[Cell, ...]
-    undefined: tuple[Cell, ...]
-    images: int
-    metrics: Mapping[str, Spread]
+    model: Model  # what the cells share
+    cells: tuple[Cell, ...]  # those that have metrics
+    undefined: tuple[Cell, ...]  # those that have none, as with constant predictions
+    images: int  # distinct images in `cells`
+    metrics: Mapping[str, Spread]  # name -> spread, for metrics that are defined; empty where no cell has metrics
 
     @property
     def splits(self) -> tuple[int, ...]:
@@ -74,40 +57,24 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same images of the same splits.
+    """Two models on the same images of the same splits."""
 
-    Attributes:
-        first: a model.
-        second: the one that it is compared with.
-        splits: those that both have.
-        srcc: mean of the first less mean of the second.
-        plcc: likewise, raw.
-        trouble: why there is no comparison; empty where there is one.
-    """
-
-    first: Model
-    second: Model
-    splits: tuple[int, ...]
-    srcc: Difference | None = None
-    plcc: Difference | None = None
-    trouble: str = ""
+    first: Model  # a model
+    second: Model  # the one that it is compared with
+    splits: tuple[int, ...]  # those that both have
+    srcc: Difference | None = None  # mean of the first less mean of the second
+    plcc: Difference | None = None  # likewise, raw
+    trouble: str = ""  # why there is no comparison; empty where there is one
 
 
 @dataclass(frozen=True)
 class Subset:
-    """A model on images of one distortion or one level, within each test part, and on average over them.
+    """A model on images of one distortion or one level, within each test part, and on average over them."""
 
-    Attributes:
-        label: the distortion, or the level.
-        images: distinct ones.
-        srcc: mean over the cells in which it is defined, of correlations within the subset; None: in none.
-        residual: mean of predicted less human quality, in shares of the scale; positive: predicted too good.
-    """
-
-    label: str
-    images: int
-    srcc: float | None
-    residual: float
+    label: str  # the distortion, or the level
+    images: int  # distinct ones
+    srcc: float | None  # mean over the cells in which it is defined, of correlations within the subset; None: in none
+    residual: float  # mean of predicted less human quality, in shares of the scale; positive: predicted too good
 
 
 def groups(cells: Iterable[Cell], *, draws: int = 1000) -> list[Group]:
@@ -151,13 +118,7 @@ def _parts(cells: Iterable[Cell]) -> list[Part]:
 def comparisons(found: Sequence[Group], baseline: str | None = None, *, draws: int = 1000) -> list[Comparison]:
     """Compare every variant with the baseline, and every smaller share of the training part with the largest.
 
-    Args:
-        found: of `groups`.
-        baseline: name of a variant; None: the first.
-        draws: of the bootstrap.
-
-    Raises:
-        OptionError: no such variant.
+    The baseline is the name of a variant; None: the first. One that does not exist is an OptionError.
     """
     return [_compare(first, second, draws) for first, second in _tracked(pairs(found, baseline), "comparisons")]
 

@@ -34,12 +34,7 @@ SIGNIFICANT = 0.05  # a p value below it is called a difference
 
 
 def set_name(name: str) -> str:
-    """A data set's name for people.
-
-    Example:
-        >>> set_name("livec"), set_name("my_photos")
-        ('LIVE In the Wild', 'my_photos')
-    """
+    """A data set's name for people; one that is not known stays as it is."""
     return SETS.get(name, name)
 
 
@@ -51,12 +46,7 @@ def model_name(model: Model, several_recipes: bool = False) -> str:
 
 
 def percent(fraction: float) -> str:
-    """A fraction as people write it.
-
-    Example:
-        >>> percent(0.2)
-        '20 %'
-    """
+    """A fraction as people write it: 0.2 is `20 %`."""
     return f"{100 * fraction:g} %"
 
 
@@ -155,12 +145,7 @@ def duration(seconds: float) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """A number with its noun.
-
-    Example:
-        >>> counted(1, "run"), counted(2, "run")
-        ('1 run', '2 runs')
-    """
+    """A number with its noun: `1 run`, `2 runs`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 

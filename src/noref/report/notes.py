@@ -70,13 +70,7 @@ def failures(results: Results) -> list[tuple[str, str]]:
 
 
 def differences_from_papers(group: Group, results: Results, rows: Sequence[Beside]) -> list[str]:
-    """In what our metrics are not the papers', one sentence each.
-
-    Args:
-        group: ours.
-        results: that it comes from.
-        rows: what the papers print for the same sets.
-    """
+    """In what our metrics are not those that the papers print for the same sets (`rows`), one sentence each."""
     model, found = group.model, []
     for name in _sets([group]):
         lacking, note = results.data(name).get("shortfall"), results.data(name).get("note")

@@ -36,21 +36,13 @@ class Point(NamedTuple):
 
 
 class Scatter(NamedTuple):
-    """Prediction across, human score up, both on the raw scale of the test set.
+    """Prediction across, human score up, both on the raw scale of the test set."""
 
-    Attributes:
-        points: the dots, thinned to at most as many as were allowed.
-        total: dots before thinning.
-        curve: path of the fitted logistic; empty where none can be fitted.
-        diagonal: path of perfect prediction.
-        ticks: of either axis, `at` counted along it from its beginning.
-    """
-
-    points: tuple[Point, ...]
-    total: int
-    curve: str
-    diagonal: str
-    ticks: tuple[Tick, ...]
+    points: tuple[Point, ...]  # the dots, thinned to at most as many as were allowed
+    total: int  # dots before thinning
+    curve: str  # path of the fitted logistic; empty where none can be fitted
+    diagonal: str  # path of perfect prediction
+    ticks: tuple[Tick, ...]  # of either axis, `at` counted along it from its beginning
 
 
 class Line(NamedTuple):
@@ -84,13 +76,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def scatter(group: Group, scale: Scale, limit: int = POINTS) -> Scatter:
-    """Every prediction of a model, over all its splits.
-
-    Args:
-        group: with at least one cell.
-        scale: raw scale of the test set.
-        limit: dots at most; which ones stay is drawn with a fixed seed.
-    """
+    """Every prediction of a model, over all its splits; which dots stay where there are more is a fixed draw."""
     predicted = np.concatenate([cell.predicted for cell in group.cells])
     score = np.concatenate([cell.score for cell in group.cells])
     names = [path for cell in group.cells for path in cell.paths]
@@ -119,11 +105,7 @@ def _curve(predicted: Array, score: Array, across: Callable[[float], float], up:
 
 
 def curves(lines: Sequence[tuple[str, Sequence[tuple[float, Spread]]]]) -> Curves:
-    """SRCC over fractions.
-
-    Args:
-        lines: label -> (fraction, SRCC) in rising order.
-    """
+    """SRCC over fractions: for each line a label, and (fraction, SRCC) in rising order."""
     spreads = [spread for _, points in lines for _, spread in points]
     values = [value for one in spreads for value in (one.mean, one.low, one.high) if value is not None]
     margin = 0.08 * (max(values) - min(values)) or 0.02

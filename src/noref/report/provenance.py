@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -26,16 +25,6 @@ from noref.report.sections import largest_fractions
 from noref.report.table import nested
 
 Rows = list[tuple[str, str]]
-
-
-class SplitRow(NamedTuple):
-    """A split as the bench wrote it; empty where it does not say."""
-
-    training_set: str
-    split: str
-    description: str
-    file: str
-    checksum: str
 
 
 def title(found: Sequence[Group]) -> str:
@@ -127,18 +116,15 @@ def _option(value: object) -> str:
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
-def splits(results: Results) -> list[SplitRow]:
-    """The splits that the bench wrote to files, with their checksums."""
+def splits(results: Results) -> list[dict[str, str]]:
+    """The splits that the bench wrote to files, with their checksums; empty text where it does not say."""
     rows, found = results.metadata.get("splits"), []
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, Mapping):
-            counts = [
-                f"{row[key]} {verb}"
-                for key, verb in (("train", "train"), ("validation", "validate"), ("test", "test"))
-                if row.get(key)
-            ]
+            text = {key: str(row.get(key, "")) for key in ("training_set", "split", "description", "file", "checksum")}
             seed = f"seed {row['seed']}" if row.get("seed") is not None else ""
-            description = ", ".join(text for text in (str(row.get("description", "")), seed, *counts) if text)
-            split, file, checksum = (str(row.get(key, "")) for key in ("split", "file", "checksum"))
-            found.append(SplitRow(set_name(str(row.get("training_set", ""))), split, description, file, checksum))
+            verbs = {"train": "train", "validation": "validate", "test": "test"}
+            counts = [f"{row[key]} {verb}" for key, verb in verbs.items() if row.get(key)]
+            description = ", ".join(said for said in (text["description"], seed, *counts) if said)
+            found.append({**text, "training_set": set_name(text["training_set"]), "description": description})
     return found

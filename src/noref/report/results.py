@@ -26,60 +26,34 @@ Rows = Sequence[tuple[int, Row]]
 
 
 class Model(NamedTuple):
-    """What is averaged over splits: all but split and seed.
+    """What is averaged over splits: all but split and seed."""
 
-    Attributes:
-        recipe: name of the method.
-        variant: name of the set of options; empty where there is one only.
-        training_set: name of a data set.
-        test_set: likewise.
-        fraction: share of the training part that was used, in (0, 1].
-        protocol: crops at test: `grid` or `paper`.
-        selection: how the epoch was chosen: `last`, `validation`, or `test`, which is too good.
-    """
-
-    recipe: str
-    variant: str
-    training_set: str
-    test_set: str
-    fraction: float
-    protocol: str
-    selection: str
+    recipe: str  # name of the method
+    variant: str  # name of the set of options; empty where there is one only
+    training_set: str  # name of a data set
+    test_set: str  # likewise
+    fraction: float  # share of the training part that was used, in (0, 1]
+    protocol: str  # crops at test: `grid` or `paper`
+    selection: str  # how the epoch was chosen: `last`, `validation`, or `test`, which is too good
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One trained model tested on a data set of M images.
+    """One trained model tested on a data set of M images."""
 
-    Attributes:
-        name: as the table calls it.
-        model: what it is averaged with.
-        split: number of the repeat or fold.
-        seed: of the training.
-        paths: (M,) names of the images below their data set's folder.
-        references: (M,) empty where there is none.
-        distortions: (M,) likewise.
-        levels: (M,) None where it is not known; 1 is the faintest.
-        score: (M,) human scores in raw units, range and direction of the test set.
-        predicted: (M,) predictions in the same units.
-        human: (M,) human scores as quality in [0, 1], higher is better.
-        quality: (M,) predictions as quality, about [0, 1], higher is better.
-        trouble: why no correlation is defined; empty where one is.
-    """
-
-    name: str
-    model: Model
-    split: int
-    seed: int
-    paths: tuple[str, ...]
-    references: tuple[str, ...]
-    distortions: tuple[str, ...]
-    levels: tuple[int | None, ...]
-    score: Array
-    predicted: Array
-    human: Array
-    quality: Array
-    trouble: str = ""
+    name: str  # as the table calls it
+    model: Model  # what it is averaged with
+    split: int  # number of the repeat or fold
+    seed: int  # of the training
+    paths: tuple[str, ...]  # (M,) names of the images below their data set's folder
+    references: tuple[str, ...]  # (M,) empty where there is none
+    distortions: tuple[str, ...]  # (M,) likewise
+    levels: tuple[int | None, ...]  # (M,) None where it is not known; 1 is the faintest
+    score: Array  # (M,) human scores in raw units, range and direction of the test set
+    predicted: Array  # (M,) predictions in the same units
+    human: Array  # (M,) human scores as quality in [0, 1], higher is better
+    quality: Array  # (M,) predictions as quality, about [0, 1], higher is better
+    trouble: str = ""  # why no correlation is defined; empty where one is
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -89,19 +63,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Results:
-    """A table and what is known beside it.
+    """A table and what is known beside it."""
 
-    Attributes:
-        table: the file.
-        cells: in the table's order.
-        scales: test set -> range and direction of its raw scores.
-        metadata: content of `bench.json`; of a training run the same from its own files; empty where there is none.
-    """
-
-    table: Path
-    cells: tuple[Cell, ...]
-    scales: Mapping[str, Scale]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    table: Path  # the file
+    cells: tuple[Cell, ...]  # in the table's order
+    scales: Mapping[str, Scale]  # test set -> range and direction of its raw scores
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # content of `bench.json`, or what a run says instead
 
     def data(self, name: str) -> Mapping[str, Any]:
         """What the metadata say of a data set; empty where they say nothing."""
@@ -130,7 +97,7 @@ def read_results(path: Path) -> Results:
         table = found[0]
     elif not path.exists():
         raise OptionError(f"{path}: no such file or folder")
-    if is_run_table(table):
+    if table.suffix.lower() == ".csv" and is_run_table(table):
         rows, metadata = read_run(table)
     else:
         metadata = _read_bench_json(table.with_name("bench.json"))

@@ -24,22 +24,10 @@ RUN_COLUMNS = ("path", "predicted", "score", "quality")
 
 
 def is_run_table(table: Path) -> bool:
-    """Whether a table is the `predictions.csv` of a training run.
-
-    Raises:
-        DataError: it is one, and the rest of the run does not lie beside it.
-    """
-    if table.suffix.lower() != ".csv":
-        return False
+    """Whether a table is the `predictions.csv` of a training run."""
     with table.open(newline="", encoding="utf-8", errors="replace") as file:
         header = next(csv.reader(file), [])
-    found = "cell" not in header and set(RUN_COLUMNS) <= set(header)
-    if found and not table.with_name("config.yaml").is_file():
-        raise DataError(
-            f"{table}: predictions of one model; for a report, the config.yaml of its run is needed, which is not "
-            "beside it"
-        )
-    return found
+    return "cell" not in header and set(RUN_COLUMNS) <= set(header)
 
 
 def prediction_rows(
@@ -113,6 +101,8 @@ def read_run(table: Path) -> tuple[list[tuple[int, Row]], dict[str, Any]]:
         DataError: one of these files is missing or broken; names the file.
         MissingExtraError: the `train` extra is not installed.
     """
+    if not table.with_name("config.yaml").is_file():
+        raise DataError(f"{table}: predictions of one model; the config.yaml of its run is needed and not beside it")
     from noref.train import run_folder
 
     head, options = run_folder.read_run(table.parent)

@@ -23,27 +23,16 @@ SHOWN = 4  # pairs of sets with thumbnails
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A row of published results, theirs or ours.
+    """A row of published results, theirs or ours."""
 
-    Attributes:
-        name: method, with its variant.
-        source: papers and tables; empty for ours.
-        statistic: `mean`, `median` or `single`.
-        srcc: in [-1, 1], higher is better; None where there is none.
-        plcc: likewise, without a curve.
-        low: lower end of our interval of SRCC.
-        high: the upper end.
-        median: of our SRCC over splits; None where there is one split, and for theirs.
-    """
-
-    name: str
-    source: str
-    statistic: str
-    srcc: float | None
-    plcc: float | None
-    low: float | None = None
-    high: float | None = None
-    median: float | None = None
+    name: str  # method, with its variant
+    source: str  # papers and tables; empty for ours
+    statistic: str  # `mean`, `median` or `single`
+    srcc: float | None  # in [-1, 1], higher is better; None where there is none
+    plcc: float | None  # likewise, without a curve
+    low: float | None = None  # lower end of our interval of SRCC
+    high: float | None = None  # the upper end
+    median: float | None = None  # of our SRCC over splits; None where there is one split, and for theirs
 
     @property
     def ours(self) -> bool:
@@ -53,21 +42,13 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """The papers' rows for a pair of sets and a fraction, ours among them, the highest SRCC first.
+    """The papers' rows for a pair of sets and a fraction, ours among them, the highest SRCC first."""
 
-    Attributes:
-        model: of our first row: it says which sets and fraction.
-        rows: plain rows and ours.
-        ablations: the papers' ablation rows.
-        differences: in what ours differ, one sentence each.
-        place: SRCC -> where it is drawn, see `noref.report.plots.bar_axis`.
-    """
-
-    model: Model
-    rows: tuple[PublishedRow, ...]
-    ablations: tuple[PublishedRow, ...]
-    differences: tuple[str, ...]
-    place: Callable[[float | None], float | None]
+    model: Model  # of our first row: it says which sets and fraction
+    rows: tuple[PublishedRow, ...]  # plain rows and ours
+    ablations: tuple[PublishedRow, ...]  # the papers' ablation rows
+    differences: tuple[str, ...]  # in what ours differ, one sentence each
+    place: Callable[[float | None], float | None]  # SRCC -> where it is drawn, see `noref.report.plots.bar_axis`
 
 
 @dataclass(frozen=True)
@@ -82,19 +63,12 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """SRCC and residual by distortion and by level, models side by side.
+    """SRCC and residual by distortion and by level, models side by side."""
 
-    Attributes:
-        model: of the first column: it says which sets.
-        columns: the models' names.
-        distortions: label -> a subset for each column; None where a model has no such image.
-        levels: likewise.
-    """
-
-    model: Model
-    columns: tuple[str, ...]
-    distortions: dict[str, tuple[Subset | None, ...]]
-    levels: dict[str, tuple[Subset | None, ...]]
+    model: Model  # of the first column: it says which sets
+    columns: tuple[str, ...]  # the models' names
+    distortions: dict[str, tuple[Subset | None, ...]]  # label -> one for each column; None: no such image
+    levels: dict[str, tuple[Subset | None, ...]]  # likewise
 
     @property
     def largest_residual(self) -> float:
@@ -105,15 +79,10 @@ class Breakdown:
 
 @dataclass(frozen=True)
 class Examples:
-    """The best and the worst predicted images of one model.
+    """The best and the worst predicted images of one model."""
 
-    Attributes:
-        group: the model.
-        images: a key of `noref.report.thumbnails.TITLES` -> images.
-    """
-
-    group: Group
-    images: dict[str, list[ImageResult]]
+    group: Group  # the model
+    images: dict[str, list[ImageResult]]  # a key of `noref.report.thumbnails.TITLES` -> images
 
 
 def sorted_cells(results: Results) -> list[Cell]:
@@ -248,14 +217,7 @@ def _rows(columns: Sequence[Sequence[Subset]]) -> dict[str, tuple[Subset | None,
 
 
 def examples(results: Results, found: Sequence[Group], baseline: str, thumbnails: bool) -> list[Examples]:
-    """The best and worst predicted images of the baseline on the largest fraction, for the first four pairs of sets.
-
-    Args:
-        results: that the groups come from.
-        found: all groups.
-        baseline: name of a variant.
-        thumbnails: with these.
-    """
+    """The best and worst predicted images of the baseline on the largest fraction, for the first four pairs of sets."""
     made = []
     for own in grouped(largest_fractions(found), "training_set", "test_set")[:SHOWN]:
         group = next((g for g in own if g.model.variant == baseline), own[0])

@@ -36,25 +36,15 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One image with its scores; means where several splits test it.
+    """One image with its scores; means where several splits test it."""
 
-    Attributes:
-        path: its name below the data set's folder.
-        score: human, in raw units.
-        predicted: in raw units.
-        residual: predicted less human quality, in shares of the scale; positive: predicted too good.
-        tests: in how many cells.
-        thumbnail: None where there is none.
-        trouble: why there is no thumbnail.
-    """
-
-    path: str
-    score: float
-    predicted: float
-    residual: float
-    tests: int
-    thumbnail: Thumbnail | None = None
-    trouble: str = ""
+    path: str  # its name below the data set's folder
+    score: float  # human, in raw units
+    predicted: float  # in raw units
+    residual: float  # predicted less human quality, in shares of the scale; positive: predicted too good
+    tests: int  # in how many cells
+    thumbnail: Thumbnail | None = None  # None where there is none
+    trouble: str = ""  # why there is no thumbnail
 
 
 def image_results(group: Group) -> list[ImageResult]:
@@ -72,14 +62,10 @@ def image_results(group: Group) -> list[ImageResult]:
 
 
 def best_and_worst(found: Iterable[ImageResult], each: int = 6) -> dict[str, list[ImageResult]]:
-    """Which images a report shows: the closest predictions, and the farthest in either direction.
-
-    Args:
-        found: of `image_results`.
-        each: images of a kind, at most; an image is of one kind only.
+    """Which images a report shows: the closest predictions, and the farthest in either direction, at most `each`.
 
     Returns:
-        A key of `TITLES` -> images, the clearest case first; without kinds of which there is no image.
+        A key of `TITLES` -> images, the clearest case first; an image is of one kind, empty kinds are left out.
     """
     order = sorted(found, key=lambda image: (abs(image.residual), image.path))
     room = min(each, -(-len(order) // 3))
@@ -90,12 +76,7 @@ def best_and_worst(found: Iterable[ImageResult], each: int = 6) -> dict[str, lis
 
 
 def with_thumbnail(image: ImageResult, root: Path | None) -> ImageResult:
-    """The same with its thumbnail, or with the reason why there is none.
-
-    Args:
-        image: one of `image_results`.
-        root: the folder that its path is below; None: not known.
-    """
+    """The same with its thumbnail, or with the reason why there is none; its path is below `root`, None: not known."""
     try:
         return replace(image, thumbnail=_thumbnail(_file(image.path, root)))
     except ImageError as error:
