@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from noref.methods.quality_context import Scored
 
 from noref.card import Scale
 from noref.checkout import commit
 from noref.methods import csiqa, deiqt
-from noref.methods.quality_context import Scored
-from noref.models.frozen_stages import CutNet
+from noref.models.frozen_stages import TailNet
 
 Row = dict[str, Any]
 VIT: dict[str, Any] = {"backbone": "deit3_small_patch16_224", "weights": "none"}
@@ -99,7 +99,7 @@ def teacher(fabric: Fabric, *, crops: int, rounds: int, frozen: int = 4) -> list
     """A MobileNetV2 in bfloat16, batch norms fused, as a training run on a bank has it."""
     config = deiqt.Config(**MOBILE, frozen=frozen, fused=True)
     network = deiqt.judged(deiqt.new_state(config, fabric)).eval()
-    tail = CutNet(network, frozen)
+    tail = TailNet(network, frozen)
     images = fabric.to_device(batch_of(crops).crops.flatten(0, 1))
 
     def seconds(call: Callable[[], Any]) -> float:

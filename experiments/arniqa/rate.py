@@ -23,7 +23,7 @@ from noref.data.splits import groups, random_split
 from noref.evaluate.correlation import plcc, srcc
 from noref.methods.arniqa_ridge import choose, kept_features, predict
 from noref.models.arniqa import settle_batch_norm
-from noref.models.arniqa_regressor import Rater
+from noref.models.arniqa_regressor import ARNIQA
 from noref.train.run_folder import read_data
 
 
@@ -61,7 +61,7 @@ def main() -> None:
     results: dict[str, Any] = {}
     for text in options.encoder:
         label, _, which = text.partition("=")
-        rater = Rater(find(which)).eval()
+        rater = ARNIQA(find(which)).eval()
         settle_batch_norm(rater.encoder, "frozen", random=False)
         rule, folder = Preprocessing(max_pixels=250_000, min_side=8), options.cache / options.precision
         with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):

@@ -75,7 +75,7 @@ def gradients(
     """What the losses of a batch ask of the backbone."""
     learning = [parameter for parameter in network.backbone.parameters() if parameter.requires_grad]
     random, salient = crops[:, :CROPS].flatten(0, 1), crops[:, CROPS]
-    scores, features = network.with_features(torch.cat([random, salient]), layers="pooled")
+    scores, features = network(torch.cat([random, salient]), features=True, layers="pooled")
     score = (scores[: len(random)] - quality.repeat_interleave(CROPS)).abs().mean() * span
     own = features.pooled[: len(random)].unflatten(0, (len(crops), CROPS))
     if contrast_of == "local":

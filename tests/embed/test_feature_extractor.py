@@ -39,7 +39,7 @@ def test_the_head_s_feature_is_what_its_line_turns_into_the_score(plan, crop, li
     torch.manual_seed(0)
     network = build(plan, weights="none").eval()
     with torch.inference_mode():
-        scores, seen = network.with_features(torch.rand(3, 3, crop, crop))
+        scores, seen = network(torch.rand(3, 3, crop, crop), features=True)
         found = line(network.head)(feature_of("head", seen, network.head))[:, 0]
     assert torch.allclose(found, scores, atol=1e-5)
 

@@ -17,9 +17,16 @@ from noref.data.readers import READERS
 from noref.data.splits import load_split
 from noref.errors import DataError, OptionError
 from noref.methods import csiqa, deiqt
-from noref.methods.distillation import Teacher, find_teacher, teach, teach_fixed, teach_images
 from noref.methods.launch import train
 from noref.models import network as networks
+from noref.train.distillation import (
+    Baseline,
+    DistillationTeacher,
+    ScoredBatch,
+    add_teacher_scores,
+    baseline_config,
+    find_teacher,
+)
 from noref.train.loop import Loaders
 from noref.train.options import build, given_pairs, options_of
 from noref.train.run_folder import DataSet, Run
@@ -36,9 +43,9 @@ def run(rated, out, small, words, recipe="csiqa"):
 
 @pytest.fixture(scope="module")
 def finished(rated, small, tmp_path_factory):
-    """A run with everything: a teacher, both kinds of pairs, adaptive sampling, masked attention."""
+    """A run with everything: a teacher, both kinds of pairs, masked attention."""
     out = tmp_path_factory.mktemp("csiqa") / "run"
-    return out, run(rated, out, small, f"{VIT} --sampling adaptive")
+    return out, run(rated, out, small, VIT)
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +61,16 @@ def test_the_defaults_are_the_papers():
     assert (config.easy, config.hard, config.rough) == ((0.1, 0.4), (0.1, 0.4), (0.2, 0.6))
     assert (config.epochs, config.lr, config.decay_every, config.decay_factor) == (9, 2e-4, 3, 0.1)
     assert (config.head, config.contrast, config.temperature) == ("tokens", "quality-context", 0.3)
-    assert deiqt.Config().contrast == "none"
-    assert not deiqt.Config().wants_teacher
+    assert csiqa.Contrast().contrast == "none"
+    assert not csiqa.Contrast().wants_teacher
+    assert not hasattr(deiqt.Config(), "contrast")
 
 
 def test_help_says_something_of_every_option():
     options = options_of(csiqa.Config)
     assert all(option.help for option in options)
     names = [option.name for option in options]
-    assert names.index("mask") < names.index("backbone") < names.index("temperature")
+    assert names.index("head") < names.index("mask") < names.index("teacher") < names.index("backbone")
 
 
 def test_teacher_and_network_learn_from_the_same_images(finished, rated):
@@ -79,7 +87,7 @@ def test_teacher_and_network_learn_from_the_same_images(finished, rated):
     assert len(rows) == 2
 
 
-def test_the_cosine_of_the_tokens_is_a_figure_of_the_run(finished, rated):
+def test_the_cosine_of_the_tokens_is_a_metric_of_the_run(finished, rated):
     out, found = finished
     assert json.loads((out / "results.json").read_text())["token_cosine"] == found["token_cosine"]
     network, _ = networks.load(out / "model.safetensors")
@@ -111,7 +119,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(finished, rated, small, tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(State, "save", dies)
         with pytest.raises(KilledError):
-            run(rated, tmp_path / "broken", small, f"{VIT} --sampling adaptive")
+            run(rated, tmp_path / "broken", small, VIT)
     torch.manual_seed(77)
     train("csiqa", data=None, out=str(tmp_path / "broken"), resume=True)
     for name in ("log.csv", "predictions.csv", "results.json", "model.safetensors"):
@@ -119,7 +127,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(finished, rated, small, tmp_path
 
 
 def test_a_named_teacher_takes_the_place_of_an_own_one(finished, rated, small, tmp_path):
-    words = f"{VIT} --sampling adaptive --teacher {finished[0] / 'teacher'}"
+    words = f"{VIT} --teacher {finished[0] / 'teacher'}"
     run(rated, tmp_path / "run", small, words)
     assert (tmp_path / "run" / "log.csv").read_bytes() == (finished[0] / "log.csv").read_bytes()
     assert not (tmp_path / "run" / "teacher").exists()
@@ -143,6 +151,7 @@ def test_a_named_teacher_takes_the_place_of_an_own_one(finished, rated, small, t
         ("--contrast-layers 99", r"contrast_layers 99: this network gives \d"),
         ("--together 0", "together 0 must divide"),
         ("--accumulate 0", "accumulate"),
+        ("--accumulate 2", "accumulate 2 would split the batch that contrast compares"),
         ("--teacher-backbone nonsense", "unknown backbone 'nonsense'"),
         ("--head panel --contrast none", "read a quality token"),
         ("--temperature inf", "not number"),
@@ -189,7 +198,7 @@ def test_a_teacher_without_a_split_or_of_another_scale_is_refused(finished, rate
 
     def find(records):
         data = DataSet("csv", str(rated), records)
-        return find_teacher(options, None, data, split, Run(tmp_path), fabric, train=lambda run: None)
+        return find_teacher(options, Baseline("deiqt", None, lambda run: None), data, split, Run(tmp_path), fabric)
 
     with pytest.raises(OptionError, match=r"no split\.json"):
         find(records)
@@ -200,11 +209,11 @@ def test_a_teacher_without_a_split_or_of_another_scale_is_refused(finished, rate
 def test_batches_carry_the_teachers_scores(finished, rated, fabric):
     network, card = networks.load(finished[0] / "teacher" / "model.safetensors")
     records = READERS["csv"](rated)[:6]
-    teacher = Teacher(network, card, fabric)
+    teacher = DistillationTeacher(network, card, fabric)
     assert not [p for p in teacher.network.parameters() if p.requires_grad]
     images = Crops(records, size=160, crops=2, preprocessing=card.preprocessing)
     loaders = Loaders(lambda epoch: make_loader(images, batch_images=4, epoch=epoch), 2)
-    of_crops = teach(loaders, teacher)
+    of_crops = add_teacher_scores(loaders, teacher, csiqa.Config(), images)
     for batch, plain in zip(of_crops.train(3), loaders.train(3), strict=True):
         assert torch.equal(batch.crops, plain.crops)
         with torch.no_grad():
@@ -212,7 +221,7 @@ def test_batches_carry_the_teachers_scores(finished, rated, fabric):
         torch.testing.assert_close(batch.teacher, expected)
     rest = list(of_crops.left(3, 1))
     assert torch.equal(rest[0].teacher, list(of_crops.train(3))[1].teacher)
-    of_images = teach_images(loaders, teacher, records, protocol="grid", workers=0)
+    of_images = add_teacher_scores(loaders, teacher, csiqa.Config(teacher_scores="image"), images)
     whole = Crops(records, size=160, preprocessing=card.preprocessing, train=False)
     for batch in of_images.train(0):
         for index, scores in zip(batch.indices.tolist(), batch.teacher, strict=True):
@@ -224,35 +233,38 @@ def test_batches_carry_the_teachers_scores(finished, rated, fabric):
 def test_crops_that_come_again_are_scored_once(finished, rated, fabric, monkeypatch):
     network, card = networks.load(finished[0] / "teacher" / "model.safetensors")
     records = READERS["csv"](rated)[:6]
-    teacher = Teacher(network, card, fabric)
+    teacher = DistillationTeacher(network, card, fabric)
     images = Crops(records, size=160, crops=2, preprocessing=card.preprocessing)
     images.cycle = 2
     loaders = Loaders(lambda epoch: make_loader(images, batch_images=4, epoch=epoch), 2)
-    fresh, fixed = teach(loaders, teacher), teach_fixed(loaders, teacher, sets=2)
-    scored, of_crops = [], Teacher.of_crops
+    fixed = add_teacher_scores(loaders, teacher, csiqa.Config(), images)
+    scored, of_crops = [], DistillationTeacher.score_crops
 
     def counted(self, batch, **options):
         scored.extend(batch.indices.tolist())
         return of_crops(self, batch, **options)
 
     for epoch in range(5):
-        expected = list(fresh.train(epoch))
+        expected = [ScoredBatch(*batch, of_crops(teacher, batch)) for batch in loaders.train(epoch)]
         with monkeypatch.context() as patch:
-            patch.setattr(Teacher, "of_crops", counted)
+            patch.setattr(DistillationTeacher, "score_crops", counted)
             found = list(fixed.train(epoch))
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one.teacher, other.teacher)
     assert sorted(scored) == sorted([*range(6), *range(6)])  # once for each of two sets
-    resumed = list(teach_fixed(loaders, teacher, sets=2).left(3, 1))  # which has scored nothing yet
+    resumed = list(
+        add_teacher_scores(loaders, teacher, csiqa.Config(), images).left(3, 1)
+    )  # which has scored nothing yet
     assert torch.equal(resumed[0].teacher, list(fixed.train(3))[1].teacher)
 
 
 def test_an_own_teacher_of_another_network_and_length():
     words = ["--teacher-backbone", "resnet50", "--teacher-epochs", "4", "--frozen", "4"]
-    plain = deiqt.as_teacher(build(csiqa.Config, given_pairs(words)), Run(Path("run")))
-    assert (plain.backbone, plain.epochs, plain.head, plain.mask) == ("resnet50", 4, "panel", None)
+    config = build(csiqa.Config, given_pairs(words))
+    plain = baseline_config(deiqt.Config, config, Run(Path("run")), head="panel")
+    assert type(plain) is deiqt.Config
+    assert (plain.backbone, plain.epochs, plain.head) == ("resnet50", 4, "panel")
     assert plain.frozen == 0  # stages of the student's
-    assert not plain.wants_teacher
     assert plain.split == str(Path("run/split.json"))
 
 

@@ -18,19 +18,20 @@ from noref.data.salient import SalientCrops
 from noref.data.splits import random_split, save_split
 from noref.errors import OptionError
 from noref.methods import deiqt, launch
-from noref.methods.feature_cache import cut_alike
-from noref.methods.lml_iqa import Config, batches, check, lml_step, move_teacher, student
+from noref.methods.lml_iqa import Config, MutualLearning, check, terms
 from noref.models import network
 from noref.models.backbones import freeze_stages
 from noref.models.features import Features
-from noref.models.frozen_stages import CutNet
+from noref.models.frozen_stages import TailNet
 from noref.models.saliency import saliency
 from noref.objectives.lml import salient_window
-from noref.train import loop
-from noref.train import saliency_windows as looking
+from noref.train import loop, setup
+from noref.train.distillation import behind
 from noref.train.options import build
-from noref.train.saliency_windows import FRAME, GAP, TILE, Eye, sheet
-from noref.train.setup import CHECKPOINT
+from noref.train.run_folder import CHECKPOINT
+from noref.train.saliency_windows import FRAME, GAP, TILE, SaliencyWindows, sheet
+from noref.train.supervised import check as check_training
+from noref.train.supervised import step_of
 
 RULE = Preprocessing(min_side=64, crop=64)
 
@@ -51,6 +52,21 @@ def options(small):
 @pytest.fixture
 def config(options):
     return build(Config, options)
+
+
+def batches(config, records, fabric):
+    """The crops and batches of a run."""
+    hooks = MutualLearning(config, None, None, fabric)
+    crops = hooks.crops(config, records, RULE)
+    return crops, setup.batches(config, crops, fabric, drop_last=hooks.drop_last)
+
+
+def step(config, scale, fabric):
+    return step_of(terms(config, scale, fabric), config.together)
+
+
+def whole(state):
+    return setup.trained(state).whole
 
 
 def test_the_defaults_are_the_papers_and_the_decided_ones():
@@ -74,14 +90,14 @@ class Told:
 
 
 @pytest.mark.parametrize("loss", ["l1", "smooth_l1"])
-def test_the_total_is_equation_seven(loss):
+def test_the_total_is_equation_seven(loss, fabric):
     """Two images, two crops and a salient one each; everything by hand."""
     crops = torch.arange(6, dtype=torch.uint8).reshape(2, 3, 1, 1, 1)  # 0 1 | 2 and 3 4 | 5, the last is salient
     scores = torch.tensor([0.1, 0.2, 0.7, 0.9, 0.0, 1.0])
     pooled = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 3.0], [1.0, 0.0], [0.0, 1.0]])
     network = Told(scores, pooled)
     config = dataclasses.replace(Config(), crops=2, together=2, alpha=0.25, temperature=0.5, loss=loss, beta=1.0)
-    found = lml_step(config, Scale(0, 10))(network, Batch(crops, torch.tensor([0.3, 0.7]), torch.arange(2)))
+    found = step(config, Scale(0, 10), fabric)(network, Batch(crops, torch.tensor([0.3, 0.7]), torch.arange(2)))
     assert network.images.flatten().tolist() == [0, 1, 3, 4, 2, 5]  # scored ones first, an image's side by side
     errors = [2.0, 1.0, 0.0, 2.0]  # the salient ones' scores play no role
     score = sum(errors) / 4 if loss == "l1" else sum(e - 0.5 if e >= 1 else e * e / 2 for e in errors) / 4
@@ -98,22 +114,22 @@ def test_the_total_is_equation_seven(loss):
 def test_without_contrast_the_step_is_deiqts(config, rated, fabric):
     plain = dataclasses.replace(config, alpha=0.0)
     records = READERS["csv"](rated)
-    _, loaders = batches(plain, records, RULE, fabric)
+    _, loaders = batches(plain, records, fabric)
     batch = next(iter(loaders.train(0)))
     assert batch.crops.shape == (4, 2, 3, 64, 64)
-    network = deiqt.new_state(plain, fabric).network.eval()
-    ours, theirs = lml_step(plain, Scale(0, 100)), deiqt.score_step(plain, Scale(0, 100))
-    assert torch.equal(ours(network, batch)["loss"], theirs(network, batch)["loss"])
+    network = setup.new_state(plain, fabric).network.eval()
+    theirs = step_of([deiqt.score_term(Scale(0, 100), distance="l1")], 2)
+    assert torch.equal(step(plain, Scale(0, 100), fabric)(network, batch)["loss"], theirs(network, batch)["loss"])
     alone = dataclasses.replace(plain, together=1)
-    expected = deiqt.batches(alone, records, RULE, fabric)[1].train(0)
-    for mine, other in zip(batches(alone, records, RULE, fabric)[1].train(0), expected, strict=True):
+    expected = setup.batches(alone, setup.random_crops(alone, records, RULE), fabric).train(0)
+    for mine, other in zip(batches(alone, records, fabric)[1].train(0), expected, strict=True):
         assert torch.equal(mine.crops, other.crops)
 
 
 def test_rows_of_the_ablation_see_the_same_random_crops(config, rated, fabric):
     records, found = READERS["csv"](rated), []
     for change in ({"alpha": 0.0}, {"positive": "random", "intra_negatives": False}, {}):
-        crops, loaders = batches(dataclasses.replace(config, **change), records, RULE, fabric)
+        crops, loaders = batches(dataclasses.replace(config, **change), records, fabric)
         if isinstance(crops, SalientCrops):
             crops.places = np.zeros((len(records), 2), dtype=np.int64)
         found.append(list(loaders.train(1)))
@@ -122,12 +138,13 @@ def test_rows_of_the_ablation_see_the_same_random_crops(config, rated, fabric):
         assert torch.equal(a.indices, c.indices)
         assert torch.equal(a.crops, c.crops[:, :2])
         assert b.crops.shape == c.crops.shape == (4, 3, 3, 64, 64)
+        assert torch.equal(a.crops, b.crops[:, :2])
         assert torch.equal(b.indices, c.indices)
 
 
 def test_a_batch_that_is_not_full_is_left_out(config, rated, fabric):
     records = READERS["csv"](rated)[:23]
-    _, loaders = batches(dataclasses.replace(config, alpha=0.0), records, RULE, fabric)
+    _, loaders = batches(dataclasses.replace(config, alpha=0.0), records, fabric)
     found = list(loaders.train(0))
     assert len(found) == loaders.batches == 5
     assert {len(batch.crops) for batch in found} == {4}
@@ -155,15 +172,15 @@ def test_options_that_do_not_go_together_are_refused(change, reason):
 
 def test_a_batch_that_does_not_divide_is_refused(config, rated, fabric):
     with pytest.raises(OptionError, match="batch 7 must divide by crops 2"):
-        batches(dataclasses.replace(config, batch=7), READERS["csv"](rated), RULE, fabric)
+        batches(dataclasses.replace(config, batch=7), READERS["csv"](rated), fabric)
 
 
-def test_the_eye_finds_each_images_window(config, rated, fabric):
-    """One image after the other, by hand; the first look is kept, later ones only run the network."""
-    teacher = student(deiqt.new_state(config, fabric))
+def test_windows_are_those_of_each_image_alone(config, rated, fabric):
+    """One image after the other, by hand; squares are kept at the first update, later ones only run the network."""
+    teacher = whole(setup.new_state(config, fabric))
     crops = SalientCrops(READERS["csv"](rated)[:10], size=64, crops=2, preprocessing=RULE, window=5)
-    eye = Eye(crops, blocks=3, crop=64, workers=0, fabric=fabric)
-    found = eye.look(teacher)
+    windows = SaliencyWindows(crops, blocks=3, crop=64, workers=0, fabric=fabric)
+    found = windows.update(teacher)
     for number in range(10):
         image = Image.fromarray(crops.image(number)).resize((448, 448), Image.Resampling.BICUBIC)
         maps = saliency(teacher, torch.from_numpy(np.array(image)).permute(2, 0, 1)[None])
@@ -172,23 +189,7 @@ def test_the_eye_finds_each_images_window(config, rated, fabric):
     assert np.array_equal(crops.places, found.numpy())
     assert len({tuple(place) for place in found.tolist()}) > 1
     crops.image = lambda index: pytest.fail("decoded again")  # type: ignore[method-assign]
-    assert torch.equal(eye.look(teacher), found)
-
-
-def test_relative_maps_forget_where_a_network_always_looks(rated, fabric, monkeypatch):
-    """Each image's own spot is faint beside a corner that all of them have."""
-    crops = SalientCrops(READERS["csv"](rated)[:3], size=64, crops=1, preprocessing=RULE, window=1)
-    maps = torch.full((3, 14, 14), 0.1)
-    maps[:, 13, 13] = 5.0
-    for number in range(3):
-        maps[number, number, 2 * number] = 0.3
-    monkeypatch.setattr(looking, "saliency", lambda teacher, view, blocks, by: maps[: len(view)] * 7)
-    monkeypatch.setattr(looking, "viewing_side", lambda teacher, crop: 28)
-    eye = Eye(crops, blocks=3, crop=64, workers=0, fabric=fabric)
-    teacher = torch.nn.Identity()
-    assert eye.look(teacher).tolist() == [[13, 13]] * 3
-    eye.relative = True
-    assert eye.look(teacher).tolist() == [[0, 0], [1, 2], [2, 4]]
+    assert torch.equal(windows.update(teacher), found)
 
 
 def test_the_sheet_shows_the_window(tmp_path):
@@ -205,17 +206,19 @@ def test_the_sheet_shows_the_window(tmp_path):
     assert tile[5, 5].tolist() == [255, 255, 255]
 
 
-def test_the_teacher_moves_when_it_is_told_to(config, fabric):
-    for update in ("step", "epoch", "frozen"):
+def test_the_teacher_follows_when_it_is_told_to(config, fabric):
+    for update in ("step", "epoch"):
         chosen = dataclasses.replace(config, teacher_update=update, decay=0.75)
-        state = deiqt.new_state(chosen, fabric)
-        state.teacher = student(deiqt.new_state(dataclasses.replace(config, seed=5), fabric))
+        state = setup.new_state(chosen, fabric)
+        state.ema = whole(setup.new_state(dataclasses.replace(config, seed=5), fabric))
         key = "head.panel.queries"
-        start, goal = (net.state_dict()[key].clone() for net in (state.teacher, student(state)))
-        for moment in ("step", "step", "epoch"):
-            move_teacher(chosen, state, moment)
-        moves = {"step": 2, "epoch": 1, "frozen": 0}[update]
-        torch.testing.assert_close(state.teacher.state_dict()[key], goal + 0.75**moves * (start - goal))
+        start, goal = (net.state_dict()[key].clone() for net in (state.ema, whole(state)))
+        hooks = MutualLearning(chosen, None, None, fabric)
+        hooks.after_step(state)
+        hooks.after_step(state)
+        hooks.after_epoch(state)
+        moves = {"step": 2, "epoch": 1}[update]
+        torch.testing.assert_close(state.ema.state_dict()[key], goal + 0.75**moves * (start - goal))
 
 
 ROWS = {
@@ -253,8 +256,8 @@ def test_a_run_killed_in_mid_epoch_is_the_unbroken_run(update, rated, tmp_path, 
     """The teacher has moved on since the epoch began, so its windows must come out of the checkpoint."""
     more = {"teacher_update": update, "decay": 0.2, "first_teacher": "network", "save_every": 1, "lr": 0.01}
     run(rated, tmp_path / "unbroken", options, **more)
-    looks, real = [], Eye.look
-    monkeypatch.setattr(Eye, "look", lambda eye, teacher: looks.append(1) or real(eye, teacher))
+    updates, real = [], SaliencyWindows.update
+    monkeypatch.setattr(SaliencyWindows, "update", lambda windows, teacher: updates.append(1) or real(windows, teacher))
     update_weights, steps = loop._update, []
 
     def dying(*given):
@@ -266,25 +269,23 @@ def test_a_run_killed_in_mid_epoch_is_the_unbroken_run(update, rated, tmp_path, 
     monkeypatch.setattr(loop, "_update", dying)
     with pytest.raises(KilledError):
         run(rated, tmp_path / "run", options, **more)
-    assert len(looks) == 2
+    assert len(updates) == 2
     monkeypatch.setattr(loop, "_update", update_weights)
     launch.train("lml_iqa", data=None, out=str(tmp_path / "run"), resume=True)
-    assert len(looks) == 2  # the epoch that was under way kept its windows
+    assert len(updates) == 2  # the epoch that was under way kept its windows
     for name in ("model.safetensors", "log.csv", "predictions.csv", CHECKPOINT):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes(), name
 
 
 def test_a_network_without_class_token_begins_with_a_trained_baseline(rated, tmp_path, options):
     kept = tmp_path / "teachers"
-    run(rated, tmp_path / "one", options, teachers=kept, save_saliency="yes", fused="yes")
+    run(rated, tmp_path / "one", options, teachers=kept, save_saliency="yes")
     assert sorted(p.name for p in (tmp_path / "one" / "saliency").iterdir()) == ["epoch-01.png", "epoch-02.png"]
     (folder,) = [path for path in kept.iterdir() if path.is_dir()]
     baseline = (folder / "model.safetensors").stat().st_mtime_ns
     assert "recipe: deiqt" in (folder / "config.yaml").read_text()
     assert (folder / "split.json").read_bytes() == (tmp_path / "one" / "split.json").read_bytes()
-    run(
-        rated, tmp_path / "two", options, teachers=kept, window=5, alpha=0.3, fused="yes"
-    )  # another row, the same teacher
+    run(rated, tmp_path / "two", options, teachers=kept, window=5, alpha=0.3)  # another row, the same teacher
     assert (folder / "model.safetensors").stat().st_mtime_ns == baseline
     run(rated, tmp_path / "three", options, teacher=folder, epochs=1)
 
@@ -298,10 +299,39 @@ def test_a_teacher_that_saw_the_test_part_is_refused(rated, tmp_path, options):
 
 
 def test_a_teacher_of_another_build_can_only_be_frozen(rated, tmp_path, options):
-    run(rated, tmp_path / "one", options, alpha=0, epochs=1, queries=2)
+    run(rated, tmp_path / "one", options, alpha=0, epochs=1, width=12)
     with pytest.raises(OptionError, match="another build"):
         run(rated, tmp_path / "two", options, teacher=tmp_path / "one")
     run(rated, tmp_path / "three", options, teacher=tmp_path / "one", teacher_update="frozen", epochs=1)
+
+
+def test_a_run_with_a_frozen_teacher_of_another_build_resumes(rated, tmp_path, options, monkeypatch):
+    run(rated, tmp_path / "teacher", options, alpha=0, epochs=1, width=12)
+    more = {"teacher": tmp_path / "teacher", "teacher_update": "frozen", "save_every": 1}
+    run(rated, tmp_path / "unbroken", options, **more)
+    update_weights, steps = loop._update, []
+
+    def dying(*given):
+        if len(steps) == 4:  # of three steps an epoch
+            raise KilledError
+        steps.append(1)
+        update_weights(*given)
+
+    monkeypatch.setattr(loop, "_update", dying)
+    with pytest.raises(KilledError):
+        run(rated, tmp_path / "run", options, **more)
+    monkeypatch.setattr(loop, "_update", update_weights)
+    launch.train("lml_iqa", data=None, out=str(tmp_path / "run"), resume=True)
+    for name in ("model.safetensors", "log.csv", "predictions.csv", CHECKPOINT):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes(), name
+
+
+def test_parts_of_a_batch_are_no_batch_to_contrast(config, fabric):
+    parts = dataclasses.replace(config, accumulate=2)
+    with pytest.raises(OptionError, match="accumulate 2 would split the batch that contrast compares"):
+        check_training(parts, terms(parts, Scale(0, 100), fabric))
+    plain = dataclasses.replace(parts, alpha=0.0)
+    check_training(plain, terms(plain, Scale(0, 100), fabric))
 
 
 def test_a_transformer_looks_by_itself(rated, tmp_path, options):
@@ -310,8 +340,8 @@ def test_a_transformer_looks_by_itself(rated, tmp_path, options):
     assert not (tmp_path / "run" / "teacher").exists()
 
 
-def test_accumulated_parts_are_contrasted_part_by_part(config, rated, fabric):
-    _, loaders = batches(dataclasses.replace(config, alpha=0.0, accumulate=2), READERS["csv"](rated), RULE, fabric)
+def test_parts_of_a_batch_without_contrast(config, rated, fabric):
+    _, loaders = batches(dataclasses.replace(config, alpha=0.0, accumulate=2), READERS["csv"](rated), fabric)
     assert {len(batch.crops) for batch in loaders.train(0)} == {2}
 
 
@@ -322,24 +352,24 @@ def test_workers_change_nothing(config, rated):
     assert all(torch.equal(a.crops, b.crops) for a, b in zip(alone, helped, strict=True))
 
 
-@pytest.mark.parametrize("by", ["attention", "activation"])
-def test_a_cut_teacher_finds_the_windows_of_the_whole_one(rated, fabric, by):
-    """Frozen stages see each image once; what is behind them may change between two looks."""
+@pytest.mark.parametrize("source", ["attention", "activation"])
+def test_a_teacher_behind_frozen_stages_finds_the_windows_of_the_whole_one(rated, fabric, source):
+    """Frozen stages see each image once; what is behind them may change between two updates."""
     torch.manual_seed(3)
     whole = network.build(network.Plan("test_efficientnet", width=24, heads=3), weights="none").eval()
     freeze_stages(whole.backbone, 2)
-    teacher = cut_alike(whole, CutNet(copy.deepcopy(whole), 2))
-    assert isinstance(teacher, CutNet)
+    teacher = behind(whole, TailNet(copy.deepcopy(whole), 2))
+    assert isinstance(teacher, TailNet)
     crops = SalientCrops(READERS["csv"](rated)[:6], size=64, crops=2, preprocessing=RULE, window=5)
-    cut, plain = (Eye(crops, blocks=3, crop=64, workers=0, fabric=fabric, by=by) for _ in range(2))
+    cut, plain = (SaliencyWindows(crops, blocks=3, crop=64, workers=0, fabric=fabric, source=source) for _ in range(2))
     for _ in range(2):
-        rows, columns = (cut.look(teacher) - plain.look(whole)).abs().amax(dim=0).tolist()
+        rows, columns = (cut.update(teacher) - plain.update(whole)).abs().amax(dim=0).tolist()
         assert max(rows, columns) <= 1  # kept in bfloat16
         with torch.no_grad():
             for parameter in whole.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.02 * parameter.requires_grad)
     with torch.no_grad():
         next(whole.backbone.parameters()).mul_(2)
-    student = CutNet(network.build(network.Plan("test_efficientnet", width=24, heads=3), weights="none"), 2)
+    student = TailNet(network.build(network.Plan("test_efficientnet", width=24, heads=3), weights="none"), 2)
     freeze_stages(student.whole.backbone, 2)
-    assert cut_alike(whole, student) is whole
+    assert behind(whole, student) is None

@@ -16,13 +16,13 @@ from noref.errors import ModelError, OptionError
 from noref.models import arniqa_regressor as raters
 from noref.models.arniqa import (
     EncoderPlan,
-    Projected,
+    EncoderWithProjector,
     build_encoder,
     load_encoder,
     save_encoder,
     settle_batch_norm,
 )
-from noref.models.arniqa_regressor import Rater, five_crops, half_scale
+from noref.models.arniqa_regressor import ARNIQA, five_crops, half_scale
 
 CARD = Card("test", "test", Scale(0, 100), Preprocessing(max_pixels=None, min_side=1))
 
@@ -51,13 +51,13 @@ def test_features_have_length_one_and_know_no_neighbours(encoder):
 
 
 def test_the_projector_is_two_lines_with_a_relu_between(encoder):
-    network = Projected(encoder, width=8)
+    network = EncoderWithProjector(encoder, width=8)
     first, _, second = network.projector
     assert (first.in_features, first.out_features, second.out_features) == (96, 96, 8)
     pictures = batch(random_image(64, 64))
     hidden = (encoder(pictures) @ first.weight.T + first.bias).clamp(min=0)
     torch.testing.assert_close(network(pictures), hidden @ second.weight.T + second.bias)
-    assert Projected(encoder, hidden=5).projector[0].out_features == 5
+    assert EncoderWithProjector(encoder, hidden=5).projector[0].out_features == 5
 
 
 @pytest.mark.parametrize("size", [(64, 80), (65, 83), (80, 64), (33, 34), (384, 512)])
@@ -86,9 +86,9 @@ def test_five_crops_are_corners_and_centre(size, pad):
 
 def test_the_score_is_the_mean_over_crops_of_a_line_on_both_scales(encoder):
     torch.manual_seed(1)
-    rater = Rater(encoder, crop=32)
+    rater = ARNIQA(encoder, crop=32)
     weight = torch.randn(192)
-    rater.set_line(weight, 0.25)
+    rater.set_linear_head(weight, 0.25)
     picture = random_image(70, 90)
     half = np.asarray(Image.fromarray(picture).resize((45, 35), Image.Resampling.BICUBIC))
     said = []
@@ -105,10 +105,10 @@ def test_the_score_is_the_mean_over_crops_of_a_line_on_both_scales(encoder):
 
 def test_a_rater_is_saved_and_loaded(encoder, tmp_path):
     torch.manual_seed(2)
-    rater = Rater(encoder, crop=32, pad="zero")
-    rater.set_line(torch.randn(192), 0.5)
+    rater = ARNIQA(encoder, crop=32, pad="zero")
+    rater.set_linear_head(torch.randn(192), 0.5)
     raters.save(rater, tmp_path / "model.safetensors", CARD)
-    assert raters.is_rater(tmp_path / "model.safetensors")
+    assert raters.is_arniqa(tmp_path / "model.safetensors")
     again, card = raters.load(tmp_path / "model.safetensors")
     picture = random_image(61, 40)
     wanted = float(rater.eval()(batch(picture)))
@@ -122,14 +122,14 @@ def test_an_encoder_is_saved_and_loaded(encoder, tmp_path):
     again, _ = load_encoder(tmp_path / "e.safetensors")
     picture = batch(random_image(64, 64))
     torch.testing.assert_close(again(picture), encoder(picture))
-    assert not raters.is_rater(tmp_path / "e.safetensors")
+    assert not raters.is_arniqa(tmp_path / "e.safetensors")
     with pytest.raises(ModelError, match="no ARNIQA model"):
         raters.load(tmp_path / "e.safetensors")
 
 
 def test_files_that_are_not_such_a_model(encoder, tmp_path):
     path = tmp_path / "m.safetensors"
-    raters.save(Rater(encoder), path, CARD)
+    raters.save(ARNIQA(encoder), path, CARD)
     with pytest.raises(ModelError, match="no ARNIQA encoder"):
         load_encoder(path)
     save_file({"x": torch.zeros(1)}, path, {"network": json.dumps({"kind": "arniqa", "backbone": "test_resnet"})})
@@ -142,16 +142,16 @@ def test_a_transformer_has_no_batch_norms():
     torch.manual_seed(0)
     network = build_encoder(EncoderPlan("test_vit"), weights="none").eval()
     assert settle_batch_norm(network, "frozen", random=False) == 0
-    assert Rater(network, crop=160).features(batch(random_image(170, 190))).shape == (1, 5, 2 * network.width)
+    assert ARNIQA(network, crop=160).features(batch(random_image(170, 190))).shape == (1, 5, 2 * network.width)
 
 
 def test_numbers_that_make_no_sense(encoder):
     with pytest.raises(OptionError):
-        Rater(encoder, crop=4)
+        ARNIQA(encoder, crop=4)
     with pytest.raises(OptionError):
-        Rater(encoder, pad="edge")
+        ARNIQA(encoder, pad="edge")
     with pytest.raises(ModelError, match="192"):
-        Rater(encoder).set_line(torch.zeros(96), 0.0)
+        ARNIQA(encoder).set_linear_head(torch.zeros(96), 0.0)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import timm
 import torch
 from torch import nn
 
+from noref.errors import ModelError
 from noref.models.backbones import freeze_batch_norm, load_backbone
-from noref.models.fused import fuse_frozen_norms
+from noref.models.fused import folded, fuse_frozen_norms
 
 
 def shaken(net: nn.Module) -> nn.Module:
@@ -93,3 +94,27 @@ def test_a_copy_is_fused_with_its_own_norms():
     with torch.no_grad():
         next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d)).bias.add_(1)
         assert not torch.allclose(net(images), twin(images))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_folded_convolution_is_both(bias, affine):
+    """By the definition of a batch norm in evaluation mode, channel by channel, in double precision."""
+    torch.manual_seed(1)
+    conv, norm = nn.Conv2d(4, 6, 3, groups=2, bias=bias).double(), nn.BatchNorm2d(6, affine=affine).double()
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    if affine:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    images = torch.randn(2, 4, 5, 5, dtype=torch.float64)
+    weight, offset = folded(conv, norm)
+    found, before = torch.nn.functional.conv2d(images, weight, offset, groups=2), conv(images)
+    for channel in range(6):
+        scale = norm.weight[channel] if affine else 1.0
+        shift = norm.bias[channel] if affine else 0.0
+        centred = before[:, channel] - norm.running_mean[channel]
+        expected = centred / (norm.running_var[channel] + norm.eps).sqrt() * scale + shift
+        torch.testing.assert_close(found[:, channel], expected)
+    with pytest.raises(ModelError, match="without running statistics"):
+        folded(conv, nn.BatchNorm2d(6, track_running_stats=False))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from noref.errors import OptionError
 from noref.models.features import Features
 from noref.models.heads import PanelHead, PooledHead
 from noref.models.panel import AttentionPanel, DecoderLayer, TwoTokenDecoder, full_precision_line
+from noref.models.plan import Plan
 
 
 def layer_norm(x, norm):
@@ -71,12 +73,14 @@ def panel():
 
 def test_panel_is_what_the_slow_loops_give(panel):
     pooled, tokens = torch.randn(2, 12).double(), torch.randn(2, 7, 12).double()
-    scores, attention = panel.with_attention(pooled, tokens)
+    scores, (_, attention) = panel(pooled, tokens), panel.read(pooled, tokens, attention=True)
     for image in range(2):
         score, share = panel_by_hand(panel, pooled[image].numpy(), tokens[image].numpy())
         assert scores[image].item() == pytest.approx(score, rel=1e-9)
         np.testing.assert_allclose(attention[image].numpy(), share, rtol=1e-9)
-    torch.testing.assert_close(panel(pooled, tokens), scores)
+    before, none = panel.read(pooled, tokens)
+    torch.testing.assert_close(before, panel.read(pooled, tokens, attention=True)[0])
+    assert none is None
 
 
 def two_tokens_by_hand(decoder, pair, tokens):
@@ -104,13 +108,15 @@ def test_two_tokens_are_refined_each_on_its_own():
         nn.init.normal_(parameter, std=0.5)
     decoder.requires_grad_(False)
     pooled, quality, tokens = torch.randn(2, 12).double(), torch.randn(2, 12).double(), torch.randn(2, 7, 12).double()
-    scores, attention = decoder.with_attention(pooled, quality, tokens)
+    scores = decoder(pooled, quality, tokens)
+    before, attention = decoder.read(pooled, quality, tokens, attention=True)
     for image in range(2):
         pair = [pooled[image].numpy(), quality[image].numpy()]
         score, share = two_tokens_by_hand(decoder, pair, tokens[image].numpy())
         assert scores[image].item() == pytest.approx(score, rel=1e-9)
         np.testing.assert_allclose(attention[image].numpy(), share, rtol=1e-9)
-    torch.testing.assert_close(decoder(pooled, quality, tokens), scores)
+    torch.testing.assert_close(decoder.read(pooled, quality, tokens)[0], before)
+    assert decoder.read(pooled, quality, tokens)[1] is None
     assert not torch.allclose(decoder(quality, pooled, tokens), scores)  # the two have places of their own
 
 
@@ -136,8 +142,9 @@ def test_layer_is_torchs_pre_norm_decoder_layer():
 def test_no_token_has_a_place_of_its_own(panel):
     pooled, tokens = torch.randn(1, 12).double(), torch.randn(1, 7, 12).double()
     order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
-    score, attention = panel.with_attention(pooled, tokens)
-    turned, moved = panel.with_attention(pooled, tokens[:, order])
+    score, (_, attention) = panel(pooled, tokens), panel.read(pooled, tokens, attention=True)
+    tokens = tokens[:, order]
+    turned, (_, moved) = panel(pooled, tokens), panel.read(pooled, tokens, attention=True)
     torch.testing.assert_close(turned, score)
     torch.testing.assert_close(moved, attention[:, order])
 
@@ -163,18 +170,23 @@ def features(width, batch=2):
     return Features(torch.randn(batch, width), torch.randn(batch, 6, width), (2, 3))
 
 
+def panel_head(backbone_width, width, *, normalised):
+    backbone = SimpleNamespace(width=backbone_width, normalised=normalised)
+    return PanelHead(Plan("any", width=width, heads=3), backbone)
+
+
 def test_head_projects_only_what_needs_it():
-    plain = PanelHead(12, width=12, normalised=True, heads=3, queries=6)
+    plain = panel_head(12, 12, normalised=True)
     assert isinstance(plain.project, nn.Identity)
     for width, normalised in [(12, False), (24, True)]:
-        head = PanelHead(12, width=width, normalised=normalised, heads=3, queries=6)
+        head = panel_head(12, width, normalised=normalised)
         projected = head.project(torch.randn(5, 12))
         assert projected.shape == (5, width)
         torch.testing.assert_close(projected.mean(dim=1), torch.zeros(5), atol=1e-5, rtol=0)
 
 
 def test_head_gives_attention_as_maps():
-    head = PanelHead(20, width=12, normalised=False, heads=3, queries=6)
+    head = panel_head(20, 12, normalised=False)
     seen = features(20)
     scores, maps = head.attention(seen)
     torch.testing.assert_close(scores, head(seen))
@@ -183,7 +195,7 @@ def test_head_gives_attention_as_maps():
 
 
 def test_pooled_head_looks_at_the_pooled_feature_only():
-    head, seen = PooledHead(20), features(20)
+    head, seen = PooledHead(Plan("any"), SimpleNamespace(width=20)), features(20)
     torch.testing.assert_close(head(seen), head(seen._replace(tokens=torch.zeros(2, 6, 20))))
     assert head(seen).shape == (2,)
 

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from noref.errors import OptionError
-from noref.models import quality_vit
+from noref.models import vit
 from noref.models.backbones import load_backbone
 from noref.models.network import Plan, build
-from noref.models.quality_token import quality_masks
-from noref.models.quality_vit import QualityVit, with_quality_token
+from noref.models.vit import Vit, quality_masks
 
 
 def plain():
@@ -21,7 +20,9 @@ def plain():
 @pytest.fixture
 def backbone():
     """The smallest ViT with a quality token that is no neutral start, in double precision."""
-    found = with_quality_token(plain(), 0.5).double()
+    found = plain()
+    found.add_quality_token(0.5)
+    found.double()
     torch.nn.init.normal_(found.quality_token)
     return found
 
@@ -74,7 +75,7 @@ def test_each_layer_and_image_has_its_own_mask_in_training_and_none_at_test(back
         drawn.append(quality_masks(*args, **options).double())
         return drawn[-1]
 
-    monkeypatch.setattr(quality_vit, "quality_masks", spy)
+    monkeypatch.setattr(vit, "quality_masks", spy)
     with torch.no_grad():
         backbone.train()(images())
         training, drawn[:] = [m for m in drawn if len(m) == 2], []
@@ -153,13 +154,13 @@ def test_a_network_that_cannot_have_the_token_is_an_option_error():
     with pytest.raises(OptionError, match="only a vision transformer"):
         build(Plan("test_resnet", width=24, heads=3, mask=0.3), weights="none")
     with pytest.raises(OptionError, match="probability"):
-        QualityVit(plain().net, mask=1.5)
+        plain().add_quality_token(1.5)
     with pytest.raises(OptionError, match="no quality token"):
         build(Plan("test_vit", heads=4, head="tokens"), weights="none")
     net = plain().net
     net.blocks[0].forward = lambda x: x
     with pytest.raises(OptionError, match="take no attention mask"):
-        QualityVit(net, mask=0.3)
+        Vit(net).add_quality_token(0.3)
 
 
 def test_pooled_head_takes_both_tokens():

@@ -36,7 +36,7 @@ def test_one_size_is_seen_and_the_map_interpolated():
     other = network("test_vit")
     images = torch.randint(0, 256, (1, 3, 160, 160), dtype=torch.uint8)
     found = saliency(other, images)
-    _, maps = other.backbone.with_class_attention(other.normalize(images))
+    _, maps = other.backbone.class_attention(other.normalize(images))
     assert maps.shape == (1, 10, 10)
     assert found.shape == (1, 14, 14)
     torch.testing.assert_close(found.mean(), maps.mean(), rtol=0.02, atol=0)
@@ -49,7 +49,7 @@ def test_a_transformers_is_its_class_attention():
     net, images = network("test_vit"), torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
     for blocks in (1, 3):
         with torch.no_grad():
-            _, expected = net.backbone.with_class_attention(net.normalize(images), blocks=blocks)
+            _, expected = net.backbone.class_attention(net.normalize(images), blocks=blocks)
         assert torch.equal(saliency(net, images, blocks=blocks), expected)
 
 

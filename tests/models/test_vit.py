@@ -63,7 +63,7 @@ OPTIONS = {
 def test_maps_are_the_formulas(options):
     backbone = tiny(**options)
     net, prefix = backbone.net, backbone.net.num_prefix_tokens
-    features, maps = backbone.with_class_attention(images(), blocks=2)
+    features, maps = backbone.class_attention(images(), blocks=2)
     given = []  # what each block's attention gets, recorded on the fused path
     for block in net.blocks[-2:]:
         block.attn.register_forward_pre_hook(lambda module, args: given.append((module, args[0])))
@@ -82,7 +82,7 @@ def test_maps_are_the_formulas(options):
 @torch.no_grad()
 def test_differential_attention_is_the_difference_of_two_softmaxes():
     backbone = tiny(attn_layer="diff", embed_dim=24, num_heads=3)
-    features, maps = backbone.with_class_attention(images(1), blocks=1)
+    features, maps = backbone.class_attention(images(1), blocks=1)
     layer, given = backbone.net.blocks[-1].attn, []
     layer.register_forward_pre_hook(lambda module, args: given.append(args[0]))
     torch.testing.assert_close(features.tokens, backbone(images(1)).tokens, rtol=1e-4, atol=1e-5)
@@ -102,7 +102,7 @@ def test_differential_attention_is_the_difference_of_two_softmaxes():
 @torch.no_grad()
 def test_blocks_of_another_build_give_the_same_output_with_a_map(block):
     backbone = tiny(block_fn=block)
-    features, maps = backbone.with_class_attention(images(), blocks=3)
+    features, maps = backbone.class_attention(images(), blocks=3)
     torch.testing.assert_close(features.pooled, backbone(images()).pooled, rtol=1e-4, atol=1e-5)
     assert maps.shape == (2, 3, 3)
 
@@ -112,7 +112,7 @@ def test_blocks_of_another_build_give_the_same_output_with_a_map(block):
 def test_timms_networks_have_maps(name):
     backbone = load_backbone(name, weights="none").eval()
     size = backbone.net.patch_embed.img_size[0]
-    features, maps = backbone.with_class_attention(images(1, size))
+    features, maps = backbone.class_attention(images(1, size))
     torch.testing.assert_close(features.pooled, backbone(images(1, size)).pooled, rtol=1e-4, atol=1e-5)
     assert maps.shape == (1, size // 16, size // 16)
     assert bool((maps > 0).all())
@@ -130,7 +130,7 @@ def test_the_map_of_a_patch_the_class_token_must_look_at():
     tokens = torch.zeros(1, 10, 8)
     tokens[0, 0, 0], tokens[0, 1 + 5, 0] = 3.0, 3.0  # the class token's query meets two keys: its own and patch 5's
     backbone.embed = lambda images: tokens  # type: ignore[method-assign]
-    _, maps = backbone.with_class_attention(images(1), blocks=1)
+    _, maps = backbone.class_attention(images(1), blocks=1)
     met = math.exp(9 / math.sqrt(8))
     assert float(maps[0, 1, 2]) == pytest.approx(met / (2 * met + 8), rel=1e-5)
     assert float(maps[0, 0, 0]) == pytest.approx(1 / (2 * met + 8), rel=1e-5)
@@ -140,7 +140,7 @@ def test_the_map_of_a_patch_the_class_token_must_look_at():
 def test_nothing_of_the_explicit_path_is_left_behind():
     backbone = tiny()
     before = backbone(images())
-    backbone.with_class_attention(images(), blocks=4)
+    backbone.class_attention(images(), blocks=4)
     assert all(block.attn.fused_attn for block in backbone.net.blocks)
     assert not any(block.attn.attn_drop._forward_pre_hooks for block in backbone.net.blocks)
     assert torch.equal(backbone(images()).tokens, before.tokens)
@@ -152,25 +152,25 @@ def test_nothing_of_the_explicit_path_is_left_behind():
 def test_half_precision_maps_follow_full_ones():
     backbone = tiny()
     with torch.no_grad():
-        _, full = backbone.with_class_attention(images())
+        _, full = backbone.class_attention(images())
         with torch.autocast("cpu", torch.bfloat16):
-            _, half = backbone.with_class_attention(images())
+            _, half = backbone.class_attention(images())
     torch.testing.assert_close(half.float(), full, rtol=0.2, atol=0.02)
 
 
 @pytest.mark.parametrize("blocks", [0, -1, 5])
 def test_blocks_that_are_not_there_are_option_errors(blocks):
     with pytest.raises(OptionError, match=f"last {blocks} blocks: this network has 1 to 4"):
-        tiny().with_class_attention(images(), blocks=blocks)
+        tiny().class_attention(images(), blocks=blocks)
 
 
 def test_without_a_class_token_there_is_no_map():
     with pytest.raises(OptionError, match="no class token"):
-        tiny(class_token=False, global_pool="avg").with_class_attention(images())
+        tiny(class_token=False, global_pool="avg").class_attention(images())
     with pytest.raises(OptionError, match="no attention"), attention_of(nn.Linear(1, 1)):
         pass
 
 
 def test_another_size_is_an_option_error():
     with pytest.raises(OptionError, match="48 x 48"):
-        tiny().with_class_attention(images(1, 64))
+        tiny().class_attention(images(1, 64))

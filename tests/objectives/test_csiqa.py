@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from noref.objectives.csiqa import RankSampler, quality_context_loss, select_pairs, usable
+from noref.objectives.csiqa import quality_context_loss, select_pairs, usable
 
 PAPER = {"easy": ("0.1", "0.4"), "hard": ("0.1", "0.4"), "rough": ("0.2", "0.6")}
 
@@ -118,18 +118,6 @@ def test_direction_and_scale_of_the_scores_do_not_matter():
     for changed in (100 - scores, scores * 4):
         for mine, other in zip(select_pairs(scores, teacher), select_pairs(changed, teacher), strict=True):
             assert torch.equal(mine, other)
-
-
-def test_average_sampling_moves_the_sets_with_the_batch():
-    scores = torch.tensor([0.0] * 15 + [10.0] * 5)  # mean 2.5: 15 below it, 5 above
-    positive, negative = select_pairs(scores, sampling="average")
-    assert positive[0].sum() == 3  # floor(2 * 0.1 * 15)
-    assert negative[0].sum() == 4  # floor(2 * 0.4 * 5)
-    assert positive[19].sum() == 1  # floor(2 * 0.1 * 5)
-    assert negative[19].sum() == 12  # floor(2 * 0.4 * 15)
-    even = torch.arange(20.0)
-    for mine, other in zip(select_pairs(even, sampling="average"), select_pairs(even), strict=True):
-        assert torch.equal(mine, other)  # half and half: the shares as they are
 
 
 @pytest.mark.parametrize(
@@ -243,60 +231,3 @@ def test_a_step_downhill_separates_high_from_low():
     unit = torch.nn.functional.normalize(features.detach(), dim=1)
     assert (unit[:3] @ unit[1:4].T).mean() > 0.9
     assert (unit[:3] @ unit[-3:].T).mean() < 0
-
-
-def test_sampler_draws_the_easy_sets_sizes_at_the_start():
-    sampler, generator = RankSampler(), torch.Generator().manual_seed(0)
-    scores = torch.arange(40.0)
-    counts = []
-    for _ in range(200):
-        positive, negative = select_pairs(scores, kept=sampler.draw(40, generator))
-        counts.append([positive.sum(dim=1).double().mean(), negative.sum(dim=1).double().mean()])
-    positives, negatives = torch.tensor(counts).mean(dim=0)
-    assert positives.item() == pytest.approx(4, rel=0.05)
-    assert negatives.item() == pytest.approx(16, rel=0.05)
-
-
-def test_sampler_takes_only_ranks_of_the_rough_sets():
-    everything = torch.ones(20, 20, dtype=torch.bool)
-    scores = torch.rand(20, generator=torch.Generator().manual_seed(2))
-    sampled = select_pairs(scores, kept=everything)
-    for mine, other in zip(sampled, select_pairs(scores, easy=(0.2, 0.6)), strict=True):
-        assert torch.equal(mine, other)
-
-
-def test_ranks_that_are_right_are_drawn_less_and_wrong_ones_more():
-    """Scores 0 1 3; predictions 0 3 1. Query 0 ranks (1, 2), predicted (2, 1): both wrong.
-
-    Query 1 ranks (0, 2), predicted at distances 3 and 2, so (2, 0): both wrong. Query 2 ranks (1, 0), predicted at
-    distances 2 and 1, so (0, 1): both wrong. A query of its own group sees nothing.
-    """
-    sampler = RankSampler(delta=0.1)
-    sampler.update(torch.tensor([0.0, 1.0, 3.0]), torch.tensor([0.0, 3.0, 1.0]))
-    assert sampler.weights[:2].tolist() == pytest.approx([1.1, 1.1])
-    sampler.update(torch.tensor([0.0, 1.0, 3.0]), torch.tensor([0.0, 1.0, 3.0]))
-    assert sampler.weights[:2].tolist() == pytest.approx([1.1 * 0.9] * 2)
-    for _ in range(100):
-        sampler.update(torch.arange(5.0), torch.arange(5.0))
-    assert sampler.weights.min() == pytest.approx(0.1)
-
-
-def test_sampler_averages_over_the_queries():
-    """Scores 0 1 2.5 10, all predicted right but the last two swapped for query 0 only: by hand below."""
-    scores, predicted = torch.tensor([0.0, 1.0, 2.5, 10.0]), torch.tensor([0.0, 4.0, 2.5, 10.0])
-    orders = []
-    for values in (scores.tolist(), predicted.tolist()):
-        orders.append(
-            [sorted((b for b in range(4) if b != a), key=lambda b: (abs(values[a] - values[b]), b)) for a in range(4)]
-        )
-    right = [sum(w[i] == f[i] for w, f in zip(*orders, strict=True)) / 4 for i in range(3)]
-    sampler = RankSampler(delta=0.2)
-    sampler.update(scores, predicted)
-    assert sampler.weights[:3].tolist() == pytest.approx([1 + 0.2 * (1 - 2 * share) for share in right])
-    assert sampler.weights[3:].tolist() == [1.0] * len(sampler.weights[3:])
-
-
-@pytest.mark.parametrize("delta", [0.0, 1.0, -0.1])
-def test_a_delta_that_is_no_share_is_refused(delta):
-    with pytest.raises(ValueError, match="delta"):
-        RankSampler(delta=delta)

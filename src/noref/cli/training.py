@@ -83,7 +83,7 @@ def evaluate(model: str, data: str, split: str | None, output: str | None, proto
     click.echo(f"{found.model} on {found.data}, {found.part}", err=True)
     if found.caution:
         click.echo(f"CAUTION: {found.caution}", err=True)
-    print_figures(found.figures)
+    print_figures(found.metrics)
     return 0
 
 

@@ -59,12 +59,13 @@ def random_crops(image: Image, rng: Generator, *, size: int, count: int, flip: b
     Returns:
         (count, size, size, 3).
     """
-    height, width = image.shape[:2]
-    tops = rng.integers(height - size + 1, size=count)
-    lefts = rng.integers(width - size + 1, size=count)
-    turned = rng.random(count) < 0.5 if flip else np.zeros(count, dtype=bool)
-    crops = [image[top : top + size, left : left + size] for top, left in zip(tops, lefts, strict=True)]
-    return np.stack([crop[:, ::-1] if turn else crop for crop, turn in zip(crops, turned, strict=True)])
+    free = np.array(image.shape[:2]) - size + 1
+    crops = []
+    for down, right, turn in rng.random((count, 3)):  # a row a crop: crop h is the same however many come behind it
+        top, left = (np.array([down, right]) * free).astype(int)
+        crop = image[top : top + size, left : left + size]
+        crops.append(crop[:, ::-1] if flip and turn < 0.5 else crop)
+    return np.stack(crops)
 
 
 def grid_crops(image: Image, rng: Generator, *, size: int) -> NDArray[np.uint8]:

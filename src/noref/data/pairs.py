@@ -159,6 +159,18 @@ class Pairs(Dataset[PairBatch]):
         return image
 
 
+def hold_out(found: list[Path], count: int, seed: int) -> tuple[list[Path], list[Path]]:
+    """Photos that train, and `count` that never do, by the seed; each in their order.
+
+    Raises:
+        DataError: nothing would be left to train on.
+    """
+    if count >= len(found):
+        raise DataError(f"{count} photos held out of {len(found)} leave none to train on")
+    apart = set(np.random.default_rng([7, seed]).permutation(len(found))[:count].tolist())
+    return [p for i, p in enumerate(found) if i not in apart], [p for i, p in enumerate(found) if i in apart]
+
+
 def half_size(image: Image) -> Image:
     """The image at half its width and height, rounded down, by Pillow's bicubic filter (a = -0.5, antialiased).
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,20 +21,22 @@ from noref.card import Card, Preprocessing
 from noref.data.loading import judged_crops
 from noref.embed.exported_features import Exported
 from noref.errors import ModelError, OptionError
-from noref.methods.arniqa_ridge import ENCODER, LEAST, MODEL, rater_files
+from noref.methods.arniqa_ridge import ENCODER, LEAST, arniqa_features
 from noref.models import arniqa
 from noref.models import arniqa_regressor as raters
 from noref.models import network as networks
 from noref.models import weights as files
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
-from noref.models.arniqa_regressor import Rater
+from noref.models.arniqa_regressor import ARNIQA
 from noref.models.features import Features
-from noref.models.heads import PanelHead, PooledHead, TwoTokenHead
-from noref.models.network import Head, QualityNet
+from noref.models.heads import Head
+from noref.models.network import QualityNet
 from noref.scoring.network import MODELS
-from noref.train.feature_files import Matrix, feature_files
+from noref.train.feature_cache import FeatureCache, of_images
+from noref.train.run_folder import MODEL
 
 EXPORTED = "model.onnx"
+Found = Mapping[Path, NDArray[np.float32]]  # image -> (crops, D)
 MAX_PIXELS = 500_000  # of an encoder that has no head; larger photos are shrunk
 
 
@@ -72,7 +73,7 @@ class Looker:
 
     name: str
     kinds: tuple[str, ...]
-    look: Callable[[str, Sequence[Path], Path, dict[Path, str]], Mapping[Path, Path]]
+    look: Callable[[str, Sequence[Path], Path, dict[Path, str]], Mapping[Path, NDArray[np.float32]]]
     card: Card | None = None
     folder: Path | None = None
 
@@ -97,7 +98,7 @@ class Looker:
         """
         self.check(kind)
         found = self.look(kind, paths, folder, broken)
-        return {path: np.load(file, allow_pickle=False).mean(axis=0) for path, file in found.items()}
+        return {path: values.mean(axis=0) for path, values in found.items()}
 
 
 def find_looker(model: str, backbone: Backbone | None = None) -> Looker:
@@ -123,7 +124,7 @@ def find_looker(model: str, backbone: Backbone | None = None) -> Looker:
         file = made[0]
     if file.suffix == ".onnx":
         return _of_exported(file)
-    if raters.is_rater(file):
+    if raters.is_arniqa(file):
         rater, card = raters.load(file)
         return _of_rater(rater, card.name, card.preprocessing, card=card, folder=file.parent)
     if _kind(file) == arniqa.KIND:
@@ -134,8 +135,8 @@ def find_looker(model: str, backbone: Backbone | None = None) -> Looker:
 
 
 def _kind(file: Path) -> object:
-    with suppress(ModelError, ValueError, AttributeError):
-        return json.loads(files.read_words(file).get("network", "{}")).get("kind")
+    with suppress(ModelError):
+        return files.read_plan(file).get("kind")
     return None
 
 
@@ -146,16 +147,19 @@ def _plain(name: str, how: Backbone) -> Looker:
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f": did you mean {' or '.join(near)}?" if near else ""
         raise OptionError(f"{name}: neither a run or model file nor a backbone of timm{hint}")
-    encoder = build_encoder(EncoderPlan(name, how.pad_type, how.mean, how.std), weights=how.weights)
+    encoder = build_encoder(EncoderPlan(name, how.pad_type, how.mean, how.std, how.crop), weights=how.weights)
     return _of_encoder(encoder, name, how.crop)
 
 
 def _of_exported(model: str | Path) -> Looker:
     opened = Exported(model)
 
-    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Mapping[Path, Path]:
+    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Found:
         own = cache / hashlib.sha256(repr((kind, opened.card.sha256)).encode()).hexdigest()[:16]
-        return feature_files(paths, own, opened.feature, broken=broken, words=kind)
+        found = of_images(
+            FeatureCache(own), paths, lambda path: torch.from_numpy(opened.feature(path)), broken=broken, words=kind
+        )
+        return {path: one.numpy() for path, one in found}
 
     return Looker(opened.card.name, ("head",), look, opened.card)
 
@@ -163,14 +167,14 @@ def _of_exported(model: str | Path) -> Looker:
 def _of_encoder(encoder: Encoder, name: str, crop: int, card: Card | None = None, folder: Path | None = None) -> Looker:
     settle_batch_norm(encoder.eval(), "frozen", random=False)  # it does not learn here, and so it is quicker
     rule = Preprocessing(max_pixels=MAX_PIXELS, min_side=LEAST)
-    return _of_rater(Rater(encoder, crop=crop), name, rule, card=card, folder=folder)
+    return _of_rater(ARNIQA(encoder, crop=crop), name, rule, card=card, folder=folder)
 
 
-def _of_rater(rater: Rater, name: str, rule: Preprocessing, *, card: Card | None, folder: Path | None) -> Looker:
+def _of_rater(rater: ARNIQA, name: str, rule: Preprocessing, *, card: Card | None, folder: Path | None) -> Looker:
     rater = rater.to(Fabric(accelerator="auto", devices=1).device).eval()
 
-    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Mapping[Path, Path]:
-        return rater_files(rater, paths, rule, cache, broken=broken)
+    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Found:
+        return dict(arniqa_features(rater, paths, rule, cache, broken=broken))
 
     return Looker(name, ("pooled",), look, card, folder)
 
@@ -185,19 +189,19 @@ def _of_network(network: QualityNet, card: Card, folder: Path) -> Looker:
     kinds = ["pooled", *(["quality"] if found.quality is not None else []), "head"]
     kinds += [f"layer{place}" for place in range(1, len(found.layers) + 1)]
 
-    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Mapping[Path, Path]:
+    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Found:
         facts = [kind, card.sha256, dataclasses.astuple(rule)]
         own = cache / hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
-        def see(path: Path) -> Matrix:
+        def see(path: Path) -> Tensor:
             crops = judged_crops(path, rule).transpose(0, 3, 1, 2)
             batch = torch.from_numpy(np.ascontiguousarray(crops)).to(device)
             with torch.inference_mode():
                 seen = network.features(batch, layers="pooled" if kind.startswith("layer") else None)
-                one: Matrix = feature_of(kind, seen, network.head).float().cpu().numpy()
-            return one
+                return feature_of(kind, seen, network.head).float().cpu()
 
-        return feature_files(paths, own, see, broken=broken, words=kind)
+        found = of_images(FeatureCache(own), paths, see, broken=broken, words=kind)
+        return {path: one.numpy() for path, one in found}
 
     return Looker(card.name, tuple(kinds), look, card, folder)
 
@@ -211,26 +215,9 @@ def feature_of(kind: str, seen: Features, head: Head) -> Tensor:
     if kind.startswith("layer"):
         return seen.layers[int(kind.removeprefix("layer")) - 1]
     if kind == "head":
-        return _before_the_line(seen, head)
+        return head.before_last_line(seen)
     if kind == "quality":
         if seen.quality is None:
             raise OptionError("this network has no quality token")
         return seen.quality
     return seen.pooled
-
-
-def _before_the_line(seen: Features, head: Head) -> Tensor:
-    if isinstance(head, PooledHead):
-        both = torch.cat([seen.pooled, *([] if seen.quality is None else [seen.quality])], dim=1)
-        normed: Tensor = head.norm(both)
-        return normed
-    if isinstance(head, PanelHead):
-        queries = head.panel.queries + head.project(seen.pooled)[:, None]
-        refined: Tensor = head.panel.layer(queries, head.project(seen.tokens))[0]
-        return refined.mean(dim=1)  # the line has no bias: the mean of its scores is the score of the mean
-    if isinstance(head, TwoTokenHead) and seen.quality is not None:
-        both = torch.stack([head.project(seen.pooled), head.project(seen.quality)], dim=1)
-        refined = head.decoder.layer(both, head.project(seen.tokens), alone=True)[0]
-        mixed: Tensor = head.decoder.mix(refined.flatten(1))
-        return mixed
-    raise OptionError(f"a {type(head).__name__} has no feature of its own")

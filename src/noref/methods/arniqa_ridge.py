@@ -1,4 +1,4 @@
-"""ARNIQA's head: ridge regression of human scores on the frozen encoder's features; behind `--head-only`.
+"""ARNIQA's head: ridge regression of human scores on the frozen encoder's features (4.3); behind `--head-only`.
 
 1. Five crops of each image, at full and at half scale -> five features of 2D numbers
    (`noref.models.arniqa_regressor`). They depend on the image and the encoder alone and are kept on disk by their
@@ -11,10 +11,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,40 +23,74 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 
 from noref import images
-from noref.card import Card, Preprocessing
+from noref.card import Card, Preprocessing, Scale
 from noref.data.records import Record
 from noref.data.splits import Split
 from noref.errors import DataError, OptionError
 from noref.evaluate.correlation import srcc
-from noref.models import arniqa_regressor as raters
+from noref.evaluate.metrics import metrics
+from noref.models import arniqa_regressor as arniqas
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
-from noref.models.arniqa_regressor import Rater
+from noref.models.arniqa_regressor import ARNIQA, Pad
 from noref.models.weights import origin
-from noref.train.evaluator import figures
-from noref.train.feature_files import feature_files
-from noref.train.run_folder import DataSet, Run, choose_split
-
-if TYPE_CHECKING:
-    from noref.methods.arniqa import Config
+from noref.train.feature_cache import FeatureCache, fingerprint, of_images
+from noref.train.run_folder import MODEL, DataSet, Run, choose_split
 
 Matrix = NDArray[np.float32]
-ENCODER, MODEL = "encoder.safetensors", "model.safetensors"
+ENCODER = "encoder.safetensors"
 GRID = np.geomspace(1e-3, 1e3, 13)  # two a decade
 PROTOCOL = "five crops at two scales"
-LEAST = 8  # px; smaller images are enlarged, for half a pixel is none
+LEAST = 8  # px; smaller images are enlarged, or half of one would be nothing
 
 
-def fit_head(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, Any]:
-    """Fit the head on the training part, judge the test part once; everything is kept in the run's folder.
+@dataclass(frozen=True)
+class HeadOptions:
+    """What the head and its encoder's pre-training share, then the head's own.
 
     Args:
-        config: the recipe's options.
+        backbone: a timm network; the paper's is torchvision's first ResNet-50.
+        weights: of the backbone: "timm" downloads them, "none" is random, else a local safetensors file.
+        pad_type: "same" for weights that come from TensorFlow.
+        mean: of the pixels that the weights expect, for values in [0, 1]; none: what timm says.
+        std: deviation of those pixels likewise.
+        crop: side of the crops in pixels.
+        pad: what an image that is smaller than a crop is continued with: its mirror image, or black as the authors'.
+        max_pixels: larger images are shrunk to this many pixels; none: never. In training none is the paper's.
+        seed: of compositions, crops, order, the projector's start and the split.
+        encoder: of the head: a run's folder or an encoder file; none or imagenet: the backbone's own weights.
+        split: "random", "official", or a split file.
+        test: share of the rated images (or references) that test.
+        validation: share that chooses the ridge's penalty, and trains nothing.
+        cache: folder that keeps features by content; none: beside the encoder.
+    """
+
+    backbone: str = "resnet50.tv_in1k"
+    weights: str = "timm"
+    pad_type: str = ""
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    crop: int = 224
+    pad: Pad = "reflect"
+    max_pixels: int | None = None
+    seed: int = 0
+    encoder: str | None = None
+    split: str = "random"
+    test: float = 0.2
+    validation: float = 0.1
+    cache: str | None = None
+
+
+def fit_head(config: HeadOptions, data: DataSet, run: Run, fabric: Fabric) -> dict[str, Any]:
+    """Fit the head on the training part, score the test part once; everything is kept in the run's folder.
+
+    Args:
+        config: every option.
         data: the rated images.
         run: begun already.
         fabric: device.
 
     Returns:
-        The figures on the test part, and the penalty.
+        The metrics on the test part, and the penalty.
 
     Raises:
         OptionError: options that do not go together.
@@ -70,27 +104,25 @@ def fit_head(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[st
     if not split.validation:
         raise OptionError("the ridge's penalty is chosen on a validation part: give --validation a share")
     rule = Preprocessing(max_pixels=config.max_pixels, min_side=LEAST)
-    rater = Rater(encoder, crop=config.crop, pad=config.pad).to(fabric.device).eval()
-    folder = Path(config.cache) if config.cache else _beside(config, run)
-    features = kept_features(rater, data.records, rule, folder)  # (M, 5, 2D)
+    network = ARNIQA(encoder, crop=config.crop, pad=config.pad).to(fabric.device).eval()
+    features = cached_features(network, data.records, rule, _cache_folder(config, run))  # (M, 5, 2D)
     raw = np.array([record.raw_score for record in data.records])
-    alpha, line = choose(features, raw, split)
-    scale = data.records[0].scale
-    set_line(rater, line, scale.quality)
+    alpha, head = choose(features, raw, split)
+    set_linear_head(network, head, data.scale)
     records = [data.records[index] for index in split.test]
-    quality = [scale.quality(value) for value in predict(line, features[list(split.test)])]
-    found = figures(quality, records)
+    quality = [data.scale.quality(value) for value in predict(head, features[list(split.test)])]
+    found = metrics(quality, records)
     card = describe(config, data, split, rule, source, alpha)
     part = {"data": data.name, "part": f"test, {split.description}, seed {split.seed}", "protocol": PROTOCOL}
     if run.writes:
         rows = [{**part, "metric": key, "value": round(value, 4)} for key, value in found.items() if key != "images"]
-        raters.save(rater.cpu(), run.file(MODEL), dataclasses.replace(card, results=rows))
+        arniqas.save(network.cpu(), run.file(MODEL), dataclasses.replace(card, results=rows))
     run.write_predictions(records, quality, among=data.records)
     run.write_results({**part, "alpha": alpha, **found})
     return {**found, "alpha": alpha}
 
 
-def find_encoder(config: Config) -> tuple[Encoder, str]:
+def find_encoder(config: HeadOptions) -> tuple[Encoder, str]:
     """The encoder that the options name, and where it comes from, for the card.
 
     Raises:
@@ -98,7 +130,7 @@ def find_encoder(config: Config) -> tuple[Encoder, str]:
         ModelError: a file that cannot be used.
     """
     if config.encoder in (None, "imagenet", "none"):
-        plan = EncoderPlan(config.backbone, config.pad_type, config.mean, config.std)
+        plan = EncoderPlan(config.backbone, config.pad_type, config.mean, config.std, config.crop)
         return build_encoder(plan, weights=config.weights), origin(config.weights, config.backbone)
     named = Path(config.encoder)
     path = named / ENCODER if named.is_dir() else named
@@ -109,46 +141,46 @@ def find_encoder(config: Config) -> tuple[Encoder, str]:
     return encoder, f"{path.name}, {steps} steps, sha256 {card.sha256}"
 
 
-def kept_features(rater: Rater, records: Sequence[Record], rule: Preprocessing, folder: Path) -> Matrix:
+def cached_features(network: ARNIQA, records: Sequence[Record], rule: Preprocessing, folder: Path) -> Matrix:
     """(M, 5, 2D) features of every image; those that lie in `folder` already are not computed again.
 
     Raises:
         ImageError: an image cannot be read; names the file.
     """
-    files = rater_files(rater, [record.path for record in records], rule, folder)
-    return np.stack([np.load(files[record.path], allow_pickle=False) for record in records])
+    found = dict(arniqa_features(network, [record.path for record in records], rule, folder))
+    return np.stack([found[record.path] for record in records])
 
 
-def rater_files(
-    rater: Rater, paths: Sequence[Path], rule: Preprocessing, folder: Path, *, broken: dict[Path, str] | None = None
-) -> Mapping[Path, Path]:
-    """Image -> file with its (5, 2D) features; below `folder`, named by encoder, crops, resize rule and image.
+def arniqa_features(
+    network: ARNIQA, paths: Sequence[Path], rule: Preprocessing, folder: Path, *, broken: dict[Path, str] | None = None
+) -> Iterator[tuple[Path, Matrix]]:
+    """Each image with its (5, 2D) features, kept below `folder` by encoder, crops, resize rule and content.
 
     Args:
-        rater: in evaluation mode.
+        network: in evaluation mode.
         paths: the images.
         rule: how they are read.
         folder: made where it is missing.
-        broken: see `feature_files`.
+        broken: see `noref.train.feature_cache.of_images`.
     """
-    facts = [rater.crop, rater.pad, dataclasses.astuple(rule)]
-    own = folder / hashlib.sha256(repr([facts, _fingerprint(rater.encoder)]).encode()).hexdigest()[:16]
-    device = next(rater.parameters()).device
+    encoder = network.encoder
+    cache = FeatureCache(folder, "ARNIQA", network.crop, network.pad, rule, encoder.plan, fingerprint(encoder))
+    device = next(network.parameters()).device
 
-    def look(path: Path) -> Matrix:
+    def compute(path: Path) -> torch.Tensor:
         pixels = torch.from_numpy(images.read(path, preprocessing=rule)).permute(2, 0, 1)[None]
         with torch.inference_mode():
-            found: Matrix = rater.features(pixels.to(device))[0].float().cpu().numpy()
-        return found
+            return network.features(pixels.to(device))[0].float()
 
-    return feature_files(paths, own, look, broken=broken)
-
-
-Line = tuple[NDArray[np.float64], float]  # weight (2D,), intercept
+    for path, found in of_images(cache, paths, compute, broken=broken):
+        yield path, found.numpy()
 
 
-def choose(features: Matrix, raw: NDArray[np.float64], split: Split) -> tuple[float, Line]:
-    """The penalty of `GRID` that serves the validation part best, and the line that it gives.
+LinearHead = tuple[NDArray[np.float64], float]  # weight (2D,), intercept
+
+
+def choose(features: Matrix, raw: NDArray[np.float64], split: Split) -> tuple[float, LinearHead]:
+    """The penalty of `GRID` with the best SRCC on the validation part, and the linear head that it gives.
 
     Args:
         features: (M, 5, 2D) of all images.
@@ -163,33 +195,33 @@ def choose(features: Matrix, raw: NDArray[np.float64], split: Split) -> tuple[fl
     wanted = np.repeat(raw[learning], features.shape[1])
     # one target a penalty: scikit-learn then forms the normal equations once for all of them
     model = Ridge(alpha=GRID, solver="cholesky").fit(rows, np.tile(wanted[:, None], len(GRID)))
-    lines: list[Line] = [(w, float(b)) for w, b in zip(model.coef_, model.intercept_, strict=True)]
-    follows = [_srcc(predict(line, features[choosing]), raw[choosing]) for line in lines]
+    heads: list[LinearHead] = [(w, float(b)) for w, b in zip(model.coef_, model.intercept_, strict=True)]
+    follows = [_srcc(predict(head, features[choosing]), raw[choosing]) for head in heads]
     best = len(GRID) - 1 - int(np.argmax(follows[::-1]))
     if follows[best] == -np.inf:
         raise DataError("no penalty gives scores that differ on the validation part")
-    return float(GRID[best]), lines[best]
+    return float(GRID[best]), heads[best]
 
 
 def _srcc(predicted: NDArray[np.float64], raw: NDArray[np.float64]) -> float:
     return srcc(predicted, raw) if np.ptp(predicted) > 0 else -np.inf
 
 
-def predict(line: Line, features: Matrix) -> NDArray[np.float64]:
+def predict(head: LinearHead, features: Matrix) -> NDArray[np.float64]:
     """(M,) raw scores: the mean over each image's crops."""
-    weight, intercept = line
+    weight, intercept = head
     found: NDArray[np.float64] = (features.astype(np.float64) @ weight + intercept).mean(axis=1)
     return found
 
 
-def set_line(rater: Rater, line: Line, quality: Any) -> None:
-    """Give the rater the line from features to raw scores, turned into quality by the scale's `quality`."""
-    weight, intercept = line
-    unit = quality(1.0) - quality(0.0)  # the conversion is a line itself
-    rater.set_line(torch.from_numpy(weight * unit).float(), quality(intercept))
+def set_linear_head(network: ARNIQA, head: LinearHead, scale: Scale) -> None:
+    """Give the network the linear map from features to raw scores, turned into quality by the scale."""
+    weight, intercept = head
+    unit = scale.quality(1.0) - scale.quality(0.0)  # the conversion is linear itself
+    network.set_linear_head(torch.from_numpy(weight * unit).float(), scale.quality(intercept))
 
 
-def describe(config: Config, data: DataSet, split: Split, rule: Preprocessing, source: str, alpha: float) -> Card:
+def describe(config: HeadOptions, data: DataSet, split: Split, rule: Preprocessing, source: str, alpha: float) -> Card:
     """The model's card, before its results are known."""
     paths = ("weights", "encoder", "cache", "split")
     kept = {key: Path(value).name for key in paths if (value := getattr(config, key))}
@@ -208,17 +240,11 @@ def describe(config: Config, data: DataSet, split: Split, rule: Preprocessing, s
     return Card(f"arniqa-{data.name}", method, data.records[0].scale, rule, training=training)
 
 
-def _beside(config: Config, run: Run) -> Path:
-    """Where features are kept by default: in the encoder's folder, so that every split of it finds them."""
+def _cache_folder(config: HeadOptions, run: Run) -> Path:
+    """By default in the encoder's folder, so that every split of it finds the features."""
+    if config.cache:
+        return Path(config.cache)
     if config.encoder in (None, "imagenet", "none"):
         return run.file("features")
     named = Path(str(config.encoder))
     return (named if named.is_dir() else named.parent) / "features"
-
-
-def _fingerprint(encoder: Encoder) -> str:
-    """Of everything in an encoder that decides a feature."""
-    found = hashlib.sha256(repr(dataclasses.astuple(encoder.plan)).encode())
-    for name, tensor in encoder.state_dict().items():
-        found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()

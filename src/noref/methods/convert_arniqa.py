@@ -25,7 +25,7 @@ from noref.methods.arniqa_ridge import LEAST
 from noref.models import arniqa_regressor as raters
 from noref.models import weights as files
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, save_encoder
-from noref.models.arniqa_regressor import Rater
+from noref.models.arniqa_regressor import ARNIQA
 
 SCALES = {  # of the scores that each regressor was fitted to, as its authors give them
     "live": Scale(1, 100, higher_is_better=False),
@@ -78,10 +78,10 @@ def convert(encoder: Path, regressor: Path, out: Path, *, data: str | None = Non
     alone = ["an encoder alone: it gives no score, and its scale means nothing, until a head is fitted"]
     card = Card("arniqa-encoder", "ARNIQA encoder: ResNet-50, released", Scale(0, 1), rule, training=training)
     save_encoder(network, out / "encoder.safetensors", Card(**{**card.__dict__, "limits": alone}))
-    rater = Rater(network, pad="zero")
+    rater = ARNIQA(network, pad="zero")
     scale = SCALES[name]
     unit = scale.quality(1.0) - scale.quality(0.0)
-    rater.set_line(torch.from_numpy(weight * unit).float(), scale.quality(intercept))
+    rater.set_linear_head(torch.from_numpy(weight * unit).float(), scale.quality(intercept))
     facts = training | {
         "head": f"{regressor.name}, sha256 {digest(regressor)}",
         "data set": f"{name}, all of it: no part of it can test this model",

@@ -1,22 +1,22 @@
-"""From the words of a command line to a running recipe. Behind `noref train`."""
+"""From the words of a command line to a method that trains. Behind `noref train`."""
 
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 
 from noref.data.check import shortfall
 from noref.data.readers import missing
 from noref.errors import NorefError, OptionError
 from noref.methods import page
-from noref.train.options import Option, build, options_of, read_yaml
+from noref.train.options import Given, Option, build, convert, options_of, read_yaml
 from noref.train.run_folder import open_run, read_data, read_run, resumed_config
+from noref.train.setup import make_fabric
 
 
 def recipe_options(name: str) -> list[Option]:
@@ -48,22 +48,28 @@ def train(
         resume: go on with the run in `out`, from its last epoch.
 
     Returns:
-        The figures on the test part; nothing in processes other than the first.
+        The metrics on the test part; nothing in processes other than the first.
 
     Raises:
-        OptionError: a name or value that cannot be.
+        OptionError: an unknown name, or a value that makes no sense.
         DataError: what is wrong with the data set or the config file.
         ImageError: an image that cannot be read.
         ModelError: weights or a checkpoint that cannot be used.
     """
-    module = page(recipe)
     run = open_run(Path(out), resume=resume)
     given = {**(read_config(Path(config)) if config else {}), **(options or {})}
     if resume:
-        chosen = resumed_config(run.folder, module.Config, recipe, given)
-        data = data or str(read_run(run.folder)[0]["data"])
+        head, saved = read_run(run.folder)
+        was = str(head["recipe"])
+        if was not in (recipe, plug_in(recipe, saved)[0]):
+            raise OptionError(f"{run.folder}: a run of {was}, not of {recipe}")
+        recipe, saved = plug_in(was, saved)
+        chosen = resumed_config(page(recipe).Config, saved, given)
+        data = data or str(head["data"])
     else:
-        chosen = build(module.Config, given)
+        recipe, given = plug_in(recipe, given)
+        chosen = build(page(recipe).Config, given)
+    module = page(recipe)
     if data is None:
         raise OptionError("a new run needs --data NAME=PATH")
     found = read_data(data, photos=getattr(module, "PHOTOS", False))
@@ -81,29 +87,6 @@ def train(
     return results if run.writes else {}
 
 
-def make_fabric(accelerator: str = "auto", devices: str = "auto", precision: str = "auto") -> Fabric:
-    """Device, processes and precision, launched: with several devices this starts the other processes.
-
-    Args:
-        accelerator: "cpu", "cuda", or "auto".
-        devices: how many, or "auto": all there are.
-        precision: Fabric's names; "auto" is bf16-mixed on a GPU that has it, else 32-true.
-
-    Raises:
-        OptionError: what this machine does not have.
-    """
-    gpu = accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
-    if precision == "auto":
-        precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
-    count: Any = int(devices) if devices.isdecimal() else devices
-    try:
-        fabric = Fabric(accelerator=accelerator, devices=count, precision=precision)  # type: ignore[arg-type]
-        fabric.launch()
-    except (ValueError, RuntimeError, TypeError) as error:
-        raise OptionError(f"accelerator {accelerator}, devices {devices}, precision {precision}: {error}") from error
-    return fabric
-
-
 def read_config(path: Path) -> dict[str, tuple[Any, str]]:
     """The options in a config file; one copied from a run also names recipe and data, which the call says.
 
@@ -111,3 +94,32 @@ def read_config(path: Path) -> dict[str, tuple[Any, str]]:
         DataError: missing, unreadable, or not such a file; names file and line.
     """
     return {key: value for key, value in read_yaml(path).items() if key not in ("recipe", "data")}
+
+
+def plug_in(recipe: str, given: Given) -> tuple[str, Given]:
+    """DEIQT with an option of CSIQA is CSIQA's plug-in (Table 2): `csiqa --mask none --head panel`.
+
+    Args:
+        recipe: a method's name.
+        given: its options, as `given_pairs` and `read_yaml` return them.
+
+    Returns:
+        The method that has these options, and the options. Those of CSIQA that say what DEIQT does anyway, as in the
+        config.yaml of old runs, are left out.
+    """
+    if recipe != "deiqt":
+        return recipe, given
+    plain, other = page("deiqt").Config, page("csiqa").Config
+    hints = typing.get_type_hints(other)
+    own = {field.name for field in dataclasses.fields(plain)}
+    off = {field.name: field.default for field in dataclasses.fields(other) if field.name not in own}
+    off |= {"contrast": "none", "mask": None}
+    more = {key: value for key, (value, _) in given.items() if key in off}
+    try:
+        changes = [key for key, value in more.items() if convert(value, hints[key]) != off[key]]
+    except (TypeError, ValueError):
+        changes = list(more)  # CSIQA's page says what is wrong with the value
+    if not changes:
+        return recipe, {key: value for key, value in given.items() if key not in more}
+    base: Given = {"contrast": ("none", ""), "mask": ("none", ""), "head": ("panel", "")}
+    return "csiqa", {**base, **given}

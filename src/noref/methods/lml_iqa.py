@@ -1,80 +1,71 @@
-"""LML-IQA: crops of one image drawn to where a teacher looks in it, and kept apart from each other and from the rest.
+"""LML-IQA: crops of one image are pulled towards its salient crop, and away from each other and from other images.
 
 Gao et al. 2024, "Local Manifold Learning for No-Reference Image Quality Assessment",
 https://arxiv.org/abs/2406.19247. Deviations and results: docs/papers/lml_iqa.md.
 
-    eq. 1    class-to-patch attention, last K blocks   Vit.with_class_attention (models/vit.py), models/saliency.py
-    eq. 2    the M x M window that holds most of it    salient_window (objectives/lml.py), Eye (train/saliency_windows)
-    3.2.1    the region, cut and resized               SalientCrops (data/salient.py)
-    eq. 3-5  the contrast                              local_manifold_loss (objectives/lml.py)
-    eq. 6-7  score and total                           lml_step, below
-    eq. 8    the teacher                               first_teacher and train, below; follow (train/state.py)
-    network, schedule, crops                           DEIQT's: methods/deiqt.py
+    eq. 1    class-to-patch attention of the last K blocks   Vit.class_attention in models/vit.py
+    eq. 2    the M x M window with the largest sum           salient_window in objectives/lml.py
+    3.2.1    the salient region, cut and resized             SalientCrops in data/salient.py
+    eq. 3-5  the local manifold contrast                     local_manifold_loss in objectives/lml.py
+    eq. 6-7  score loss, and the sum of both                 `terms`, below
+    eq. 8    the teacher follows the student (EMA)           `MutualLearning`, below
+    network, schedule, random crops                          as in DEIQT: methods/deiqt.py
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from noref.card import Preprocessing, Scale
-from noref.data.loading import Batch, Crops, Loader, make_loader
+from noref.data.loading import Crops
 from noref.data.records import Record
 from noref.data.salient import GRID, SalientCrops
 from noref.data.splits import Split
 from noref.errors import OptionError
-from noref.methods import deiqt
-from noref.methods import feature_cache as bank
-from noref.methods.distillation import fed
-from noref.methods.quality_context import QualityContext, Scored, noisy
-from noref.models.frozen_stages import CutNet
-from noref.models.network import QualityNet, build, fuse
-from noref.models.saliency import Sight
-from noref.models.vit import Vit
-from noref.objectives.distill import distilled_loss
+from noref.methods import csiqa, deiqt
+from noref.models.network import QualityNet, build
+from noref.models.saliency import Source
 from noref.objectives.lml import InterNegatives, local_manifold_loss
-from noref.train.evaluator import finish
-from noref.train.loop import Loaders, Step, fit
-from noref.train.run_folder import DataSet, Run
-from noref.train.saliency_windows import WINDOWS, Eye, sheet
-from noref.train.setup import CHECKPOINT, images_in_batch, keeper, prepare, resumed, watched
-from noref.train.state import State, follow
+from noref.train import setup, supervised
+from noref.train.config import Distillation, Supervised
+from noref.train.distillation import behind
+from noref.train.run_folder import CHECKPOINT, DataSet, Run
+from noref.train.saliency_windows import SaliencyWindows, sheet
+from noref.train.state import State, update_ema
+from noref.train.supervised import Forward, Hooks, Term, gathered
+
+WINDOWS = "lml.windows"  # where a run's state keeps the epoch's windows: the teacher has moved on when it is resumed
 
 
 @dataclass(frozen=True)
-class Config(deiqt.Config):
-    """Every option of a run: LML-IQA's own, then DEIQT's, then those of CSIQA, whose contrast may come on top.
+class Config(csiqa.Contrast, Distillation, Supervised):
+    """Every option of a run: LML-IQA's own, then CSIQA's, whose loss may come on top, then the shared ones.
 
     Args:
         alpha: share of the local manifold contrast in the loss, 0 to 1 (a of eq. 7); 0: the baseline.
         temperature: of the contrast, t, and of CSIQA's where it comes on top; smaller is sharper.
-        positive: what crops are drawn to: their image's salient region, or one more random crop.
+        positive: the positive of an image's crops: its salient region, or one more random crop.
         window: M, side of the salient region in cells of a 14 x 14 grid over the image.
         blocks: K, last blocks of a transformer whose attention is averaged.
-        teacher_update: the teacher follows the student after each step, after each epoch, or stays frozen.
+        teacher_update: the saliency teacher follows the student after each step, after each epoch, or stays frozen.
         decay: how slowly it follows (b of eq. 8); 0: it becomes the student.
         intra_negatives: whether the other crops of an image are negatives.
-        inter_negatives: what other images give as negatives: all their crops (eq. 4), or their salient ones (Table 1).
-        positive_in_denominator: InfoNCE as elsewhere; the paper's has negatives only.
-        first_teacher: who says at first where an image is salient: the network as it starts, or a trained baseline;
-            auto: the network itself if its class token has learnt to look or its activation is asked for, a baseline
-            otherwise.
-        saliency: where a teacher looks is said by its attention, as in the paper, or by the activation of its last
-            stage, which needs no trained head: not in the paper.
-        relative: divide each map by the mean map of all images before its window is chosen: not in the paper; a panel
-            over a padded CNN always looks a little more at corners.
+        inter_negatives: negatives from other images: all their crops (eq. 4), or their salient ones (Table 1).
+        positive_in_denominator: InfoNCE as elsewhere; the paper's denominator has negatives only.
+        first_teacher: the first saliency teacher: the network as it starts, or a trained baseline; auto: the network
+            itself if its class token has learnt to attend or `saliency` is activation, a baseline otherwise.
+        saliency: a teacher's saliency map is its attention, as in the paper, or the activation of its last stage,
+            which needs no trained head and is not in the paper.
         save_saliency: write a sheet of photos with their salient windows before each epoch.
         teacher: a run whose model is the first teacher; empty: see `first_teacher`.
-        teachers: folder where trained baselines are kept for other runs of the same split and options; empty: in the
-            run.
-        teacher_epochs: of the training of such a baseline; none: as many as the run's own.
-        loss: on scores, in units of the data set's scale.
+        loss: distance of scores, in units of the data set's scale.
         batch: random crops in an optimiser step, over all processes; the salient ones come on top.
         together: all crops of an image come in one batch, so this is `crops`; without a contrast it may be less.
     """
@@ -89,8 +80,7 @@ class Config(deiqt.Config):
     inter_negatives: InterNegatives = "crops"
     positive_in_denominator: bool = False
     first_teacher: Literal["auto", "network", "trained"] = "auto"
-    saliency: Sight = "attention"
-    relative: bool = False
+    saliency: Source = "attention"
     save_saliency: bool = False
     loss: Literal["smooth_l1", "l1"] = "l1"
     batch: int = 40
@@ -98,80 +88,159 @@ class Config(deiqt.Config):
 
     @property
     def wants_windows(self) -> bool:
-        """Whether a teacher must say where images are salient."""
+        """Whether a teacher must find where images are salient."""
         return self.alpha > 0 and self.positive == "salient"
 
 
-def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, Any]:
-    """Train, choose the epoch, judge the test part; everything is kept in the run's folder.
+def train(
+    config: Config,
+    data: DataSet | Sequence[Record] | str,
+    run: Run | Path | str,
+    fabric: Fabric | None = None,
+    *,
+    windows: type[SaliencyWindows] = SaliencyWindows,
+) -> dict[str, Any]:
+    """Train the student with its saliency teacher, score the test part. See `noref.methods.deiqt.train`.
 
     Args:
         config: every option.
-        data: the rated images.
-        run: begun already; a resumed one goes on from its checkpoint.
-        fabric: launched already.
-
-    Returns:
-        The figures on the test part, as `noref.train.evaluator.figures` gives them.
+        data: see there.
+        run: likewise.
+        fabric: likewise.
+        windows: finds the salient windows; an experiment may have another way.
 
     Raises:
         OptionError: options that do not go together.
-        DataError: too few images for the split, or a split of other images.
-        ImageError: an image cannot be read; names the file.
-        ModelError: backbone weights, a teacher or a checkpoint that cannot be used.
     """
     check(config)
-    split, rule = prepare(config, data, run)
-    learning = noisy([data.records[index] for index in split.train], config.label_noise, seed=config.seed)
-    context = deiqt.context_of(config, learning[0].scale, fabric)
-    crops, loaders = batches(config, learning, rule, fabric)
-    scorer = deiqt.taught_by(config, data, split, run, fabric)
-    eye = None
-    if isinstance(crops, SalientCrops):
-        eye = Eye(
+    data, run, fabric = setup.opened("lml_iqa", config, data, run, fabric)
+    on_top = csiqa.terms(config, data.scale, fabric, beta=config.beta, name="global")
+    loss = [*terms(config, data.scale, fabric), *on_top]
+    teacher = csiqa.teacher(config, data, run, fabric) if config.wants_teacher else None
+    hooks = MutualLearning(config, data, run, fabric, windows)
+    return supervised.train(
+        config, data, run, fabric, recipe="lml_iqa", terms=loss, hooks=hooks, teacher=teacher, more=csiqa.words(config)
+    )
+
+
+def terms(config: Config, scale: Scale, fabric: Fabric) -> list[Term]:
+    """Eq. 7: (1 - a) times the score loss, in units of the data set's scale, plus a times the contrast.
+
+    With several processes the contrast is taken over the crops of all of them.
+    """
+
+    def contrast(seen: Forward) -> Tensor:
+        crops, salient = (gathered(fabric, found, grads=True) for found in (seen.pooled, seen.extra))
+        return local_manifold_loss(
             crops,
-            blocks=config.blocks,
-            crop=config.crop,
-            workers=config.workers,
-            fabric=fabric,
-            relative=config.relative,
-            by=config.saliency,
+            salient,
+            temperature=config.temperature,
+            inter_negatives=config.inter_negatives,
+            intra_negatives=config.intra_negatives,
+            positive_in_denominator=config.positive_in_denominator,
         )
-    state = new_state(config, data, split, run, fabric)
-    loaders = fed(config, loaders, crops, scorer, learning, state.network.module, fabric)
-    if eye is not None and WINDOWS in state.extras:
-        eye.remember(state.extras[WINDOWS])
-    if context is not None:
-        context.follow(state)
-    keep = keeper(run, fabric, network=student)
 
-    def before_epoch(state: State) -> None:
-        if eye is not None:
-            if config.teacher_update != "frozen" or WINDOWS not in state.extras:
-                state.extras[WINDOWS] = eye.look(bank.cut_alike(teacher_of(state), state.network.module))
-            if config.save_saliency and run.writes:
-                run.file("saliency").mkdir(exist_ok=True)
-                sheet(eye.crops).save(run.file(f"saliency/epoch-{state.epoch + 1:02d}.png"))
+    score = deiqt.score_term(scale, distance=config.loss, beta=config.beta, weight=1 - config.alpha)
+    if config.alpha == 0:
+        return [score]
+    return [score, Term("contrast", config.alpha, contrast, features=True, whole_batch=True)]
 
-    def after_epoch(state: State) -> None:
-        move_teacher(config, state, "epoch")
-        keep(state)
 
-    with run.curves(state.step) as report:
-        fit(
-            lml_step(config, learning[0].scale, context),
-            watched(loaders, config, data, split, rule, fabric, network=student),
-            state,
-            fabric,
-            pace=deiqt.pace(config),
-            before_epoch=before_epoch,
-            after_step=lambda state: move_teacher(config, state, "step"),
-            after_epoch=after_epoch,
-            save=lambda state: state.save(run.file(CHECKPOINT), fabric),
-            report=report,
+class MutualLearning(Hooks):
+    """Before each epoch the teacher finds the salient windows; the student learns; the teacher follows it (eq. 8).
+
+    A teacher that follows is the EMA in the run's state. A frozen one is needed once: its windows are in the state.
+
+    Args:
+        config: every option.
+        data: the data set.
+        run: its folder.
+        fabric: device and processes.
+        kind: finds the salient windows.
+    """
+
+    def __init__(
+        self, config: Config, data: DataSet, run: Run, fabric: Fabric, kind: type[SaliencyWindows] = SaliencyWindows
+    ) -> None:
+        self.config, self.data, self.run, self.fabric, self.kind = config, data, run, fabric, kind
+        self.drop_last = config.together == config.crops  # the contrast of fewer images would be another
+        self.windows: SaliencyWindows | None = None
+        self.frozen: QualityNet | None = None  # a teacher that does not follow
+        self.trained: QualityNet | None = None  # the first teacher, if it is not the student's start
+
+    def crops(self, config: Supervised, records: Sequence[Record], rule: Preprocessing) -> Crops:
+        """Random crops, and behind them the positive of each image."""
+        own = self.config
+        if not own.wants_windows:
+            return setup.random_crops(own, records, rule, extra=int(own.alpha > 0))
+        crops = SalientCrops(
+            records, size=own.crop, crops=own.crops, window=own.window, seed=own.seed, preprocessing=rule
         )
-    card = deiqt.describe(config, data, split, rule, recipe="lml_iqa")
-    return finish(student(state), card, data, split, run, fabric, protocol=config.protocol, selection=config.select)
+        self.windows = self.kind(
+            crops,
+            blocks=own.blocks,
+            crop=own.crop,
+            workers=own.workers,
+            fabric=self.fabric,
+            source=own.saliency,
+        )
+        return crops
+
+    def before_network(self, split: Split) -> None:
+        """Find or train the first teacher, unless it is the network itself."""
+        resumed = self.run.resumed and self.run.file(CHECKPOINT).exists()
+        if self.config.wants_windows and not resumed and not starts_by_itself(self.config):
+            self.trained = csiqa.teacher(self.config, self.data, self.run, self.fabric)(split).network
+
+    def start(self, state: State, crops: Crops) -> None:
+        """The teacher: the trained one, or the student's start."""
+        if not self.config.wants_windows:
+            return
+        student = setup.trained(state).whole
+        teacher = self.trained or copy.deepcopy(student)
+        if self.config.teacher_update == "frozen":
+            self.frozen = teacher.eval().requires_grad_(False)
+            return
+        if teacher.plan != student.plan:
+            raise OptionError("a teacher of another build than the student cannot follow it: --teacher-update frozen")
+        state.ema = teacher.eval().requires_grad_(False)
+
+    def resume(self, state: State) -> None:
+        """The windows of the epoch under way."""
+        if self.windows is not None and WINDOWS in state.extras:
+            self.windows.restore(state.extras[WINDOWS])
+
+    def before_epoch(self, state: State) -> None:
+        """Find the windows; those of a frozen teacher stay as they are."""
+        if self.windows is None:
+            return
+        teacher = self.frozen or state.ema
+        if isinstance(teacher, QualityNet) and (self.frozen is None or WINDOWS not in state.extras):
+            state.extras[WINDOWS] = self.windows.update(behind(teacher, setup.trained(state)) or teacher)
+        if self.config.save_saliency and self.run.writes:
+            self.run.file("saliency").mkdir(exist_ok=True)
+            sheet(self.windows.crops).save(self.run.file(f"saliency/epoch-{state.epoch + 1:02d}.png"))
+
+    def after_step(self, state: State) -> None:
+        """Eq. 8 at every step."""
+        self._follow(state, "step")
+
+    def after_epoch(self, state: State) -> None:
+        """Eq. 8 once an epoch, as section 4.5 has it."""
+        self._follow(state, "epoch")
+
+    def _follow(self, state: State, moment: Literal["step", "epoch"]) -> None:
+        if state.ema is not None and self.config.teacher_update == moment:
+            update_ema(state.ema, setup.trained(state).whole, decay=self.config.decay)
+
+
+def starts_by_itself(config: Config) -> bool:
+    """Whether the network as it starts is the first teacher."""
+    if config.teacher or config.first_teacher == "trained":
+        return False
+    if config.first_teacher == "network" or config.saliency == "activation":
+        return True
+    return build(setup.plan(config), weights="none").backbone.has_class_token
 
 
 def check(config: Config) -> None:
@@ -187,137 +256,9 @@ def check(config: Config) -> None:
     if not 1 <= config.window <= GRID:
         raise OptionError(f"window must be 1 to {GRID} cells, got {config.window}")
     if config.average:
-        raise OptionError("average: LML-IQA's averaged network is its teacher, which is not the model")
+        raise OptionError("average: LML-IQA's averaged network is its saliency teacher, which is not the model")
     if config.label_weight != 1:
-        raise OptionError("label_weight: the local manifold contrast has no labels to leave out; use csiqa or deiqt")
+        raise OptionError("label_weight: the local manifold contrast has no labels to leave out; use csiqa")
     if config.alpha > 0 and config.together != config.crops:
         raise OptionError(f"together {config.together} must be crops {config.crops}: an image's crops are contrasted")
-    deiqt.check(config)
-
-
-def lml_step(config: Config, scale: Scale, context: QualityContext | None = None) -> Step:
-    """Eq. 7: (1 - a) times the distance of scores, in units of the data set's scale, plus a times the contrast.
-
-    A context adds CSIQA's terms on the random crops; its contrast is then `global` in the log.
-    """
-    span = scale.high - scale.low
-
-    def step(network: Any, batch: Batch | Scored) -> dict[str, Tensor]:
-        images, count = len(batch.crops), batch.crops.shape[1] - (config.alpha > 0)
-        random, last = batch.crops[:, :count].flatten(0, 1), batch.crops[:, count:].flatten(0, 1)
-        asked = None if context is None else context.layers
-        scores, features = network(torch.cat([random, last]), features=True, layers=asked)
-        predicted, wanted = scores[: len(random)], batch.quality.repeat_interleave(count)
-        score = distilled_loss(predicted * span, wanted * span, distance=config.loss, beta=config.beta)
-        values = {"loss": score}
-        if config.alpha > 0:
-            contrast = local_manifold_loss(
-                features.pooled[: len(random)].unflatten(0, (images, count)),
-                features.pooled[len(random) :],
-                temperature=config.temperature,
-                inter_negatives=config.inter_negatives,
-                intra_negatives=config.intra_negatives,
-                positive_in_denominator=config.positive_in_denominator,
-            )
-            total = (1 - config.alpha) * score + config.alpha * contrast
-            values = {"loss": total, "score": score.detach(), "contrast": contrast.detach()}
-        if context is None:
-            return values
-        layers = [layer[: len(random)] for layer in features.layers]
-        teacher = batch.teacher[:, :count] if isinstance(batch, Scored) else None
-        more = context.add(values["loss"], predicted, layers, batch.quality, batch.indices, teacher)
-        return {**values, **{"global" if name == "contrast" else name: value for name, value in more.items()}}
-
-    return step
-
-
-def batches(config: Config, records: list[Record], rule: Preprocessing, fabric: Fabric) -> tuple[Crops, Loaders]:
-    """An epoch is one pass over the images, each with all its crops and what they are drawn to as the last one.
-
-    A last batch that is not full is left out, another one in each epoch: its contrast would be another.
-
-    Raises:
-        OptionError: numbers that do not divide.
-    """
-    if config.alpha == 0 and config.together != config.crops:
-        return deiqt.batches(config, records, rule, fabric)
-    count = images_in_batch(config, fabric, crops=config.crops, called="crops")
-    options: dict[str, Any] = {"size": config.crop, "seed": config.seed, "preprocessing": rule}
-    if config.wants_windows:
-        crops: Crops = SalientCrops(records, crops=config.crops, window=config.window, **options)
-    else:
-        crops = Crops(records, crops=config.crops + (config.alpha > 0), **options)
-
-    def epoch(number: int, done: int = 0) -> Loader:
-        return make_loader(
-            crops,
-            batch_images=count,
-            seed=config.seed,
-            epoch=number,
-            start_batch=done,
-            workers=config.workers,
-            drop_last=True,
-            rank=fabric.global_rank,
-            ranks=fabric.world_size,
-        )
-
-    if config.workers:
-        crops.preload()
-    return crops, Loaders(epoch, len(epoch(0)), rest=epoch)
-
-
-def new_state(config: Config, data: DataSet, split: Split, run: Run, fabric: Fabric) -> State:
-    """Student, first teacher, optimiser; or all of it as the checkpoint has it."""
-    kept = run.resumed and run.file(CHECKPOINT).exists()
-    trained = None if kept else first_teacher(config, data, split, run, fabric)
-    if trained is not None and config.fused:
-        fuse(trained, config.crop)
-    state = deiqt.new_state(config, fabric, trained_as=partial(bank.cut, config))  # seeds torch's generator anew
-    if config.wants_windows:
-        state.teacher = trained or copy.deepcopy(student(state))
-        if teacher_of(state).plan != student(state).plan and config.teacher_update != "frozen":
-            raise OptionError("a teacher of another build than the student cannot follow it: --teacher-update frozen")
-        state.teacher.eval().requires_grad_(False)
-    return resumed(state, run, fabric)
-
-
-def first_teacher(config: Config, data: DataSet, split: Split, run: Run, fabric: Fabric) -> QualityNet | None:
-    """A trained network, found or trained now; None: the student's start is the teacher's.
-
-    Raises:
-        OptionError: a teacher that has seen the test part, or that does not exist.
-    """
-    if not config.wants_windows or (config.first_teacher == "network" and not config.teacher):
-        return None
-    if config.first_teacher == "auto" and not config.teacher and _looks_by_itself(config):
-        return None
-    return deiqt.teacher_for(config, data, split, run, fabric).network
-
-
-def _looks_by_itself(config: Config) -> bool:
-    if config.saliency == "activation":
-        return True
-    network = build(deiqt.plan(config), weights="none")
-    return isinstance(network.backbone, Vit) and network.backbone.has_class_token
-
-
-def move_teacher(config: Config, state: State, moment: Literal["step", "epoch"]) -> None:
-    """Eq. 8, if this is the moment for it."""
-    if state.teacher is not None and config.teacher_update == moment:
-        follow(state.teacher, student(state), decay=config.decay)
-
-
-def student(state: State) -> QualityNet:
-    """The network that learns, and is the result. Bare, on its device."""
-    network = state.network.module
-    network = network.whole if isinstance(network, CutNet) else network
-    if not isinstance(network, QualityNet):
-        raise TypeError(f"an LML-IQA run holds no {type(network).__name__}")
-    return network
-
-
-def teacher_of(state: State) -> QualityNet:
-    """The network that says where images are salient."""
-    if not isinstance(state.teacher, QualityNet):
-        raise TypeError("this LML-IQA run has no teacher")
-    return state.teacher
+    csiqa.check_contrast(config)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as functional
@@ -13,31 +12,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noref.card import Card
-from noref.errors import ModelError
 from noref.models import weights as files
-from noref.models.backbones import Cnn, freeze_batch_norm, load_backbone, normalisation
+from noref.models.backbones import Backbone, build_backbone, freeze_batch_norm
 from noref.models.features import Normalize
 from noref.models.fused import fuse_frozen_norms
-from noref.models.vit import Vit
+from noref.models.plan import EncoderPlan as EncoderPlan
 
 KIND = files.ENCODER
-
-
-@dataclass(frozen=True)
-class EncoderPlan:
-    """What an encoder is built from, apart from its weights.
-
-    Args:
-        backbone: timm's name.
-        pad_type: "same" for weights that come from TensorFlow.
-        mean: of the pixels, red, green, blue, for values in [0, 1]; None: what timm says of the backbone.
-        std: deviation of the pixels likewise.
-    """
-
-    backbone: str
-    pad_type: str = ""
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
 
 
 class Encoder(nn.Module):
@@ -49,7 +30,7 @@ class Encoder(nn.Module):
         plan: what both were built from, in full.
     """
 
-    def __init__(self, normalize: Normalize, backbone: Cnn | Vit, plan: EncoderPlan) -> None:
+    def __init__(self, normalize: Normalize, backbone: Backbone, plan: EncoderPlan) -> None:
         super().__init__()
         self.normalize, self.backbone, self.plan = normalize, backbone, plan
         self.width = backbone.width
@@ -60,7 +41,7 @@ class Encoder(nn.Module):
         return functional.normalize(self.backbone(pixels).pooled.float())
 
 
-class Projected(nn.Module):
+class EncoderWithProjector(nn.Module):
     """Encoder and projector: what is trained; the projector is thrown away afterwards.
 
     Args:
@@ -86,21 +67,8 @@ class Projected(nn.Module):
 
 
 def build_encoder(plan: EncoderPlan, *, weights: str = "timm") -> Encoder:
-    """An encoder from its plan.
-
-    Args:
-        plan: see there.
-        weights: of the backbone: "timm", "none" or a local safetensors file.
-
-    Raises:
-        OptionError: a part of the plan that does not exist or cannot work.
-        ModelError: weights that cannot be had or do not fit.
-    """
-    backbone = load_backbone(plan.backbone, weights=weights, pad_type=plan.pad_type)
-    mean, std = normalisation(backbone)
-    plan = dataclasses.replace(plan, mean=tuple(plan.mean or mean), std=tuple(plan.std or std))
-    encoder = Encoder(Normalize(plan.mean or (), plan.std or ()), backbone, plan)
-    return encoder.to(memory_format=torch.channels_last)
+    """An encoder from its plan; arguments and errors as `noref.models.backbones.build_backbone`."""
+    return Encoder(*build_backbone(plan, weights=weights)).to(memory_format=torch.channels_last)
 
 
 def settle_batch_norm(encoder: Encoder, mode: Literal["auto", "frozen", "trained"], *, random: bool) -> int:
@@ -136,15 +104,7 @@ def save_encoder(encoder: Encoder, path: Path, card: Card) -> Card:
 
 
 def load_encoder(path: Path) -> tuple[Encoder, Card]:
-    """An encoder that `save_encoder` wrote, in evaluation mode, and its card.
-
-    Raises:
-        ModelError: no card, a card of other bytes, another kind of model, or tensors that do not fit.
-    """
-
-    def make(values: dict[str, Any]) -> Encoder:
-        if values.pop("kind", None) != KIND:
-            raise ModelError(f"{path}: no ARNIQA encoder")
-        return build_encoder(EncoderPlan(**values), weights="none")
-
-    return files.rebuild(path, make)
+    """An encoder that `save_encoder` wrote, in evaluation mode, and its card; errors as `noref.models.weights.load`."""
+    return files.load(
+        path, lambda plan: build_encoder(EncoderPlan(**plan), weights="none"), kind=KIND, called="ARNIQA encoder"
+    )

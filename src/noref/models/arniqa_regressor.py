@@ -21,7 +21,7 @@ CROPS = 5
 Pad = Literal["reflect", "zero"]
 
 
-class Rater(nn.Module):
+class ARNIQA(nn.Module):
     """Whole images to quality.
 
     Args:
@@ -57,7 +57,7 @@ class Rater(nn.Module):
         return together
 
     @torch.no_grad()
-    def set_line(self, weight: Tensor, bias: float) -> None:
+    def set_linear_head(self, weight: Tensor, bias: float) -> None:
         """Make quality = weight . feature + bias.
 
         Raises:
@@ -137,30 +137,24 @@ def _cut(images: Tensor, top: Tensor, left: Tensor, size: int, pad: Pad) -> Tens
     return found
 
 
-def save(rater: Rater, path: Path, card: Card) -> Card:
-    """Write a rater to a safetensors file with its plan inside and its card beside it; the card as written."""
-    numbers = {"kind": KIND, "crop": rater.crop, "pad": rater.pad, **dataclasses.asdict(rater.encoder.plan)}
-    return files.save(rater, path, card, network=numbers)
+def save(network: ARNIQA, path: Path, card: Card) -> Card:
+    """Write the network with its plan inside and its card beside it, as `noref.models.weights.save`."""
+    plan = {"kind": KIND, "crop": network.crop, "pad": network.pad, **dataclasses.asdict(network.encoder.plan)}
+    return files.save(network, path, card, network=plan)
 
 
-def is_rater(path: Path) -> bool:
+def is_arniqa(path: Path) -> bool:
     """Whether a model file says that it is one of these; what it says is checked by `load`."""
     with suppress(ModelError):
-        return f'"kind": "{KIND}"' in files.read_words(path).get("network", "")
+        return files.read_plan(path).get("kind") == KIND
     return False
 
 
-def load(path: Path) -> tuple[Rater, Card]:
-    """A rater that `save` wrote, in evaluation mode, and its card.
+def load(path: Path) -> tuple[ARNIQA, Card]:
+    """A network that `save` wrote, in evaluation mode, and its card; errors as `noref.models.weights.load`."""
 
-    Raises:
-        ModelError: no card, a card of other bytes, another kind of model, or tensors that do not fit.
-    """
+    def make(plan: dict[str, Any]) -> ARNIQA:
+        crop, pad = plan.pop("crop"), plan.pop("pad")
+        return ARNIQA(build_encoder(EncoderPlan(**plan), weights="none"), crop=crop, pad=pad)
 
-    def make(values: dict[str, Any]) -> Rater:
-        if values.pop("kind", None) != KIND:
-            raise ModelError(f"{path}: no ARNIQA model")
-        crop, pad = values.pop("crop"), values.pop("pad")
-        return Rater(build_encoder(EncoderPlan(**values), weights="none"), crop=crop, pad=pad)
-
-    return files.rebuild(path, make)
+    return files.load(path, make, kind=KIND, called="ARNIQA model")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import huggingface_hub
 import timm
+import torch
 from timm.models import group_parameters
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -16,9 +18,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from noref.errors import ModelError, OptionError, unknown
 from noref.models import weights as files
-from noref.models.features import Embedding, Features, check_size, of_maps
+from noref.models.features import Embedding, Features, Normalize, check_size, of_maps
+from noref.models.plan import EncoderPlan
 from noref.models.vit import Vit
 
+Planned = TypeVar("Planned", bound=EncoderPlan)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -31,6 +35,10 @@ class Cnn(nn.Module):
     """
 
     normalised = False
+    has_class_token = False
+    mask = None  # no quality token
+    image_size = None  # any
+    side_to_try = 64
 
     def __init__(self, net: Any) -> None:
         super().__init__()
@@ -40,19 +48,23 @@ class Cnn(nn.Module):
         stages = _stages(net)
         self._stride = int(stages[-1]["reduction"]) if stages else None  # of the last one
 
-    def forward(self, images: Tensor, *, layers: Embedding | None = None) -> Features:
+    def forward(self, images: Tensor, *, layers: Embedding | None = None, stages: int = 0) -> Features:
         """Normalised images (B, 3, H, W) -> features, D the channels of the last stage, pooled by the mean.
 
         Args:
-            images: see above.
+            images: see above; with `stages`, what `first_stages` made of them.
             layers: also give an embedding for each of the last stages: the maps at strides 8 and 16 and the last
                 one, "pooled" by the mean, or all their "tokens". Shallower stages see a few pixels at a time; the
                 means of their channels say little that could be contrasted.
+            stages: so many have run already. Layers before them are left out; one at the last of them is given,
+                though nothing learns from it.
 
         Raises:
             OptionError: a size that this network cannot take.
             ModelError: features that are neither a map nor a token for each place of one.
         """
+        if stages:
+            return self._last_stages(images, stages, layers)
         check_size(self.net, images)
         wanted = [self._stage8, self._stage16] if layers else [self._stage16]
         places = [place for place in wanted if place is not None]
@@ -74,6 +86,66 @@ class Cnn(nn.Module):
             )
         return of_maps(last, maps, layers, stride16=stride16)
 
+    @property
+    def stage_count(self) -> int:
+        """How many stages can be run one by one.
+
+        Raises:
+            OptionError: none, as in every network that is neither of timm's EfficientNet family nor a ResNet.
+        """
+        return len(self._row())
+
+    def first_stages(self, images: Tensor, count: int) -> Tensor:
+        """Normalised images (B, 3, H, W) -> (B, C, h, w) behind so many stages; errors as `stage_count`."""
+        maps = images.contiguous(memory_format=torch.channels_last)
+        for stage in self._row()[:count]:
+            maps = stage(maps)
+        return maps
+
+    def _last_stages(self, maps: Tensor, first: int, layers: Embedding | None) -> Features:
+        net: Any = self.net
+        places = [place for place in (self._stage8, self._stage16) if layers and place is not None]
+        names = [str(net.feature_info[place]["module"]) for place in places]
+        asked = [int(name[-1]) + name.startswith("blocks.") for name in names]  # blocks.0 and layer1 follow the stem, 0
+        maps = maps.contiguous(memory_format=torch.channels_last)
+        seen = [maps] if first - 1 in asked else []
+        for place, stage in enumerate(self._row()[first:], start=first):
+            maps = stage(maps)
+            if place in asked:
+                seen.append(maps)
+        return of_maps(maps, seen, layers)
+
+    def _row(self) -> list[Callable[[Tensor], Tensor]]:
+        """The stages of timm's EfficientNet family (MobileNets too) or ResNets, one after the other."""
+        net: Any = self.net
+        if all(hasattr(net, name) for name in ("conv_stem", "bn1", "blocks", "conv_head", "bn2")):
+            *blocks, last = net.blocks
+            return [lambda x: net.bn1(net.conv_stem(x)), *blocks, lambda x: net.bn2(net.conv_head(last(x)))]
+        if all(hasattr(net, name) for name in ("conv1", "bn1", "act1", "maxpool", "layer1", "layer4")):
+            stem: Callable[[Tensor], Tensor] = lambda x: net.maxpool(net.act1(net.bn1(net.conv1(x))))  # noqa: E731
+            return [stem, net.layer1, net.layer2, net.layer3, net.layer4]
+        kind = type(net).__name__
+        raise OptionError(f"{kind} cannot be cut: only transformers, the EfficientNet family and ResNets can")
+
+    def add_quality_token(self, mask: float, first: int = 0) -> None:
+        """As `Vit.add_quality_token`: always an `OptionError`."""
+        raise OptionError(
+            "mask: only a vision transformer can have a quality token; for other networks give --mask none --head panel"
+        )
+
+    def set_image_size(self, side: int) -> None:
+        """As `Vit.set_image_size`: nothing to do, for stages take images of any size."""
+
+    def check_weights(self, tensors: Mapping[str, Tensor], *, source: Path) -> None:
+        """As `Vit.check_weights`: nothing that the names and shapes of tensors do not say."""
+
+    def class_attention(self, images: Tensor, *, blocks: int = 3, stages: int = 0) -> tuple[Features, Tensor]:
+        """As `Vit.class_attention`: always an `OptionError`, for there is no class token."""
+        raise OptionError(f"{type(self.net).__name__} has no class token whose attention could be read")
+
+
+Backbone = Cnn | Vit
+
 
 def stage_at(net: Any, stride: int) -> int | None:
     """The place of the last stage with this stride among those that `forward_intermediates` counts."""
@@ -89,7 +161,27 @@ def _stages(net: Any) -> list[dict[str, Any]]:
     return list(getattr(info, "info", info))
 
 
-def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "") -> Cnn | Vit:
+def build_backbone(plan: Planned, *, weights: str = "timm") -> tuple[Normalize, Backbone, Planned]:
+    """The first two parts of every network: normalisation and backbone.
+
+    Args:
+        plan: see there.
+        weights: as for `load_backbone`.
+
+    Returns:
+        Both, and the plan with mean and deviation filled in, and `image_size` left out where it changes nothing.
+
+    Raises:
+        OptionError: a part of the plan that does not exist or cannot work.
+        ModelError: weights that cannot be had or do not fit.
+    """
+    backbone = load_backbone(plan.backbone, weights=weights, pad_type=plan.pad_type, image_size=plan.image_size)
+    mean, std = tuple(plan.mean or normalisation(backbone)[0]), tuple(plan.std or normalisation(backbone)[1])
+    plan = dataclasses.replace(plan, mean=mean, std=std, image_size=backbone.image_size)
+    return Normalize(mean, std), backbone, plan
+
+
+def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "", image_size: int | None = None) -> Backbone:
     """A timm network by name, with weights, as a module that gives `Features`.
 
     Args:
@@ -97,11 +189,12 @@ def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "") -> Cn
         weights: "timm": the safetensors file of timm's model page, downloaded once. "none": random.
             Anything else: a local safetensors file with timm's tensor names, whose classifier is left out, or an
             ARNIQA encoder, which has learnt without scores. Other models of noref's are not taken: what they were
-            rated on might be what this one is tested on.
+            rated on might be what this one is tested on. Half precision becomes float32.
         pad_type: "same" for TensorFlow's padding, as weights that come from there need; "": the network's own.
+        image_size: side of the images that a vision transformer will see; see `Vit.set_image_size`.
 
     Raises:
-        OptionError: no such network, or one that takes no `pad_type`.
+        OptionError: no such network, one that takes no `pad_type`, or an image size that its patches do not divide.
         ModelError: weights that cannot be had, or that do not fit; the first wrong tensor is named.
 
     Example:
@@ -109,19 +202,26 @@ def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "") -> Cn
         96
     """
     net = _create(name, pad_type)
+    backbone: Backbone = Vit(net) if isinstance(net, VisionTransformer) else Cnn(net)
     if weights != "none":
-        path = _download(name, net) if weights == "timm" else Path(weights)
-        heads = net.pretrained_cfg.get("classifier") or ()
-        skip = (heads,) if isinstance(heads, str) else tuple(heads)
-        files.fill(net, _named(*files.read(path)), source=path, skip=tuple(f"{head}." for head in skip))
-    return Vit(net) if isinstance(net, VisionTransformer) else Cnn(net)
+        _read_weights(backbone, _download(name, net) if weights == "timm" else Path(weights))
+    if image_size is not None:
+        backbone.set_image_size(image_size)
+    return backbone
 
 
-def _named(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> Mapping[str, Tensor]:
-    """Tensors under timm's names; in an ARNIQA encoder they stand behind a prefix."""
-    if f'"kind": "{files.ENCODER}"' not in words.get("network", ""):
-        return tensors
-    return {name.removeprefix("backbone.net."): value for name, value in tensors.items()}
+def _read_weights(backbone: Backbone, path: Path) -> None:
+    """Fill a backbone from a file of timm's, or from an ARNIQA encoder, whose header says for which image size."""
+    tensors, words = files.read(path)
+    plan = files.plan_in(words)
+    if plan.get("kind") == files.ENCODER:
+        tensors = {name.removeprefix("backbone.net."): value for name, value in tensors.items()}
+        if plan.get("image_size"):
+            backbone.set_image_size(plan["image_size"])
+    backbone.check_weights(tensors, source=path)
+    heads = backbone.net.pretrained_cfg.get("classifier") or ()
+    skip = (heads,) if isinstance(heads, str) else tuple(heads)
+    files.fill(backbone.net, tensors, source=path, skip=tuple(f"{head}." for head in skip))
 
 
 def _create(name: str, pad_type: str) -> Any:
@@ -148,13 +248,13 @@ def _download(name: str, net: Any) -> Path:
         ) from error
 
 
-def normalisation(backbone: Cnn | Vit) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def normalisation(backbone: Backbone) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of the pixels that timm's weights of this network expect, for values in [0, 1]."""
     config = backbone.net.pretrained_cfg
     return tuple(config.get("mean") or IMAGENET[0]), tuple(config.get("std") or IMAGENET[1])
 
 
-def layer_depths(backbone: Cnn | Vit, *, stages: bool = False) -> dict[str, int]:
+def layer_depths(backbone: Backbone, *, stages: bool = False) -> dict[str, int]:
     """How deep each parameter lies, by timm's own count: 0 is the stem, then block by block.
 
     Args:
@@ -175,7 +275,7 @@ def layer_depths(backbone: Cnn | Vit, *, stages: bool = False) -> dict[str, int]
     return {f"net.{name}": int(depth) for name, depth in groups.items()}
 
 
-def freeze_stages(backbone: Cnn | Vit, count: int) -> None:
+def freeze_stages(backbone: Backbone, count: int) -> None:
     """Stop the first stages from learning: 1 is the stem alone.
 
     Raises:

@@ -1,108 +1,74 @@
-"""A network cut behind its frozen stages: what they make of an image never changes, and can be kept."""
+"""A network cut behind its frozen stages: what they make of an image never changes, and can be kept in a cache."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from noref.errors import OptionError
-from noref.models.backbones import stage_at
-from noref.models.features import Embedding, Features, of_maps
+from noref.models.features import Embedding, Features
 from noref.models.network import QualityNet
-from noref.models.vit import Vit
 
-Part = Callable[[Tensor], Tensor]
 TOLERANCE = 1e-4  # of the largest value
 
 
-class CutNet(nn.Module):
-    """A network that is trained on the maps behind its first stages instead of on images.
+class TailNet(nn.Module):
+    """The trainable part of a network: it takes what the frozen stages made of the images instead of the images.
 
     Args:
         whole: its first `stages` do not learn.
         stages: how many; 1 is the stem, as `noref.models.backbones.freeze_stages` counts.
-        side: of images to try the cut on.
 
     Raises:
         OptionError: a network that cannot be cut there.
     """
 
-    def __init__(self, whole: QualityNet, stages: int, *, side: int = 64) -> None:
+    def __init__(self, whole: QualityNet, stages: int) -> None:
         super().__init__()
         self.whole, self.stages = whole, stages
-        parts = _parts(whole)
-        if not 0 < stages < len(parts):
-            raise OptionError(f"{whole.plan.backbone} can be cut behind 1 to {len(parts) - 1} stages, not {stages}")
+        last = whole.backbone.stage_count - 1
+        if not 0 < stages <= last:
+            raise OptionError(f"{whole.plan.backbone} can be cut behind 1 to {last} stages, not {stages}")
         with torch.no_grad():
+            side = whole.backbone.side_to_try
             images = torch.rand(1, 3, side, side, device=next(whole.parameters()).device)
-            expected, found = whole.features(images).tokens, self.with_features(self.chill(images))[1].tokens
+            training = whole.training
+            whole.eval()  # a quality token's mask is drawn in training
+            expected, found = whole.features(images).tokens, self.features(self.frozen_features(images)).tokens
+            whole.train(training)
         if float((expected - found).abs().max()) > TOLERANCE * float(expected.abs().max()):
             raise OptionError(f"{whole.plan.backbone}: its stages are not run one after the other: it cannot be cut")
 
     @torch.no_grad()
-    def chill(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) RGB, uint8 or float in [0, 1] -> (B, C, h, w), what the first stages make of them."""
-        x: Tensor = self.whole.normalize(images).contiguous(memory_format=torch.channels_last)
-        for part in _parts(self.whole)[: self.stages]:
-            x = part(x)
-        return x
+    def frozen_features(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) RGB, uint8 or float in [0, 1] -> what the frozen stages make of them.
+
+        Returns:
+            (B, C, h, w) maps of a CNN; (B, T, D) tokens of a transformer.
+        """
+        return self.whole.backbone.first_stages(self.whole.normalize(images), self.stages)
 
     def forward(
-        self, maps: Tensor, *, features: bool = False, layers: Embedding | None = None
+        self, seen: Tensor, *, features: bool = False, layers: Embedding | None = None
     ) -> Tensor | tuple[Tensor, Features]:
-        """(B, C, h, w) as `chill` gives them -> (B,) quality, higher is better; with `features` as `QualityNet`."""
-        scores, seen = self.with_features(maps, layers=layers)
-        return (scores, seen) if features else scores
+        """As `frozen_features` gives it -> (B,) quality, higher is better; with `features` as `QualityNet`."""
+        found = self.features(seen, layers=layers)
+        scores: Tensor = self.whole.head(found)
+        return (scores, found) if features else scores
 
-    def with_features(self, maps: Tensor, *, layers: Embedding | None = None) -> tuple[Tensor, Features]:
-        """(B,) quality, and the features that it came from."""
-        features = self.features(maps, layers=layers)
-        return self.whole.head(features), features
+    def features(self, seen: Tensor, *, layers: Embedding | None = None) -> Features:
+        """As `frozen_features` gives it -> what the backbone makes of it; of `layers`, those behind the cut."""
+        found: Features = self.whole.backbone(self._in_precision(seen), layers=layers, stages=self.stages)
+        return found
 
-    def features(self, maps: Tensor, *, layers: Embedding | None = None) -> Features:
-        """(B, C, h, w) as `chill` gives them -> what the backbone sees in them.
+    def attention(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) quality and (B, rows, columns), where the head looked; see `Head.attention`."""
+        return self.whole.head.attention(self.features(seen))
 
-        Args:
-            maps: see above.
-            layers: also give an embedding for each layer that `Cnn` gives one for. Layers before the cut are left out;
-                one at the cut is given, though nothing learns from it.
-        """
-        parts, asked = _parts(self.whole), _layers(self.whole) if layers else ()
-        x = maps.to(next(self.whole.parameters()).dtype).contiguous(memory_format=torch.channels_last)
-        seen = [x] if self.stages - 1 in asked else []
-        for place, part in enumerate(parts[self.stages :], start=self.stages):
-            x = part(x)
-            if place in asked:
-                seen.append(x)
-        return of_maps(x, seen, layers)
+    def class_attention(self, seen: Tensor, *, blocks: int = 3) -> tuple[Features, Tensor]:
+        """See `Vit.class_attention`; the blocks must lie behind the cut."""
+        return self.whole.backbone.class_attention(self._in_precision(seen), blocks=blocks, stages=self.stages)
 
-    def attention(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) quality and (B, rows, columns), where the panel looked; see `QualityNet.attention`."""
-        return self.whole.read_attention(self.features(maps))
-
-
-def _layers(whole: QualityNet) -> tuple[int, ...]:
-    """Which of `_parts` end at the strides that `Cnn` gives embeddings for, before the last one."""
-    net: Any = whole.backbone.net
-    places = [stage_at(net, stride) for stride in (8, 16)]
-    names = [net.feature_info[place]["module"] for place in places if place is not None]
-    return tuple(
-        1 + int(name.removeprefix("blocks.")) if name.startswith("blocks") else int(name[-1]) for name in names
-    )
-
-
-def _parts(whole: QualityNet) -> list[Part]:
-    """The stages of timm's EfficientNet family (MobileNets too) or ResNets, one after the other."""
-    net: Any = whole.backbone.net
-    if not isinstance(whole.backbone, Vit):
-        if all(hasattr(net, name) for name in ("conv_stem", "bn1", "blocks", "conv_head", "bn2")):
-            stem: Part = lambda x: net.bn1(net.conv_stem(x))  # noqa: E731
-            *blocks, last = net.blocks
-            return [stem, *blocks, lambda x: net.bn2(net.conv_head(last(x)))]
-        if all(hasattr(net, name) for name in ("conv1", "bn1", "act1", "maxpool", "layer1", "layer4")):
-            first: Part = lambda x: net.maxpool(net.act1(net.bn1(net.conv1(x))))  # noqa: E731
-            return [first, net.layer1, net.layer2, net.layer3, net.layer4]
-    raise OptionError(f"{whole.plan.backbone} cannot be cut: only networks of the EfficientNet family and ResNets can")
+    def _in_precision(self, seen: Tensor) -> Tensor:
+        """A cache keeps half precision."""
+        return seen.to(next(self.whole.parameters()).dtype)

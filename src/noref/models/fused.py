@@ -16,6 +16,8 @@ from timm.layers import Conv2dSame, pad_same  # type: ignore[attr-defined]
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from noref.errors import ModelError
+
 TOLERANCE = 1e-3  # of the largest value; float32 leaves 1e-5
 
 
@@ -33,13 +35,15 @@ def fuse_frozen_norms(net: nn.Module, example: Tensor) -> int:
         How many pairs run as one; 0 where it cannot be done.
     """
     pairs = [pair for module in net.modules() for pair in _neighbours(module)]
+    if not pairs:
+        return 0
     with torch.no_grad():
         before = net(example)
         for conv, norm in pairs:
             conv.__dict__["norm"] = norm  # past nn.Module's registration: the norm keeps its place and name
             conv.forward = types.MethodType(_convolve, conv)  # type: ignore[method-assign]
             norm.forward = types.MethodType(_activate, norm)
-        same = _same(before, net(example)) if pairs else True
+        same = _same(before, net(example))
     if not same:
         for conv, norm in pairs:
             for name, module in (("norm", conv), ("forward", conv), ("forward", norm)):
@@ -61,14 +65,26 @@ def _neighbours(module: nn.Module) -> list[tuple[nn.Conv2d, Any]]:
     ]
 
 
+def folded(conv: nn.Conv2d, norm: Any) -> tuple[Tensor, Tensor]:
+    """Weight (O, I, k, k) and bias (O,) of the convolution that does what these two do: gain = w / sqrt(var + eps).
+
+    Args:
+        conv: with or without a bias.
+        norm: a batch norm; its running statistics are taken as they are.
+
+    Raises:
+        ModelError: a norm without running statistics.
+    """
+    if norm.running_mean is None or norm.running_var is None:
+        raise ModelError("a batch norm without running statistics cannot be folded")
+    gain = (1 if norm.weight is None else norm.weight) / torch.sqrt(norm.running_var + norm.eps)
+    offset = -norm.running_mean * gain if conv.bias is None else (conv.bias - norm.running_mean) * gain
+    return conv.weight * gain.view(-1, 1, 1, 1), offset if norm.bias is None else offset + norm.bias
+
+
 def _convolve(self: Any, x: Tensor) -> Tensor:
     """The convolution, with the norm's factor and offset in its weights."""
-    norm = self.norm
-    gain = torch.rsqrt(norm.running_var + norm.eps)
-    gain = gain if norm.weight is None else gain * norm.weight
-    offset = -norm.running_mean * gain if self.bias is None else (self.bias - norm.running_mean) * gain
-    offset = offset if norm.bias is None else offset + norm.bias
-    weight = self.weight * gain.view(-1, 1, 1, 1)
+    weight, offset = folded(self, self.norm)
     stride, padding, skip = self.stride, self.padding, (0, 0)
     if isinstance(self, Conv2dSame):
         if (self.kernel_size, stride, self.dilation) == ((3, 3), (2, 2), (1, 1)) and not (x.shape[2] | x.shape[3]) & 1:

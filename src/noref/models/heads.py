@@ -1,102 +1,161 @@
-"""From a backbone's features to a score."""
+"""Heads: from a backbone's features to a score. A new head is a class here and a line in `HEADS`."""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
 from noref.errors import OptionError
+from noref.models.backbones import Backbone
 from noref.models.features import Features
 from noref.models.panel import AttentionPanel, TwoTokenDecoder, full_precision_line
+from noref.models.plan import Plan
 
 NEEDS_QUALITY = "this network has no quality token: give it one (a transformer can), or another head"
+START_SHARE = 0.01  # of its random weights that the last line keeps in `Head.start_at`; with none, scores would tie
 
 
-class PanelHead(nn.Module):
-    """The attention panel behind a projection, where the backbone's width is not the panel's.
+class Head(nn.Module, ABC):
+    """What all heads share: `read` turns features into one vector an image, a linear layer `score` into its quality.
 
     Args:
-        backbone_width: D of the features.
-        width: of the panel; equal to D and `normalised`: no projection, as in DEIQT.
-        normalised: whether the features have gone through a layer norm already.
-        heads: of the panel; must divide its width.
-        queries: of the panel.
+        plan: the numbers of the network; the width is filled in.
+        backbone: gives the features.
+
+    Attributes:
+        has_attention: whether `read` can say where the head looked.
+        score: the last linear layer, D -> 1.
+        offset: () is added to its output; it is saved and exported with the network and does not learn.
 
     Raises:
-        OptionError: the heads do not divide the width, or there is no query.
+        OptionError: numbers that do not go together, or a backbone without what the head needs.
     """
 
-    def __init__(self, backbone_width: int, *, width: int, normalised: bool, heads: int, queries: int) -> None:
+    has_attention = False
+    score: nn.Linear
+    offset: Tensor
+
+    def __init__(self, plan: Plan, backbone: Backbone) -> None:
         super().__init__()
-        self.panel = AttentionPanel(width, heads=heads, queries=queries)
-        self.project = _projection(backbone_width, width, normalised)
+        self.register_buffer("offset", torch.zeros(()))
+
+    @abstractmethod
+    def read(self, features: Features, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Features of B images -> (B, D), what the last linear layer sees, and where the head looked.
+
+        Args:
+            features: as the backbone gives them.
+            attention: whether the second is asked for: (B, T), >= 0, rows summing to 1, T the spatial tokens.
+        """
+
+    @property
+    def last_line(self) -> nn.Linear:
+        """The last linear layer, D -> 1."""
+        return self.score
+
+    def before_last_line(self, features: Features) -> Tensor:
+        """Features of B images -> (B, D), what the last linear layer sees."""
+        return self.read(features)[0]
 
     def forward(self, features: Features) -> Tensor:
         """Features of B images -> (B,) quality, higher is better."""
-        scores: Tensor = self.panel(self.project(features.pooled), self.project(features.tokens))
-        return scores
+        return full_precision_line(self.before_last_line(features), self.last_line) + self.offset
+
+    @torch.no_grad()
+    def start_at(self, mean: float) -> None:
+        """Let a head that has learnt nothing yet predict about this value for every image.
+
+        The value becomes the offset, and the last linear layer keeps a hundredth of its random weights, and no bias:
+        as drawn, its output would lie 0.6 around the offset. Trained from there, features need not move until their
+        scores reach the labels.
+
+        Args:
+            mean: of the training labels, in the units of the output: quality in [0, 1].
+        """
+        self.offset.fill_(mean)
+        self.last_line.weight.mul_(START_SHARE)
+        if self.last_line.bias is not None:
+            self.last_line.bias.zero_()
 
     def attention(self, features: Features) -> tuple[Tensor, Tensor]:
-        """(B,) quality and (B, rows, columns) where the panel looked, each map summing to 1."""
-        scores, weights = self.panel.with_attention(self.project(features.pooled), self.project(features.tokens))
-        return scores, weights.reshape(-1, *features.grid)
+        """(B,) quality and (B, rows, columns) where the head looked, each map summing to 1.
+
+        Raises:
+            OptionError: the head has no attention.
+        """
+        before, weights = self.read(features, attention=True)
+        if weights is None:
+            raise OptionError(f"a {type(self).__name__} has no attention: use head 'panel'")
+        return full_precision_line(before, self.last_line) + self.offset, weights.reshape(-1, *features.grid)
 
 
-class TwoTokenHead(nn.Module):
-    """The decoder of class and quality token behind a projection, where the backbone's width is not its own.
+class PanelHead(Head):
+    """DEIQT's attention panel, behind a projection where the backbone's width is not the panel's; see `Head`."""
 
-    Args:
-        backbone_width: D of the features.
-        width: of the decoder; equal to D and `normalised`: no projection.
-        normalised: whether the features have gone through a layer norm already.
-        heads: of the decoder; must divide its width.
+    has_attention = True
 
-    Raises:
-        OptionError: the heads do not divide the width.
-    """
+    def __init__(self, plan: Plan, backbone: Backbone) -> None:
+        super().__init__(plan, backbone)
+        self.panel = AttentionPanel(plan.width or backbone.width, heads=plan.heads, queries=plan.queries)
+        self.project = _projection(plan, backbone)
 
-    def __init__(self, backbone_width: int, *, width: int, normalised: bool, heads: int) -> None:
-        super().__init__()
-        self.decoder = TwoTokenDecoder(width, heads=heads)
-        self.project = _projection(backbone_width, width, normalised)
+    @property
+    def last_line(self) -> nn.Linear:
+        """See `Head`."""
+        return self.panel.score
 
-    def forward(self, features: Features) -> Tensor:
-        """Features of B images, with a quality token -> (B,) quality, higher is better."""
-        scores: Tensor = self.decoder(*self._projected(features))
-        return scores
+    def read(self, features: Features, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """See `Head`."""
+        return self.panel.read(self.project(features.pooled), self.project(features.tokens), attention=attention)
 
-    def attention(self, features: Features) -> tuple[Tensor, Tensor]:
-        """(B,) quality and (B, rows, columns) where the two tokens looked, each map summing to 1."""
-        scores, weights = self.decoder.with_attention(*self._projected(features))
-        return scores, weights.reshape(-1, *features.grid)
 
-    def _projected(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
+class TwoTokenHead(Head):
+    """CSIQA's decoder of class and quality token, behind a projection as `PanelHead`; see `Head`."""
+
+    has_attention = True
+
+    def __init__(self, plan: Plan, backbone: Backbone) -> None:
+        super().__init__(plan, backbone)
+        if plan.mask is None:
+            raise OptionError(f"head 'tokens': {NEEDS_QUALITY}")
+        self.decoder = TwoTokenDecoder(plan.width or backbone.width, heads=plan.heads)
+        self.project = _projection(plan, backbone)
+
+    @property
+    def last_line(self) -> nn.Linear:
+        """See `Head`."""
+        return self.decoder.score
+
+    def read(self, features: Features, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """See `Head`."""
         if features.quality is None:
             raise OptionError(NEEDS_QUALITY)
-        return self.project(features.pooled), self.project(features.quality), self.project(features.tokens)
+        tokens = (self.project(part) for part in (features.pooled, features.quality, features.tokens))
+        return self.decoder.read(*tokens, attention=attention)
 
 
-class PooledHead(nn.Module):
-    """The plain head to compare with: layer norm and one line on the pooled feature, and the quality token if any.
+class PooledHead(Head):
+    """Layer norm and a linear layer on the pooled feature, with the quality token beside it if there is one."""
 
-    Args:
-        backbone_width: D of the features.
-        quality: whether the features have a quality token; it goes in beside the pooled feature.
-    """
-
-    def __init__(self, backbone_width: int, *, quality: bool = False) -> None:
-        super().__init__()
-        width = backbone_width * (1 + quality)
+    def __init__(self, plan: Plan, backbone: Backbone) -> None:
+        super().__init__(plan, backbone)
+        width = backbone.width * (1 if plan.mask is None else 2)
         self.norm, self.score = nn.LayerNorm(width), nn.Linear(width, 1)
 
-    def forward(self, features: Features) -> Tensor:
-        """Features of B images -> (B,) quality, higher is better."""
+    def read(self, features: Features, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """See `Head`."""
         quality = [] if features.quality is None else [features.quality]
-        return full_precision_line(self.norm(torch.cat([features.pooled, *quality], dim=1)), self.score)
+        return self.norm(torch.cat([features.pooled, *quality], dim=1)), None
 
 
-def _projection(backbone_width: int, width: int, normalised: bool) -> nn.Module:
+HEADS: dict[str, type[Head]] = {"panel": PanelHead, "pooled": PooledHead, "tokens": TwoTokenHead}
+
+
+def _projection(plan: Plan, backbone: Backbone) -> nn.Module:
     """Nothing where the features are as wide as the head and normalised, else a linear layer and a norm."""
-    if normalised and width == backbone_width:
+    width = plan.width or backbone.width
+    if backbone.normalised and width == backbone.width:
         return nn.Identity()
-    return nn.Sequential(nn.Linear(backbone_width, width), nn.LayerNorm(width))
+    return nn.Sequential(nn.Linear(backbone.width, width), nn.LayerNorm(width))

@@ -3,56 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from noref.card import Card
-from noref.errors import OptionError
+from noref.errors import unknown
 from noref.models import weights as files
-from noref.models.backbones import Cnn, freeze_batch_norm, load_backbone, normalisation
+from noref.models.backbones import Backbone, build_backbone, freeze_batch_norm
 from noref.models.features import Embedding, Features, Normalize
 from noref.models.fused import fuse_frozen_norms
-from noref.models.heads import NEEDS_QUALITY, PanelHead, PooledHead, TwoTokenHead
-from noref.models.quality_vit import with_quality_token
-from noref.models.vit import Vit
+from noref.models.heads import HEADS, Head
+from noref.models.plan import Plan as Plan
 
 SMALL_WIDTH = 192
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a network is built from, apart from its weights.
-
-    Args:
-        backbone: timm's name.
-        head: "panel"; "pooled" for one line on the pooled feature; "tokens" for CSIQA's decoder of class and quality
-            token.
-        width: of the panel; None: a transformer's own, 192 for other networks.
-        heads: of the panel; must divide its width.
-        queries: of the panel.
-        pad_type: "same" for weights that come from TensorFlow.
-        mean: of the pixels, red, green, blue, for values in [0, 1]; None: what timm says of the backbone.
-        std: deviation of the pixels likewise.
-        mask: gives a transformer a quality token, from which each token is hidden with this probability in
-            training; None: no such token.
-    """
-
-    backbone: str
-    head: Literal["panel", "pooled", "tokens"] = "panel"
-    width: int | None = None
-    heads: int = 6
-    queries: int = 6
-    pad_type: str = ""
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    mask: float | None = None
-
-
-Head = PanelHead | PooledHead | TwoTokenHead
 
 
 class QualityNet(nn.Module):
@@ -65,43 +30,42 @@ class QualityNet(nn.Module):
         plan: what all three were built from, in full.
     """
 
-    def __init__(self, normalize: Normalize, backbone: Cnn | Vit, head: Head, plan: Plan) -> None:
+    def __init__(self, normalize: Normalize, backbone: Backbone, head: Head, plan: Plan) -> None:
         super().__init__()
         self.normalize, self.backbone, self.head, self.plan = normalize, backbone, head, plan
+
+    @property
+    def whole(self) -> QualityNet:
+        """Itself; of a `TailNet` the network that it is the tail of."""
+        return self
 
     def forward(
         self, images: Tensor, *, features: bool = False, layers: Embedding | None = None
     ) -> Tensor | tuple[Tensor, Features]:
         """(B, 3, H, W) RGB, uint8 or float in [0, 1] -> (B,) quality in about [0, 1], higher is better.
 
-        With `features` it is `with_features`: Fabric gives its precision and its processes to `forward` alone.
+        Args:
+            images: see above.
+            features: also give the features that the quality came from: one pass for losses on both. (Fabric gives its
+                precision and its processes to `forward` alone.)
+            layers: with an embedding for each of the backbone's layers.
         """
-        scores, seen = self.with_features(images, layers=layers)
-        return (scores, seen) if features else scores
+        found = self.features(images, layers=layers)
+        scores: Tensor = self.head(found)
+        return (scores, found) if features else scores
 
     def features(self, images: Tensor, *, layers: Embedding | None = None) -> Features:
         """(B, 3, H, W) RGB -> what the backbone sees, with an embedding for each of its layers if asked."""
         features: Features = self.backbone(self.normalize(images), layers=layers)
         return features
 
-    def with_features(self, images: Tensor, *, layers: Embedding | None = None) -> tuple[Tensor, Features]:
-        """(B,) quality, and the features that it came from: one pass for losses on both."""
-        features = self.features(images, layers=layers)
-        return self.head(features), features
-
     def attention(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) quality and (B, rows, columns), where the panel looked.
+        """(B,) quality and (B, rows, columns), where the head looked; errors as `Head.attention`."""
+        return self.head.attention(self.features(images))
 
-        Raises:
-            OptionError: the head is no panel.
-        """
-        return self.read_attention(self.features(images))
-
-    def read_attention(self, features: Features) -> tuple[Tensor, Tensor]:
-        """The same of features."""
-        if isinstance(self.head, PooledHead):
-            raise OptionError(f"a {self.plan.head!r} head has no attention: use head 'panel'")
-        return self.head.attention(features)
+    def class_attention(self, images: Tensor, *, blocks: int = 3) -> tuple[Features, Tensor]:
+        """See `Vit.class_attention`."""
+        return self.backbone.class_attention(self.normalize(images), blocks=blocks)
 
 
 class FromBytes(nn.Module):
@@ -132,44 +96,21 @@ def build(plan: Plan, *, weights: str = "timm") -> QualityNet:
         OptionError: a part of the plan that does not exist or cannot work.
         ModelError: weights that cannot be had or do not fit.
     """
-    backbone = load_backbone(plan.backbone, weights=weights, pad_type=plan.pad_type)
+    if plan.head not in HEADS:
+        raise unknown("head", plan.head, HEADS)
+    normalize, backbone, plan = build_backbone(plan, weights=weights)
     if plan.mask is not None:
-        backbone = with_quality_token(backbone, plan.mask)
-    mean, std = normalisation(backbone)
-    plan = dataclasses.replace(
-        plan,
-        width=plan.width or (backbone.width if isinstance(backbone, Vit) else SMALL_WIDTH),
-        mean=tuple(plan.mean or mean),
-        std=tuple(plan.std or std),
-    )
-    network = QualityNet(Normalize(plan.mean or (), plan.std or ()), backbone, _head(plan, backbone), plan)
+        backbone.add_quality_token(plan.mask, plan.mask_from)
+    plan = dataclasses.replace(plan, width=plan.width or (backbone.width if backbone.normalised else SMALL_WIDTH))
+    network = QualityNet(normalize, backbone, HEADS[plan.head](plan, backbone), plan)
     freeze_batch_norm(network)
     return network.to(memory_format=torch.channels_last)
 
 
-def _head(plan: Plan, backbone: Cnn | Vit) -> Head:
-    width, normalised = plan.width or backbone.width, backbone.normalised
-    if plan.head == "pooled":
-        return PooledHead(backbone.width, quality=plan.mask is not None)
-    if plan.head == "tokens":
-        if plan.mask is None:
-            raise OptionError(f"head 'tokens': {NEEDS_QUALITY}")
-        return TwoTokenHead(backbone.width, width=width, normalised=normalised, heads=plan.heads)
-    if plan.head != "panel":
-        raise OptionError(f"unknown head {plan.head!r}: known are panel, pooled, tokens")
-    return PanelHead(backbone.width, width=width, normalised=normalised, heads=plan.heads, queries=plan.queries)
-
-
 def fuse(network: QualityNet, crop: int) -> None:
-    """Let a network's frozen batch norms run as part of its convolutions, tried on crops of that side.
-
-    Raises:
-        OptionError: it has none where that could be done.
-    """
+    """Let a network's frozen batch norms run inside its convolutions, if that changes nothing on crops of that side."""
     noise = torch.randn(1, 3, crop, crop, generator=torch.Generator().manual_seed(0))
-    noise = noise.to(next(network.parameters()).device)
-    if isinstance(network.backbone, Vit) or not fuse_frozen_norms(network.backbone.net, noise):
-        raise OptionError(f"fused: {network.plan.backbone} has no batch norms that could run inside a convolution")
+    fuse_frozen_norms(network.backbone.net, noise.to(next(network.parameters()).device))
 
 
 def save(network: QualityNet, path: Path, card: Card) -> Card:
@@ -183,4 +124,4 @@ def load(path: Path) -> tuple[QualityNet, Card]:
     Raises:
         ModelError: no card, a card of other bytes, a header without a plan, or tensors that do not fit it.
     """
-    return files.rebuild(path, lambda values: build(Plan(**values), weights="none"))
+    return files.load(path, lambda plan: build(Plan(**plan), weights="none"))

@@ -107,20 +107,18 @@ class AttentionPanel(nn.Module):
 
     def forward(self, pooled: Tensor, tokens: Tensor) -> Tensor:
         """(B, D) class token and (B, T, D) tokens, both normalised -> (B,) quality, higher is better."""
-        refined, _ = self.layer(self.queries + pooled[:, None], tokens)
-        return self._mean(refined)
+        return full_precision_line(self.read(pooled, tokens)[0], self.score)
 
-    def with_attention(self, pooled: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """The same scores, and where the panel looked.
+    def read(self, pooled: Tensor, tokens: Tensor, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """What the last line sees: it has no bias, so the mean of its scores is its score of the mean query.
 
         Returns:
-            (B,) quality; (B, T) cross-attention, mean over queries and heads, each row summing to 1.
+            (B, D) mean of the refined queries; if `attention` is asked for, (B, T) cross-attention, mean over queries
+            and heads, each row summing to 1.
         """
-        refined, weights = self.layer(self.queries + pooled[:, None], tokens, attention=True)
-        return self._mean(refined), weights.mean(dim=1)
-
-    def _mean(self, refined: Tensor) -> Tensor:
-        return full_precision_line(refined, self.score).mean(dim=1)
+        refined, weights = self.layer(self.queries + pooled[:, None], tokens, attention=attention)
+        mean = refined.to(self.score.weight.dtype).mean(dim=1)
+        return mean, None if weights is None else weights.mean(dim=1)
 
 
 class TwoTokenDecoder(nn.Module):
@@ -153,10 +151,12 @@ class TwoTokenDecoder(nn.Module):
 
     def forward(self, pooled: Tensor, quality: Tensor, tokens: Tensor) -> Tensor:
         """(B, D) class token, (B, D) quality token, (B, T, D) patches, all normalised -> (B,), higher is better."""
-        refined, _ = self.layer(torch.stack([pooled, quality], dim=1), tokens, alone=True)
-        return full_precision_line(self.mix(refined.flatten(1)), self.score)
+        return full_precision_line(self.read(pooled, quality, tokens)[0], self.score)
 
-    def with_attention(self, pooled: Tensor, quality: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """The same scores, and (B, T) where the tokens looked, mean over both and over heads, rows summing to 1."""
-        refined, weights = self.layer(torch.stack([pooled, quality], dim=1), tokens, attention=True, alone=True)
-        return full_precision_line(self.mix(refined.flatten(1)), self.score), weights.mean(dim=1)
+    def read(
+        self, pooled: Tensor, quality: Tensor, tokens: Tensor, *, attention: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, D) that the last line sees; if asked, (B, T) where the tokens looked, mean over both and over heads."""
+        pair = torch.stack([pooled, quality], dim=1)
+        refined, weights = self.layer(pair, tokens, attention=attention, alone=True)
+        return self.mix(refined.flatten(1)), None if weights is None else weights.mean(dim=1)

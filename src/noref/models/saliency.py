@@ -9,15 +9,14 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from noref.errors import OptionError
-from noref.models.frozen_stages import CutNet
+from noref.models.frozen_stages import TailNet
 from noref.models.network import QualityNet
-from noref.models.vit import Vit
 
-Sight = Literal["attention", "activation"]  # what says where a network looks
+Source = Literal["attention", "activation"]  # what says where a network looks
 GRID = 14  # cells a side: a ViT/16's at 224 pixels
 
 
-def viewing_side(network: QualityNet, crop: int) -> int:
+def viewing_side(network: QualityNet | TailNet, crop: int) -> int:
     """The side to which a whole image is brought, so that a network's map of it has 14 x 14 cells, if it can.
 
     Args:
@@ -25,7 +24,7 @@ def viewing_side(network: QualityNet, crop: int) -> int:
             sees that size, and its map is interpolated.
         crop: side of the crops that it is trained on.
     """
-    net = network.backbone.net
+    network = network.whole
     was, device = network.training, next(network.parameters()).device
     network.eval()
     try:
@@ -34,7 +33,7 @@ def viewing_side(network: QualityNet, crop: int) -> int:
             side = crop * GRID // rows
             network.features(torch.zeros(1, 3, side, side, device=device))
     except (OptionError, RuntimeError):  # it takes one size only; timm says so in many ways
-        size = getattr(getattr(net, "patch_embed", None), "img_size", None) or (crop, crop)
+        size = getattr(getattr(network.backbone.net, "patch_embed", None), "img_size", None) or (crop, crop)
         return int(size[0])
     finally:
         network.train(was)
@@ -42,7 +41,7 @@ def viewing_side(network: QualityNet, crop: int) -> int:
 
 
 @torch.no_grad()
-def saliency(network: QualityNet | CutNet, images: Tensor, *, blocks: int = 3, by: Sight = "attention") -> Tensor:
+def saliency(network: QualityNet | TailNet, images: Tensor, *, blocks: int = 3, by: Source = "attention") -> Tensor:
     """How much a network looks at each part of whole images.
 
     A transformer with a class token says it by itself: class-to-patch attention of its last blocks. In any other
@@ -70,8 +69,8 @@ def saliency(network: QualityNet | CutNet, images: Tensor, *, blocks: int = 3, b
     if by == "activation":
         found = network.features(images)
         maps = found.tokens.clamp(min=0).sum(dim=2).view(-1, *found.grid)
-    elif isinstance(network, QualityNet) and isinstance(network.backbone, Vit) and network.backbone.has_class_token:
-        _, maps = network.backbone.with_class_attention(network.normalize(images), blocks=blocks)
+    elif network.whole.backbone.has_class_token:
+        _, maps = network.class_attention(images, blocks=blocks)
     else:
         _, maps = network.attention(images)
     maps = maps.float()

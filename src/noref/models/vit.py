@@ -1,17 +1,22 @@
-"""A vision transformer over timm's weights, block by block: its tokens, and where the class token looks."""
+"""A vision transformer over timm's weights, block by block: its tokens, and where the class token looks.
+
+It may have CSIQA's quality token, from which `quality_mask` hides a part of the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from noref.errors import OptionError
+from noref.errors import ModelError, OptionError
 from noref.models.features import Embedding, Features, check_size
-from noref.models.quality_token import quality_mask as quality_mask
 
 
 class Vit(nn.Module):
@@ -34,35 +39,131 @@ class Vit(nn.Module):
         super().__init__()
         self.net = net
         self.width: int = net.embed_dim
+        self.image_size: int | None = None  # side that `set_image_size` has set
+        self.mask: float | None = None  # no quality token
+        self.mask_from = 0
+
+    def add_quality_token(self, mask: float, first: int = 0) -> None:
+        """Give the network CSIQA's quality token, a learnt one at the end of the sequence, random at first.
+
+        In each layer it attends to itself and, in training, to a random part of the other tokens, drawn anew for every
+        image and layer; to all of them otherwise. No other token attends to it, so class token and patches are what
+        they are without it. It has no place in the image and so no position embedding.
+
+        Args:
+            mask: probability in [0, 1] that a token is hidden from it in training.
+            first: so many blocks run before it joins: behind a cut there are class token and patches alone.
+
+        Raises:
+            OptionError: the probability is none, no such block, or the network's blocks take no mask.
+
+        Source:
+            Li et al. 2024 (CSIQA), sections 3.2 and B.1. The logits are scaled by 1/sqrt(d), which eq. 3 leaves out.
+        """
+        blocks = self.net.blocks
+        if not 0 <= mask <= 1:
+            raise OptionError(f"mask must be a probability, got {mask}")
+        if not 0 <= first < len(blocks):
+            raise OptionError(f"mask_from must be 0 to {len(blocks) - 1}, got {first}")
+        if "attn_mask" not in inspect.signature(blocks[0].forward).parameters:
+            raise OptionError(f"blocks of {type(blocks[0]).__name__} take no attention mask: no quality token")
+        self.mask, self.mask_from = mask, first
+        self.quality_token = nn.Parameter(torch.empty(self.width))  # one axis: not decayed, as the class token
+        nn.init.trunc_normal_(self.quality_token, std=0.02)
+
+    def set_image_size(self, side: int) -> None:
+        """Take images of another size than the weights were made for: position embeddings are interpolated once.
+
+        They are then those of the new size, learn as such, and cost nothing in a step or an exported graph; timm's
+        `dynamic_img_size` would interpolate in each. A network that takes any size is left as it is.
+
+        Args:
+            side: of the images, in pixels.
+
+        Raises:
+            OptionError: the patches do not divide the side.
+
+        Source:
+            timm's `resample_abs_pos_embed`: bicubic, antialiased; class token and registers keep theirs.
+        """
+        patches = self.net.patch_embed
+        patch = max(patches.patch_size)
+        if side < patch or any(side % length for length in patches.patch_size):
+            near = f"{side // patch * patch} or {-(-side // patch) * patch}"
+            raise OptionError(f"crop {side} does not divide into this backbone's patches of {patch} px: take {near}")
+        fixed = getattr(patches, "strict_img_size", False) and hasattr(patches, "set_input_size")
+        if fixed and tuple(patches.img_size) != (side, side):
+            self.net.set_input_size((side, side))
+            self.image_size = side
+
+    def check_weights(self, tensors: Mapping[str, Tensor], *, source: Path) -> None:
+        """Whether weights are of this network's width, patches and positions, said in these words.
+
+        Args:
+            tensors: by timm's names.
+            source: where they come from, for messages.
+
+        Raises:
+            ModelError: they are not.
+        """
+        own = self.net.state_dict()
+        shapes = {name: (tuple(tensors[name].shape), tuple(own[name].shape)) for name in tensors if name in own}
+        given, needed = shapes.get("patch_embed.proj.weight", ((), ()))
+        if given != needed:
+            widths = [f"{shape[0]} wide with patches of {shape[-1]} px" for shape in (given, needed)]
+            raise ModelError(f"{source}: weights {widths[0]}; this backbone is {widths[1]}")
+        given, needed = shapes.get("pos_embed", ((), ()))
+        if given != needed:
+            size = " x ".join(str(side) for side in self.net.patch_embed.img_size)
+            raise ModelError(
+                f"{source}: position embeddings of {given[1]} tokens; this backbone needs {needed[1]}, for {size} px"
+            )
 
     @property
     def has_class_token(self) -> bool:
         """Whether there is a class token, whose attention can be read."""
         return self.net.cls_token is not None
 
-    def forward(self, images: Tensor, *, layers: Embedding | None = None) -> Features:
-        """Normalised images (B, 3, S, S) of the size the weights were made for -> features, D the embedding width.
+    @property
+    def stage_count(self) -> int:
+        """The patch embedding and the blocks, as `noref.models.backbones.freeze_stages` counts."""
+        return 1 + len(self.net.blocks)
+
+    @property
+    def side_to_try(self) -> int:
+        """The side of an image that the network takes."""
+        return int(self.net.patch_embed.img_size[0])
+
+    def first_stages(self, images: Tensor, count: int) -> Tensor:
+        """Normalised images -> (B, prefix + T, D), tokens behind the patch embedding and `count` - 1 blocks.
+
+        Raises:
+            OptionError: another size, or a quality token in one of those blocks: it is not kept.
+        """
+        if self.mask is not None and self.mask_from < count - 1:
+            raise OptionError(
+                f"the quality token is in block {self.mask_from + 1}, which is cut off: mask_from {count - 1}"
+            )
+        tokens = self.embed(images)
+        for block in self.net.blocks[: count - 1]:
+            tokens = block(tokens)
+        return tokens
+
+    def forward(self, images: Tensor, *, layers: Embedding | None = None, stages: int = 0) -> Features:
+        """Normalised images (B, 3, S, S) of the size the network is built for -> features, D the embedding width.
 
         Args:
-            images: see above.
-            layers: also give an embedding for each block: its class token ("pooled"), or all its "tokens".
+            images: see above; with `stages`, what `first_stages` made of square ones.
+            layers: also give an embedding for each block: "pooled": its class token, with the quality token beside it
+                where there is one, (B, D) or (B, 2 D); "tokens": all of them, (B, count x D).
+            stages: so many have run already; their blocks get no embedding.
 
         Raises:
             OptionError: another size.
         """
-        check_size(self.net, images)
-        tokens, seen = self.embed(images), []
-        for block in self.net.blocks:
-            tokens = block(tokens)
-            if layers is not None:
-                seen.append(tokens.flatten(1) if layers == "tokens" else self.class_token(tokens))
-        return self.read_out(tokens, images)._replace(layers=tuple(seen))
+        return self._run(images, stages, layers=layers)[0]
 
-    def class_token(self, tokens: Tensor) -> Tensor:
-        """(B, prefix + T, D) -> (B, D); the mean of the patches where there is no class token."""
-        return tokens[:, 0] if self.has_class_token else tokens[:, self.net.num_prefix_tokens :].mean(dim=1)
-
-    def with_class_attention(self, images: Tensor, *, blocks: int = 3) -> tuple[Features, Tensor]:
+    def class_attention(self, images: Tensor, *, blocks: int = 3, stages: int = 0) -> tuple[Features, Tensor]:
         """The same features, and how much the class token attends to each patch, mean over heads and last blocks.
 
         Attention that is not asked for is never a matrix: `forward` leaves it to torch's fused kernel. Here the last
@@ -71,6 +172,7 @@ class Vit(nn.Module):
         Args:
             images: as for `forward`.
             blocks: K, how many of the last blocks are averaged.
+            stages: as for `forward`.
 
         Returns:
             features; (B, rows, columns) share of the class token's attention that a patch gets, >= 0. A map sums to
@@ -85,37 +187,110 @@ class Vit(nn.Module):
         """
         if not self.has_class_token:
             raise OptionError(f"{type(self.net).__name__} has no class token whose attention could be read")
-        if not 0 < blocks <= len(self.net.blocks):
-            raise OptionError(f"attention of the last {blocks} blocks: this network has 1 to {len(self.net.blocks)}")
-        check_size(self.net, images)
-        tokens, maps = self.embed(images), []
-        first = len(self.net.blocks) - blocks
-        for number, block in enumerate(self.net.blocks):
-            if number < first:
-                tokens = block(tokens)
-                continue
-            with attention_of(block) as seen:
-                tokens = block(tokens)
-            maps.append(torch.stack([weights[:, :, 0].mean(dim=1) for weights in seen]).mean(dim=0))
-        features = self.read_out(tokens, images)
-        start, (rows, columns) = self.net.num_prefix_tokens, features.grid
-        patches = torch.stack(maps).mean(dim=0)[:, start : start + rows * columns]
-        return features, patches.reshape(-1, rows, columns)
+        there = min(len(self.net.blocks), self.stage_count - stages)
+        if not 0 < blocks <= there:
+            raise OptionError(f"attention of the last {blocks} blocks: this network has 1 to {there}")
+        features, maps = self._run(images, stages, attention=blocks)
+        return features, torch.stack(maps).mean(dim=0)
 
     def embed(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, prefix + T, D): patches with their positions, behind the class token."""
+        """(B, 3, S, S) -> (B, prefix + T, D): patches with their positions, behind the class token.
+
+        Raises:
+            OptionError: another size than the network is built for.
+        """
+        check_size(self.net, images)
         net = self.net
         tokens: Tensor = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(images))))
         return tokens
 
-    def read_out(self, tokens: Tensor, images: Tensor) -> Features:
-        """The last norm, then class token and patches apart. `images` only gives the grid."""
-        net = self.net
-        tokens = net.fc_norm(net.norm(tokens))  # one of the two is the identity in every timm ViT
-        patches = tokens[:, net.num_prefix_tokens :]
-        pooled = self.class_token(tokens)
-        rows, columns = net.patch_embed.patch_size
-        return Features(pooled, patches, (images.shape[2] // rows, images.shape[3] // columns))
+    def _run(
+        self, images: Tensor, stages: int, *, layers: Embedding | None = None, attention: int = 0
+    ) -> tuple[Features, list[Tensor]]:
+        """The blocks behind so many stages, and the last norm: features, and maps of the last blocks' attention."""
+        start, (height, width) = self.net.num_prefix_tokens, self.net.patch_embed.patch_size
+        if stages:
+            tokens, side = images, math.isqrt(images.shape[1] - start)
+            grid = side, side
+        else:
+            tokens, grid = self.embed(images), (images.shape[2] // height, images.shape[3] // width)
+        (batch, count), places, blocks = tokens.shape[:2], grid[0] * grid[1], self.net.blocks
+        seen, maps, masks = list[Tensor](), list[Tensor](), dict[str, Tensor]()
+        for number, block in enumerate(blocks[max(0, stages - 1) :], start=max(0, stages - 1)):
+            if self.mask is not None and number == self.mask_from:
+                tokens = torch.cat([tokens, self.quality_token.expand(batch, 1, -1)], dim=1)
+                masks = self._masks(1, count, 0.0, tokens)
+            if masks and self.mask and self.training:
+                masks = self._masks(batch, count, self.mask, tokens)
+            reads = number >= len(blocks) - attention
+            watched: AbstractContextManager[list[Tensor]] = attention_of(block) if reads else nullcontext([])
+            with watched as found:
+                tokens = block(tokens, **masks)
+            if reads:
+                rows = torch.stack([weights[:, :, 0].mean(dim=1) for weights in found]).mean(dim=0)
+                maps.append(rows[:, start : start + places].reshape(-1, *grid))
+            if layers == "tokens":
+                seen.append(tokens.flatten(1))
+            elif layers == "pooled":
+                seen.append(torch.cat([self._pooled(tokens[:, :count]), *tokens[:, count:].unbind(1)], dim=1))
+        tokens = self.net.fc_norm(self.net.norm(tokens))  # one of the two is the identity in every timm ViT
+        quality = None if self.mask is None else tokens[:, -1]
+        pooled, patches = self._pooled(tokens[:, :count]), tokens[:, start:count]
+        return Features(pooled, patches, grid, quality=quality, layers=tuple(seen)), maps
+
+    def _pooled(self, tokens: Tensor) -> Tensor:
+        """(B, prefix + T, D) -> (B, D): the class token, or the mean of the patches where there is none."""
+        return tokens[:, 0] if self.has_class_token else tokens[:, self.net.num_prefix_tokens :].mean(dim=1)
+
+    @staticmethod
+    def _masks(images: int, count: int, probability: float, like: Tensor) -> dict[str, Tensor]:
+        return {"attn_mask": quality_masks(images, count, probability, device=like.device).to(like.dtype)}
+
+
+def quality_mask(n_tokens: int, probability: float, generator: Generator | None) -> Tensor:
+    """The mask of one image in one layer, to be added to the attention logits.
+
+    Args:
+        n_tokens: N, the class token and the patches; any of them may be hidden from the quality token.
+        probability: that a token is hidden, in [0, 1].
+        generator: where chance comes from; None: torch's own, which checkpoints keep.
+
+    Returns:
+        (N + 1, N + 1): 0 where the token of the row sees the token of the column, -inf where it does not. The
+        quality token is the last. It sees itself always; no other row sees it.
+
+    Raises:
+        ValueError: no token, or a probability that is none.
+
+    Source:
+        CSIQA section 3.2, eq. 1-2; the logarithm of M.
+
+    Example:
+        >>> quality_mask(2, 0.0, None)
+        tensor([[0., 0., -inf],
+                [0., 0., -inf],
+                [0., 0., 0.]])
+    """
+    return quality_masks(1, n_tokens, probability, generator)[0, 0]
+
+
+def quality_masks(
+    images: int,
+    n_tokens: int,
+    probability: float,
+    generator: Generator | None = None,
+    *,
+    device: torch.device | None = None,
+) -> Tensor:
+    """The masks of B images in one layer: (B, 1, N + 1, N + 1), the second place for the heads; see `quality_mask`."""
+    if n_tokens < 1 or not 0 <= probability <= 1:
+        raise ValueError(f"no mask of {n_tokens} tokens with probability {probability}")
+    masks = torch.zeros(images, 1, n_tokens + 1, n_tokens + 1, device=device)
+    masks[:, :, :-1, -1] = float("-inf")
+    if probability > 0:  # no chance in what is exported
+        hidden = torch.rand(images, n_tokens, generator=generator, device=device) < probability
+        masks[:, 0, -1, :-1].masked_fill_(hidden, float("-inf"))
+    return masks
 
 
 @contextmanager

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as pack
 from torch import Tensor, nn
@@ -19,6 +21,9 @@ from noref.writing import replacing
 Built = TypeVar("Built", bound=nn.Module)
 
 ENCODER = "arniqa encoder"  # the kind in the header of such a file
+# zero in files without them: a counter that some exporters drop and no batch norm here uses; a head's offset, in files
+# from before heads had one
+OPTIONAL = ("num_batches_tracked", "head.offset")
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -27,20 +32,29 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         ModelError: missing, unreadable, or no safetensors file.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror or error}") from error
-    except SafetensorError as error:
-        raise ModelError(f"{path}: not a safetensors file: {error}") from error
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 
 
-def read_words(path: Path) -> dict[str, str]:
-    """A safetensors file's header alone: its words, without the tensors; errors as `read`."""
+def read_plan(path: Path) -> dict[str, Any]:
+    """The numbers that a saved network is built from, without its tensors; empty in other files; errors as `read`."""
+    with _opened(path) as file:
+        return plan_in(file.metadata() or {})
+
+
+def plan_in(words: Mapping[str, str]) -> dict[str, Any]:
+    """The same of a header's words."""
+    with suppress(ValueError):
+        found = json.loads(words.get("network", ""))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
+            yield file
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}") from error
     except SafetensorError as error:
@@ -72,7 +86,8 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, source: Path, skip
     wanted = module.state_dict()
     for name, tensor in wanted.items():
         if name not in given:
-            if name.endswith("num_batches_tracked"):  # a counter that some exporters drop; no batch norm here uses it
+            if name.endswith(OPTIONAL):
+                given[name] = torch.zeros_like(tensor)
                 continue
             raise ModelError(f"{source}: tensor {name!r} is missing")
         if given[name].shape != tensor.shape:
@@ -99,36 +114,34 @@ def save(module: nn.Module, path: Path, card: Card, *, network: Mapping[str, Any
     return card.write(path)
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], Card]:
-    """The tensors of a file that its card vouches for, the numbers the network is built from, and the card.
-
-    Raises:
-        ModelError: no card, a card of other bytes, or a file that `save` did not write.
-    """
-    card = read_card(path)
-    tensors, words = read(path)
-    try:
-        network = json.loads(words["network"])
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"{path}: its header does not say what network it is") from error
-    if not isinstance(network, dict):
-        raise ModelError(f"{path}: its header does not say what network it is")
-    return tensors, network, card
-
-
-def rebuild(path: Path, make: Callable[[dict[str, Any]], Built]) -> tuple[Built, Card]:
+def load(
+    path: Path,
+    make: Callable[[dict[str, Any]], Built],
+    *,
+    kind: str | None = None,
+    called: str = "network that gives a score",
+) -> tuple[Built, Card]:
     """The network that `save` wrote, built again from what its header says, in evaluation mode, and its card.
 
     Args:
         path: the file.
-        make: the numbers in the header -> the network, its weights still random.
+        make: the numbers in the header, without the kind -> the network, its weights still random.
+        kind: that the header must name; None: it names none.
+        called: what such a network is, for messages.
 
     Raises:
-        ModelError: as `load`; numbers that `make` cannot build from; or tensors that do not fit.
+        ModelError: no card, a card of other bytes, a file that `save` did not write or another kind of network,
+            numbers that `make` cannot build from, or tensors that do not fit.
     """
-    tensors, values, card = load(path)
+    card = read_card(path)
+    tensors, words = read(path)
+    plan = plan_in(words)
+    if not plan:
+        raise ModelError(f"{path}: its header does not say what network it is")
+    if plan.pop("kind", None) != kind:
+        raise ModelError(f"{path}: no {called}")
     try:
-        network = make(values)
+        network = make(plan)
     except (OptionError, TypeError, KeyError) as error:
         raise ModelError(f"{path}: its header's plan cannot be built: {error}") from error
     fill(network, tensors, source=path)

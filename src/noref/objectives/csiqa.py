@@ -9,11 +9,9 @@ ICML 2024. Three lines put it into any training loop:
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as functional
-from torch import Generator, Tensor
+from torch import Tensor
 
 Shares = tuple[float, float]  # of the batch: positives, negatives
 EPSILON = 1e-6  # added to the distance of two teacher scores
@@ -27,8 +25,6 @@ def select_pairs(
     easy: Shares | None = (0.1, 0.4),
     hard: Shares | None = (0.1, 0.4),
     rough: Shares = (0.2, 0.6),
-    sampling: Literal["fixed", "average"] = "fixed",
-    kept: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """For each image of a batch, those that are alike in quality and those that are not.
 
@@ -45,9 +41,6 @@ def select_pairs(
         easy: shares of B in (0, 1] that are easy positives and negatives; None: hard pairs only.
         hard: likewise for hard pairs, before they are cut down to the rough ones; None: easy pairs only.
         rough: likewise, what is roughly near and roughly far.
-        sampling: "average" moves the easy shares with the batch: twice the share of the batch that lies on the
-            query's side of the mean score multiplies the positives, the rest the negatives (Table 5).
-        kept: (B, B) bool by query and rank, see `RankSampler`: those ranks of the rough sets are the easy pairs.
 
     Returns:
         positive and negative, two (B, B) bool, row: the query. Shares are floored to whole elements, at least one
@@ -58,7 +51,7 @@ def select_pairs(
         ValueError: shapes that differ, scores that are not finite, shares out of (0, 1], or no kind of pair left.
 
     Source:
-        CSIQA section 3.4, eq. 7; appendix D for `sampling` and `kept`.
+        CSIQA section 3.4, eq. 7. Appendix D's adaptive sampling: experiments/csiqa/variants.py.
     Differs:
         The paper's E divides by itself as printed; the text says what is meant. Candidates exclude the query and
         its whole group, which the paper does not say.
@@ -70,21 +63,16 @@ def select_pairs(
     """
     _check(scores, teacher_scores, groups, easy, hard, rough)
     batch = len(scores)
-    apart = _apart(scores)
-    candidate = _candidates(scores, groups)
-    rank, count = _ranks(apart, candidate), candidate.sum(dim=1, keepdim=True)  # (B, B), (B, 1)
-    near, far = _sets(rank, count, _size(rough[0], batch), _size(rough[1], batch))
+    apart = distances(scores)
+    candidate = candidates(scores, groups)
+    rank, count = ranks(apart, candidate), candidate.sum(dim=1, keepdim=True)  # (B, B), (B, 1)
+    near, far = sets(rank, count, set_size(rough[0], batch), set_size(rough[1], batch))
     positive, negative = torch.zeros_like(near), torch.zeros_like(far)
-    if kept is not None:
-        chosen = kept.to(rank.device).gather(1, rank)
-        positive, negative = near & chosen, far & chosen
-    elif easy is not None and sampling == "average":
-        positive, negative = _sets(rank, count, *_average_sizes(scores, easy))
-    elif easy is not None:
-        positive, negative = _sets(rank, count, _size(easy[0], batch), _size(easy[1], batch))
+    if easy is not None:
+        positive, negative = sets(rank, count, set_size(easy[0], batch), set_size(easy[1], batch))
     if teacher_scores is not None and hard is not None:
-        error = apart / (_apart(teacher_scores) + EPSILON)
-        small, large = _sets(_ranks(error, candidate), count, _size(hard[0], batch), _size(hard[1], batch))
+        error = apart / (distances(teacher_scores) + EPSILON)
+        small, large = sets(ranks(error, candidate), count, set_size(hard[0], batch), set_size(hard[1], batch))
         positive, negative = positive | (small & near), negative | (large & far)
     positive, negative = positive & candidate, negative & candidate
     return positive, negative & ~positive
@@ -112,39 +100,33 @@ def _check(
             raise ValueError(f"shares must be in (0, 1], got {shares}")
 
 
-def _apart(scores: Tensor) -> Tensor:
+def distances(scores: Tensor) -> Tensor:
     """(B,) -> (B, B) distances; in double precision, so that rounding makes no ties."""
     exact = scores.double()
     return (exact[:, None] - exact[None, :]).abs()
 
 
-def _candidates(scores: Tensor, groups: Tensor | None) -> Tensor:
+def candidates(scores: Tensor, groups: Tensor | None) -> Tensor:
+    """(B, B) bool, row: the query; its candidates are all elements of other groups."""
     groups = torch.arange(len(scores), device=scores.device) if groups is None else groups
     return groups[:, None] != groups[None, :]
 
 
-def _ranks(values: Tensor, candidate: Tensor) -> Tensor:
+def ranks(values: Tensor, candidate: Tensor) -> Tensor:
     """(B, B): each candidate's place in its row's ascending order, ties by index; the others come behind."""
     order = values.masked_fill(~candidate, float("inf")).argsort(dim=1, stable=True)
     places = torch.arange(len(values), device=values.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)
 
 
-def _sets(rank: Tensor, count: Tensor, first: int | Tensor, last: int | Tensor) -> tuple[Tensor, Tensor]:
+def sets(rank: Tensor, count: Tensor, first: int | Tensor, last: int | Tensor) -> tuple[Tensor, Tensor]:
     """The first and the last of each row's `count` candidates."""
     return (rank < first) & (rank < count), (rank >= count - last) & (rank < count)
 
 
-def _size(share: float, batch: int) -> int:
+def set_size(share: float, batch: int) -> int:
+    """A share of the batch in whole elements, at least one."""
     return max(1, int(share * batch + 1e-9))  # 0.29 * 100 is a little less than 29
-
-
-def _average_sizes(scores: Tensor, easy: Shares) -> tuple[Tensor, Tensor]:
-    """(B, 1) sizes of both sets for each query, by how much of the batch lies on its side of the mean."""
-    above = scores.double() >= scores.double().mean()
-    same = (above[:, None] == above[None, :]).sum(dim=1, keepdim=True)
-    sizes = ((2 * easy[0] * same), (2 * easy[1] * (len(scores) - same)))
-    return sizes[0].add(1e-9).floor().clamp(min=1), sizes[1].add(1e-9).floor().clamp(min=1)
 
 
 def usable(positive: Tensor, negative: Tensor) -> Tensor:
@@ -205,68 +187,3 @@ def quality_context_loss(features: Tensor, positive: Tensor, negative: Tensor, *
         each = terms.sum(dim=1) / positive.sum(dim=1).clamp(min=1)
         taking_part = usable(positive, negative)
         return each.masked_fill(~taking_part, 0.0).sum() / taking_part.sum().clamp(min=1)
-
-
-class RankSampler:
-    """Easy pairs by chance, more of those ranks that the network still gets wrong (Table 5, "adaptive sampling").
-
-    Each rank, from the nearest candidate to the farthest, has a weight. It starts at 1. It falls by the factor
-    1 - delta for a query whose candidate of that rank is ranked the same by the network's own scores, and rises by
-    1 + delta for one where it is not; over the queries of a batch these factors are averaged. A rank of the rough
-    positives is drawn with probability weight * easy / rough, so that the sets start with the easy sets' sizes.
-
-    Args:
-        delta: of the factors; the paper gives none.
-        easy: sizes at the start, as shares of the batch.
-        rough: the sets to draw from.
-
-    Source:
-        CSIQA appendix D.
-    Differs:
-        Weights stay in [0.1, 10], or a rank that is always right would never be seen again.
-
-    Example:
-        >>> sampler = RankSampler(delta=0.5)
-        >>> sampler.update(torch.tensor([0.0, 0.3, 1.0]), torch.tensor([0.0, 0.3, 1.0]))  # all ranks right
-        >>> sampler.weights[:2].tolist()
-        [0.5, 0.5]
-    """
-
-    def __init__(self, *, delta: float = 0.1, easy: Shares = (0.1, 0.4), rough: Shares = (0.2, 0.6)) -> None:
-        if not 0 < delta < 1:
-            raise ValueError(f"delta must be in (0, 1), got {delta}")
-        self.delta, self.easy, self.rough = delta, easy, rough
-        self.weights = torch.ones(0, dtype=torch.float64)  # on the CPU; one a rank, longer as batches ask for it
-
-    def draw(self, batch: int, generator: Generator | None = None) -> Tensor:
-        """(B, B) bool by query and rank, on the CPU: which candidates of the rough sets are taken, for `select_pairs`.
-
-        Args:
-            batch: B.
-            generator: of the CPU; None: torch's own.
-        """
-        self._reach(batch)
-        share = torch.full((batch,), self.easy[1] / self.rough[1], dtype=torch.float64)
-        share[: _size(self.rough[0], batch)] = self.easy[0] / self.rough[0]
-        return torch.rand(batch, batch, generator=generator, dtype=torch.float64) < share * self.weights[:batch]
-
-    def update(self, scores: Tensor, predicted: Tensor, *, groups: Tensor | None = None) -> None:
-        """Learn from a batch which ranks are predicted right.
-
-        Args:
-            scores: (B,) human scores.
-            predicted: (B,) the network's scores.
-            groups: as for `select_pairs`.
-        """
-        candidate = _candidates(scores, groups)
-        wanted, found = (_ranks(_apart(values.detach()), candidate) for values in (scores, predicted))
-        self._reach(len(scores))
-        right = torch.zeros_like(wanted, dtype=torch.float64).scatter_(1, wanted, (wanted == found).double())
-        seen = torch.zeros_like(right).scatter_(1, wanted, candidate.double())
-        share = ((right * seen).sum(dim=0) / seen.sum(dim=0).clamp(min=1)).cpu()
-        factor = torch.where(seen.sum(dim=0).cpu() > 0, 1 + self.delta * (1 - 2 * share), 1.0)[: len(self.weights)]
-        self.weights[: len(factor)] = (self.weights[: len(factor)] * factor).clamp(0.1, 10)
-
-    def _reach(self, batch: int) -> None:
-        more = max(0, batch - len(self.weights))
-        self.weights = torch.cat([self.weights, torch.ones(more, dtype=torch.float64)])

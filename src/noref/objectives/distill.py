@@ -1,4 +1,4 @@
-"""Scores that follow people and a teacher, and scores that follow an order: the terms on a network's output."""
+"""Scores that follow human scores and a teacher's: CSIQA's eq. 4, and the score loss of all methods."""
 
 from __future__ import annotations
 
@@ -58,42 +58,3 @@ def _distance(predicted: Tensor, wanted: Tensor, kind: Distance, beta: float) ->
     if kind == "l1":
         return functional.l1_loss(predicted, wanted)
     return functional.smooth_l1_loss(predicted, wanted, beta=beta)
-
-
-def ranking_loss(predicted: Tensor, scores: Tensor, pairs: Tensor, *, margin: float) -> Tensor:
-    """How far chosen pairs are from the order that people gave them: what quality context is compared with.
-
-    For each pair (a, b) whose scores differ: max(0, margin - sign(score a - score b) * (predicted a - predicted b)).
-
-    Args:
-        predicted: (B,) a network's scores.
-        scores: (B,) human scores, in the same direction.
-        pairs: (B, B) bool, such as positives and negatives of `select_pairs` together.
-        margin: by which predictions must differ, in their unit; >= 0.
-
-    Returns:
-        () mean over the pairs that have an order, 0 without any; lower is better.
-
-    Raises:
-        ValueError: shapes that differ, or a negative margin.
-
-    Source:
-        Liu et al. 2017 (RankIQA), https://arxiv.org/abs/1707.08347, eq. 2; CSIQA tables 15 and 16 compare with such
-        a loss without saying which.
-
-    Example:
-        >>> import torch
-        >>> pairs = torch.tensor([[False, True], [True, False]])
-        >>> ranking_loss(torch.tensor([0.5, 0.25]), torch.tensor([1.0, 2.0]), pairs, margin=0.25)
-        tensor(0.5000)
-    """
-    if margin < 0:
-        raise ValueError(f"margin must be >= 0, got {margin}")
-    batch = len(scores)
-    if predicted.shape != (batch,) or scores.shape != (batch,) or pairs.shape != (batch, batch):
-        raise ValueError(f"{tuple(predicted.shape)}, {tuple(scores.shape)} and {tuple(pairs.shape)} do not go together")
-    order = (scores[:, None] - scores[None, :]).sign()
-    ahead = predicted[:, None] - predicted[None, :]
-    ordered = pairs & (order != 0)
-    hinge = functional.relu(margin - order * ahead).masked_fill(~ordered, 0.0)
-    return hinge.sum() / ordered.sum().clamp(min=1)

@@ -16,13 +16,14 @@ from noref.data.loading import Protocol
 from noref.data.records import Record
 from noref.data.splits import load_split
 from noref.errors import DataError, OptionError
+from noref.evaluate.metrics import metrics
 from noref.models import arniqa_regressor as raters
 from noref.models import network as networks
-from noref.models.arniqa_regressor import Rater
+from noref.models.arniqa_regressor import ARNIQA
 from noref.models.network import FromBytes, QualityNet
 from noref.scoring.export import export_onnx
 from noref.scoring.scorer import Scorer
-from noref.train.evaluator import Judge, figures
+from noref.train.evaluator import Evaluator
 from noref.train.run_folder import DataSet, Run, read_data
 
 MODEL, EXPORTED = "model.safetensors", "model.onnx"
@@ -36,14 +37,14 @@ class Evaluation:
         model: the model's name, from its card.
         data: the data set's name.
         part: which of its images, in words.
-        caution: what makes the figures too good, in words; None where nothing is known to.
-        figures: see `noref.train.evaluator.figures`.
+        caution: what makes the metrics too good, in words; None where nothing is known to.
+        metrics: see `noref.evaluate.metrics.metrics`.
     """
 
     model: str
     data: str
     part: str
-    figures: dict[str, float]
+    metrics: dict[str, float]
     caution: str | None = None
 
 
@@ -67,11 +68,11 @@ def evaluate(
         ImageError: an image cannot be read; names the file.
     """
     found = read_data(data)
-    score, card, folder = _judge_of(model, protocol)
+    score, card, folder = _scorer_of(model, protocol)
     records, part = _part(list(found.records), split, folder)
     quality = score(records)
     caution = _caution(card, found, records, folder)
-    result = Evaluation(card.name, found.name, part, figures(quality, records), caution)
+    result = Evaluation(card.name, found.name, part, metrics(quality, records), caution)
     if output is not None:
         path = Path(output)
         if not path.parent.is_dir():
@@ -80,7 +81,7 @@ def evaluate(
     return result
 
 
-def _judge_of(
+def _scorer_of(
     model: str, protocol: Protocol
 ) -> tuple[Callable[[Sequence[Record]], NDArray[np.float64]], Card, Path | None]:
     """What scores records, the model's card, and its run's folder if it has one."""
@@ -95,14 +96,14 @@ def _judge_of(
     network.to(fabric.device)
 
     def score(records: Sequence[Record]) -> NDArray[np.float64]:
-        return Judge(records, preprocessing=card.preprocessing, protocol=protocol, fabric=fabric).scores(network)
+        return Evaluator(records, preprocessing=card.preprocessing, protocol=protocol, fabric=fabric).scores(network)
 
     return score, card, path.parent
 
 
-def load(path: Path) -> tuple[QualityNet | Rater, Card]:
+def load(path: Path) -> tuple[QualityNet | ARNIQA, Card]:
     """The network of a `.safetensors` file, whatever recipe it comes from, and its card; errors as `networks.load`."""
-    return raters.load(path) if raters.is_rater(path) else networks.load(path)
+    return raters.load(path) if raters.is_arniqa(path) else networks.load(path)
 
 
 def _model_file(model: str) -> Path:
@@ -118,7 +119,7 @@ def _with_scorer(scorer: Scorer, records: Sequence[Record]) -> NDArray[np.float6
 
 
 def _caution(card: Card, data: DataSet, judged: Sequence[Record], folder: Path | None) -> str | None:
-    """What is against these figures: the model learnt from this data set, and may have seen what it is judged on."""
+    """What is against these metrics: the model learnt from this data set, and may have seen what it is tested on."""
     learnt = {str(run.get("data set")) for run in (card.training, card.training.get("run") or {})}
     if data.name not in learnt:
         return None
@@ -133,7 +134,7 @@ def _caution(card: Card, data: DataSet, judged: Sequence[Record], folder: Path |
 
 
 def _part(records: list[Record], split: str | None, folder: Path | None) -> tuple[list[Record], str]:
-    """The records to judge, and which those are in words."""
+    """The records to score, and which those are in words."""
     if split is None and folder is not None and (folder / "split.json").exists():
         try:
             own = load_split(folder / "split.json", records)

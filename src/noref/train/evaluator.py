@@ -1,4 +1,4 @@
-"""What a network says of images, how well that follows human scores, and the model that is kept for it."""
+"""Scores of a network on rated images, their metrics, and the model that is kept with them."""
 
 from __future__ import annotations
 
@@ -35,10 +35,9 @@ SELECTION = {
     "validation": "best epoch on the validation part",
     "test": "best epoch ON THE TEST PART: too good by an unknown amount",
 }
-figures = metrics
 
 
-class Judge:
+class Evaluator:
     """Scores the same images again and again, as after every epoch; decoded images are kept in memory.
 
     Args:
@@ -127,7 +126,7 @@ def finish(
     protocol: Protocol,
     selection: str = "last",
 ) -> dict[str, Any]:
-    """Write the model, judge the test part once, write predictions and figures, and put the figures on the card.
+    """Write the model, score the test part once, write predictions and metrics, and put the metrics on the card.
 
     Args:
         network: as the last epoch left it.
@@ -140,7 +139,7 @@ def finish(
         selection: a key of `SELECTION`; but for "last" the weights of the best epoch are taken instead.
 
     Returns:
-        The figures, see `figures`.
+        The metrics, see `metrics`.
     """
     if selection != "last" and run.file("best.safetensors").exists():
         tensors, words = files.read(run.file("best.safetensors"))
@@ -149,9 +148,9 @@ def finish(
     path, records = run.file("model.safetensors"), [data.records[index] for index in split.test]
     if run.writes:
         networks.save(network, path, card)
-    quality = Judge(records, preprocessing=card.preprocessing, protocol=protocol, fabric=fabric).scores(network)
+    quality = Evaluator(records, preprocessing=card.preprocessing, protocol=protocol, fabric=fabric).scores(network)
     run.write_predictions(records, quality.tolist(), among=data.records)
-    found = figures(quality, records)
+    found = metrics(quality, records)
     named: dict[str, Any] = {
         "data": data.name,
         "part": f"test, {split.description}, seed {split.seed}",
@@ -167,7 +166,7 @@ def finish(
 
 
 def finish_exported(model: Path, card: Card, data: DataSet, split: Split, run: Run) -> dict[str, Any]:
-    """Figures of the exported model on the test part, also on its card; those on the validation part beside them."""
+    """Metrics of the exported model on the test part, also on its card; those on the validation part beside them."""
     scorer = Scorer(model)
     parts: dict[str, dict[str, float]] = {}
     for name, indices in (("validation", split.validation), ("test", split.test)):
@@ -175,7 +174,7 @@ def finish_exported(model: Path, card: Card, data: DataSet, split: Split, run: R
             continue
         records = [data.records[i] for i in indices]
         quality = [score.quality for score in scorer.score_many([record.path for record in records])]
-        parts[name] = figures(quality, records)
+        parts[name] = metrics(quality, records)
         if name == "test":
             run.write_predictions(records, quality, among=data.records)
     found = parts.get("test", {})

@@ -61,7 +61,7 @@ class Loaders:
 
 
 @dataclass(frozen=True)
-class Pace:
+class Schedule:
     """How long and how fast.
 
     Args:
@@ -85,7 +85,7 @@ def fit(
     state: State,
     fabric: Fabric,
     *,
-    pace: Pace,
+    schedule: Schedule,
     before_epoch: Hook = lambda state: None,
     after_step: Hook = lambda state: None,
     after_epoch: Hook = lambda state: None,
@@ -99,12 +99,12 @@ def fit(
         loaders: batches and validation.
         state: changed in place; fresh, or restored.
         fabric: device, precision and processes; `state` holds what its `setup` returned.
-        pace: epochs, learning rate, clipping, accumulation.
+        schedule: epochs, learning rate, clipping, accumulation.
         before_epoch: called before the first batch of an epoch, and not where one is resumed in its middle: what it
             finds out belongs into `state.extras`.
         after_step: called after each optimiser step, for a teacher that follows.
         after_epoch: called after each epoch with its row in `state.log`: the place to save.
-        save: called in the middle of epochs, every `pace.save_every` steps and once on Ctrl-C, which then waits for
+        save: called in the middle of epochs, every `schedule.save_every` steps and once on Ctrl-C, which then waits for
             the end of the step; a second Ctrl-C waits for nothing. None: only `after_epoch` saves.
         report: gets values while an epoch runs.
 
@@ -116,11 +116,11 @@ def fit(
         KeyboardInterrupt: on Ctrl-C, as ever.
     """
     begun = state.epoch * loaders.batches + state.done
-    with _progress(fabric, pace.epochs * loaders.batches, begun) as show, _pauses(save, pace, fabric) as pause:
-        while state.epoch < pace.epochs:
+    with _progress(fabric, schedule.epochs * loaders.batches, begun) as show, _pauses(save, schedule, fabric) as pause:
+        while state.epoch < schedule.epochs:
             if state.done == 0:
                 before_epoch(state)
-            row = _epoch(step, loaders, state, fabric, pace, (after_step, pause), report, show)
+            row = _epoch(step, loaders, state, fabric, schedule, (after_step, pause), report, show)
             state.epoch, state.done, state.sums = state.epoch + 1, 0, {}
             if loaders.validate is not None:
                 row |= loaders.validate(state)
@@ -136,17 +136,17 @@ def _epoch(
     loaders: Loaders,
     state: State,
     fabric: Fabric,
-    pace: Pace,
+    schedule: Schedule,
     hooks: tuple[Hook, ...],
     report: Report,
     show: Callable[[int, str, bool], None],
 ) -> dict[str, float]:
     """What is left of one pass over the batches; the mean of every value that `step` gave in all of it."""
     state.network.train()
-    updates, count = math.ceil(loaders.batches / pace.accumulate), state.done - 1
+    updates, count = math.ceil(loaders.batches / schedule.accumulate), state.done - 1
     for count, batch in enumerate(loaders.left(state.epoch, state.done), state.done):
-        group, place = divmod(count, pace.accumulate)
-        size = min(pace.accumulate, loaders.batches - group * pace.accumulate)  # the last group may be smaller
+        group, place = divmod(count, schedule.accumulate)
+        size = min(schedule.accumulate, loaders.batches - group * schedule.accumulate)  # the last group may be smaller
         ready = place == size - 1
         with fabric.no_backward_sync(state.network, enabled=not ready):  # type: ignore[arg-type]
             values = step(state.network, fabric.to_device(batch))
@@ -154,8 +154,8 @@ def _epoch(
         for name, value in values.items():
             state.sums[name] = state.sums.get(name, torch.zeros((), device=value.device)) + value.detach()
         if ready:
-            lr = pace.lr(state.epoch + group / updates)
-            _update(state, fabric, lr, pace.clip)
+            lr = schedule.lr(state.epoch + group / updates)
+            _update(state, fabric, lr, schedule.clip)
             state.done = count + 1
             if state.step % LOOK_EVERY == 0:
                 report(state.step, {"loss": _finite(values["loss"].detach(), state.step), "lr": lr})
@@ -167,7 +167,7 @@ def _epoch(
 
 
 @contextmanager
-def _pauses(save: Hook | None, pace: Pace, fabric: Fabric) -> Iterator[Hook]:
+def _pauses(save: Hook | None, schedule: Schedule, fabric: Fabric) -> Iterator[Hook]:
     """What is called between steps: it saves when the time has come, and lets Ctrl-C through once all is saved.
 
     Several processes get a Ctrl-C at different steps, so with them it stops at once, as it does without `save`.
@@ -181,7 +181,7 @@ def _pauses(save: Hook | None, pace: Pace, fabric: Fabric) -> Iterator[Hook]:
         asked.set()
 
     def pause(state: State) -> None:
-        due = pace.save_every > 0 and state.step % pace.save_every == 0
+        due = schedule.save_every > 0 and state.step % schedule.save_every == 0
         if save is not None and (due or asked.is_set()):
             for value in state.sums.values():
                 _finite(value, state.step)

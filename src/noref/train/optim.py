@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -88,3 +89,35 @@ class StepDecay:
             return self.warmup_lr + (self.lr - self.warmup_lr) * epoch / self.warmup_epochs
         counted = epoch - self.warmup_epochs if self.after_warmup else epoch
         return self.lr * self.factor ** int(counted // self.every)
+
+
+@dataclass(frozen=True)
+class WarmRestarts:
+    """A cosine from `lr` down to `lowest`, again and again, each stretch `factor` times as long as the one before.
+
+    Args:
+        lr: the learning rate at the start of each stretch.
+        first: epochs of the first stretch.
+        factor: of the lengths.
+        lowest: where each stretch ends.
+
+    Source:
+        Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983, eq. 5.
+
+    Example:
+        >>> [round(WarmRestarts(0.1)(epoch), 3) for epoch in (0, 0.5, 1, 2, 3)]
+        [0.1, 0.05, 0.1, 0.05, 0.1]
+    """
+
+    lr: float
+    first: float = 1.0
+    factor: float = 2.0
+    lowest: float = 1e-6
+
+    def __call__(self, epoch: float) -> float:
+        """The learning rate after `epoch` epochs; a step within an epoch is a fraction."""
+        start, length = 0.0, self.first
+        while epoch >= start + length:
+            start, length = start + length, length * self.factor
+        share = (epoch - start) / length
+        return self.lowest + (self.lr - self.lowest) * 0.5 * (1 + math.cos(math.pi * share))

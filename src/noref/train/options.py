@@ -1,8 +1,13 @@
-"""One typed dataclass is a recipe's Python signature, its YAML file, its command-line options and its help."""
+"""One typed dataclass is a method's Python signature, its YAML file, its command-line options and its help.
+
+A config class may have `ALIASES`, old name -> new name, and `REMOVED`, name -> the default it had and what to do
+instead. A file or a call with an old name goes on, with a note.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 import re
@@ -14,11 +19,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
+from rich.console import Console
 
 from noref.errors import DataError, OptionError, unknown
 
 Config = TypeVar("Config")
 BARE = "\0"  # the value of an option that was typed without one: yes, where it takes yes or no
+Given = dict[str, tuple[Any, str]]  # option -> its value, and where it stands, for messages
 
 
 @dataclass(frozen=True)
@@ -71,10 +78,10 @@ def options_of(config: type[Any]) -> list[Option]:
     fields = sorted(
         dataclasses.fields(config), key=lambda field: places.index(field.name) if field.name in said else len(places)
     )
-    return [Option(f.name, _kind(hints[f.name]), _typed(f.default), said.get(f.name, "")) for f in fields]
+    return [Option(f.name, _kind(hints[f.name], f.metadata), _typed(f.default), said.get(f.name, "")) for f in fields]
 
 
-def read_yaml(path: Path) -> dict[str, tuple[Any, str]]:
+def read_yaml(path: Path) -> Given:
     """A YAML file of one `key: value` a line -> each key's value, and where it stands, for messages.
 
     Raises:
@@ -96,7 +103,7 @@ def read_yaml(path: Path) -> dict[str, tuple[Any, str]]:
     return {key: (value, f"{path}, line {lines.get(key, 1)}: ") for key, value in values.items()}
 
 
-def given_pairs(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
+def given_pairs(words: Sequence[str]) -> Given:
     """`--key value` and `--key=value` words of a command line -> values, as `read_yaml` gives them.
 
     An option without a value gets `BARE`, which `build` takes for yes.
@@ -108,7 +115,7 @@ def given_pairs(words: Sequence[str]) -> dict[str, tuple[Any, str]]:
         >>> given_pairs(["--lr", "1e-4", "--layer-decay=0.8"])
         {'lr': ('1e-4', '--lr: '), 'layer_decay': ('0.8', '--layer-decay: ')}
     """
-    found: dict[str, tuple[Any, str]] = {}
+    found: Given = {}
     left = list(words)
     while left:
         word = left.pop(0)
@@ -132,18 +139,51 @@ def build(config: type[Config], *sources: Mapping[str, tuple[Any, str]]) -> Conf
         OptionError: an unknown key, or a value of another kind; says where it stands.
     """
     hints = typing.get_type_hints(config)
+    fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for source in sources:
-        for key, (value, place) in source.items():
-            if key not in hints:
-                raise OptionError(f"{place if ', line ' in place else ''}{unknown('option', key, hints)}")
+        for key, (value, place) in renamed(config, source).items():
+            if key not in fields:
+                raise OptionError(f"{place if ', line ' in place else ''}{unknown('option', key, fields)}")
             if value == BARE and hints[key] is not bool:
                 raise OptionError(f"{place.removesuffix(': ')} needs a value")
             try:
-                values[key] = True if value == BARE else _convert(value, hints[key])
+                values[key] = True if value == BARE else convert(value, hints[key])
             except (TypeError, ValueError) as error:
-                raise OptionError(f"{place}{value!r} is not {_kind(hints[key])}") from error
+                raise OptionError(f"{place}{value!r} is not {_kind(hints[key], {})}") from error
+            choices = fields[key].metadata.get("choices")
+            if choices and values[key] not in choices:
+                raise OptionError(f"{place}{value!r} is not {' or '.join(choices)}")
     return config(**values)
+
+
+def renamed(config: type[Any], given: Mapping[str, tuple[Any, str]]) -> Given:
+    """The same options under today's names, without those that are gone; what was changed is said once on stderr.
+
+    Raises:
+        OptionError: an option that is gone, with a value that would need it.
+    """
+    aliases, removed = getattr(config, "ALIASES", {}), getattr(config, "REMOVED", {})
+    names = {field.name for field in dataclasses.fields(config)}
+    found: Given = {}
+    for key, (value, place) in given.items():
+        if key in names or key not in {**aliases, **removed}:
+            found[key] = (value, place)
+        elif key in aliases:
+            found[aliases[key]] = (value, place)
+            _note(f"{place}{key} is now called {aliases[key]}")
+        else:
+            default, instead = removed[key]
+            if default is not None and str(value).lower() not in (default.lower(), {"False": "no"}.get(default)):
+                raise OptionError(f"{place}{key} is no option any more: {instead}")
+            if "line" not in place:
+                _note(f"{place}{key} is no option any more: {instead}")
+    return found
+
+
+@functools.cache
+def _note(text: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(text, highlight=False, markup=False)
 
 
 def to_yaml(config: Any) -> str:
@@ -152,13 +192,13 @@ def to_yaml(config: Any) -> str:
     return yaml.safe_dump(plain, sort_keys=False)
 
 
-def _convert(value: Any, kind: Any) -> Any:
+def convert(value: Any, kind: Any) -> Any:
     """One value, typed already or still text, as what a field's hint asks for."""
     origin, choices = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         if value is None or str(value).lower() in ("none", "null"):
             return None
-        return _convert(value, next(choice for choice in choices if choice is not type(None)))
+        return convert(value, next(choice for choice in choices if choice is not type(None)))
     if origin is Literal:
         if str(value) not in choices:
             raise ValueError(value)
@@ -167,7 +207,7 @@ def _convert(value: Any, kind: Any) -> Any:
         parts = value.split(",") if isinstance(value, str) else value
         if isinstance(parts, str) or (len(choices) != len(parts) and choices[-1] is not Ellipsis):
             raise ValueError(value)
-        return tuple(_convert(part, choices[0]) for part in parts)
+        return tuple(convert(part, choices[0]) for part in parts)
     if kind is bool:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         return value if isinstance(value, bool) else words[str(value).lower()] if str(value).lower() in words else _no()
@@ -185,11 +225,13 @@ def _no() -> bool:
     raise ValueError("neither yes nor no")
 
 
-def _kind(kind: Any) -> str:
-    """A type in words."""
+def _kind(kind: Any, metadata: Mapping[Any, Any]) -> str:
+    """A type in words; choices that a registry gives stand in a field's metadata."""
+    if "choices" in metadata:
+        return " or ".join(metadata["choices"])
     origin, choices = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        return " or ".join("none" if choice is type(None) else _kind(choice) for choice in choices)
+        return " or ".join("none" if choice is type(None) else _kind(choice, {}) for choice in choices)
     if origin is Literal:
         return " or ".join(choices)
     if origin is tuple:

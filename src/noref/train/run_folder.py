@@ -21,18 +21,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
+from noref.card import Scale
 from noref.data.readers import READERS
 from noref.data.records import Record, names
 from noref.data.splits import Split, load_split, official_split, random_split, save_split
 from noref.errors import DataError, OptionError, unknown
-from noref.train.options import build, read_yaml, to_yaml
+from noref.train.options import Given, build, read_yaml, to_yaml
 from noref.writing import write_text
 
 HARDWARE = ("workers", "accelerator", "devices")  # a resumed run may change these
+CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class DataSet:
     name: str
     path: str
     records: Sequence[Record]
+
+    @property
+    def scale(self) -> Scale:
+        """Of its scores: range and direction."""
+        return self.records[0].scale
 
 
 def read_data(text: str, *, photos: bool = False) -> DataSet:
@@ -91,8 +98,8 @@ class Run:
         return self.folder / name
 
     def begin(self, recipe: str, data: DataSet, config: Any) -> None:
-        """Make the folder and write `config.yaml`; a resumed run keeps its own."""
-        if self.writes and not self.resumed:
+        """Make the folder and write `config.yaml`; a resumed run's says what it goes on with."""
+        if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
             head = yaml.safe_dump({"recipe": recipe, "data": f"{data.name}={data.path}"}, sort_keys=False)
             self.write("config.yaml", head + to_yaml(config))
@@ -163,28 +170,13 @@ class Run:
         self.write("results.json", json.dumps(dict(results), indent=2) + "\n")
 
 
-class Splitting(Protocol):
-    """The options of a config that decide the split."""
-
-    @property
-    def split(self) -> str:
-        """`random`, `official`, or a file."""
-
-    @property
-    def test(self) -> float:
-        """Share that tests."""
-
-    @property
-    def validation(self) -> float:
-        """Share that validates."""
-
-    @property
-    def seed(self) -> int:
-        """Of a random split."""
-
-
-def choose_split(config: Splitting, records: Sequence[Record], run: Run) -> Split:
+def choose_split(config: Any, records: Sequence[Record], run: Run) -> Split:
     """The run's split, kept in its `split.json`; a resumed run has its own already.
+
+    Args:
+        config: its `split` ("random", "official" or a file), `test`, `validation` and `seed`.
+        records: all images.
+        run: where it is kept.
 
     Raises:
         OptionError: shares that make no sense.
@@ -220,7 +212,7 @@ def open_run(out: Path, *, resume: bool) -> Run:
     return Run(out, resumed=resume)
 
 
-def read_run(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[Any, str]]]:
+def read_run(folder: Path) -> tuple[dict[str, Any], Given]:
     """What `config.yaml` of a run says: recipe and data, and the rest for `build`.
 
     Raises:
@@ -234,18 +226,21 @@ def read_run(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[Any, str]]]:
     return head, given
 
 
-def resumed_config(folder: Path, kind: type[Any], recipe: str, given: Mapping[str, tuple[Any, str]]) -> Any:
-    """The config of the run in `folder`; what is given besides may change the hardware and nothing else.
+def resumed_config(kind: type[Any], saved: Given, given: Given) -> Any:
+    """The config of a run that goes on; what is given besides may change the hardware, or ask for more epochs.
+
+    Args:
+        kind: the method's config; its `EXTENDABLE`, where it has one, names what a resumed run may have more of.
+        saved: the options of the run so far, as `read_run` gives them.
+        given: those of this call.
 
     Raises:
-        OptionError: another recipe, or an option that would make it another run.
+        OptionError: an option that would make it another run.
     """
-    head, saved = read_run(folder)
-    if head["recipe"] != recipe:
-        raise OptionError(f"{folder}: a run of {head['recipe']}, not of {recipe}")
     before, now = build(kind, saved), build(kind, saved, given)
     for field in dataclasses.fields(kind):
         old, new = getattr(before, field.name), getattr(now, field.name)
-        if old != new and field.name not in HARDWARE:
+        longer = field.name in getattr(kind, "EXTENDABLE", ()) and None not in (old, new) and new > old
+        if old != new and not longer and field.name not in HARDWARE:
             raise OptionError(f"--{field.name} {new}: the run to resume has {old}; a run goes on with its own options")
     return now

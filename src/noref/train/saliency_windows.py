@@ -1,8 +1,9 @@
-"""Before each epoch: where a teacher looks in every training image, and a sheet of photos that shows it."""
+"""The salient window of every training image, found anew before each epoch, and a sheet of photos that shows them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -12,34 +13,30 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 from torch import Tensor
 
-from noref.data.loading import make_loader
+from noref.data.loading import Batch, Loader, make_loader
 from noref.data.salient import SalientCrops, region
-from noref.models.frozen_stages import CutNet
+from noref.models.frozen_stages import TailNet
 from noref.models.network import QualityNet
-from noref.models.saliency import GRID, Sight, saliency, viewing_side
+from noref.models.saliency import GRID, Source, saliency, viewing_side
 from noref.objectives.lml import salient_window
+from noref.train.feature_cache import FeatureCache
 
-WINDOWS = "lml.windows"  # where a run's state keeps the epoch's windows: the teacher has moved on when it is resumed
 AT_ONCE = 8  # images in a forward pass
-KEPT_BYTES = 2 << 30  # squashed images are kept in memory up to this size
+MEMORY = 2 << 30  # bytes of resized images, or of their features behind frozen stages, that are kept
 PHOTOS, SHEET_COLUMNS, TILE, GAP = 16, 4, 240, 8
 FRAME = (255, 64, 0)
 
 
-class Eye:
-    """Says where the salient windows of all images are.
-
-    Squashed images are kept from the first look on if they fit into memory, so that an epoch decodes an image once.
+class SaliencyWindows:
+    """Finds the salient window of each image by a teacher's saliency map, for the crops of the coming epoch.
 
     Args:
-        crops: the training images; their `places` are set by `look` and `remember`.
-        blocks: K, over which class-to-patch attention is averaged.
+        crops: the training images; their `places` are set by `update` and `restore`.
+        blocks: K, last blocks whose class-to-patch attention is averaged.
         crop: side of the crops that the teacher knows.
-        relative: divide each map by the mean map of all images: windows then follow what is in an image, not where a
-            network always looks, such as the padded border.
-        by: whether the teacher's attention says where it looks, or its activation.
         workers: processes that decode.
-        fabric: device, precision and processes; each looks at its share of the images.
+        fabric: device, precision and processes; each takes its share of the images.
+        source: whether a map is the teacher's attention or its activation.
     """
 
     def __init__(
@@ -50,68 +47,68 @@ class Eye:
         crop: int,
         workers: int,
         fabric: Fabric,
-        relative: bool = False,
-        by: Sight = "attention",
+        source: Source = "attention",
     ) -> None:
         self.crops, self.blocks, self.crop, self.workers, self.fabric = crops, blocks, crop, workers, fabric
-        self.relative, self.by = relative, by
-        self._views: list[tuple[Tensor, Tensor]] = []
+        self.source, self._views = source, FeatureCache(None, memory=MEMORY)
 
-    def look(self, teacher: QualityNet | CutNet) -> Tensor:
-        """(M, 2) int64 row and column of each image's window, M images; the crops of the coming epoch follow it.
+    def update(self, teacher: QualityNet | TailNet) -> Tensor:
+        """(M, 2) int64 row and column of each image's window, M images; from now on crops follow them.
 
         Args:
-            teacher: a cut one is shown what its frozen stages made of the images at the first look, so these must not
+            teacher: one behind frozen stages gets what these made of the images at the first call, so they must not
                 change.
 
         Raises:
             ImageError: an image cannot be read; names the file.
         """
+        found = torch.stack(salient_window(self.maps(teacher), self.crops.window), dim=1)
+        self.restore(found)
+        return found
+
+    def restore(self, places: Tensor) -> None:
+        """Take windows that were found before an interruption."""
+        self.crops.places = places.cpu().numpy()
+
+    def maps(self, teacher: QualityNet | TailNet) -> Tensor:
+        """(M, 14, 14) saliency of all images, on the CPU, the same in every process."""
         teacher.eval()
         maps = torch.zeros(len(self.crops), GRID, GRID, device=self.fabric.device)
         for view, indices in self._seen(teacher):
             with self.fabric.autocast():
-                maps[indices] = saliency(teacher, self.fabric.to_device(view), blocks=self.blocks, by=self.by)
-        maps = cast(Tensor, self.fabric.all_reduce(maps, reduce_op="sum")).cpu()  # each image is one process's
-        found = torch.stack(salient_window(_relative(maps) if self.relative else maps, self.crops.window), dim=1)
-        self.remember(found)
-        return found
+                maps[indices] = saliency(teacher, self.fabric.to_device(view), blocks=self.blocks, by=self.source)
+        return cast(Tensor, self.fabric.all_reduce(maps, reduce_op="sum")).cpu()  # each image is one process's
 
-    def remember(self, places: Tensor) -> None:
-        """Take windows that were found before an interruption."""
-        self.crops.places = places.cpu().numpy()
+    def _seen(self, teacher: QualityNet | TailNet) -> Iterator[tuple[Tensor, Tensor]]:
+        """Whole images of this process as squares, (B, ...), and their numbers; kept in memory if they fit."""
+        cut = isinstance(teacher, TailNet)
+        side = viewing_side(teacher, self.crop)
+        batches: list[Iterator[Batch]] = []
 
-    def _seen(self, teacher: QualityNet | CutNet) -> Iterator[tuple[Tensor, Tensor]]:
-        """Views of this process's images, (B, ...), and the images' numbers; kept if they fit."""
-        if self._views:
-            yield from self._views
-            return
-        fabric, views, kept, size = self.fabric, list[tuple[Tensor, Tensor]](), True, 0
-        side = viewing_side(teacher.whole if isinstance(teacher, CutNet) else teacher, self.crop)
-        for crops, _, indices in make_loader(
-            self.crops.views(side),
-            batch_images=AT_ONCE,
-            shuffle=False,
-            workers=self.workers,
-            rank=fabric.global_rank,
-            ranks=fabric.world_size,
-        ):
-            view = crops[:, 0]
-            if isinstance(teacher, CutNet):
-                with fabric.autocast():
-                    view = teacher.chill(fabric.to_device(view)).bfloat16().cpu()
-            size += view.nbytes
-            kept = kept and size <= KEPT_BYTES
-            if kept:
-                views.append((view, indices))
-            yield view, indices
-        self._views = views if kept else []
+        def loader(start: int = 0) -> Loader:
+            return make_loader(
+                self.crops.views(side),
+                batch_images=AT_ONCE,
+                shuffle=False,
+                start_batch=start,
+                workers=self.workers,
+                rank=self.fabric.global_rank,
+                ranks=self.fabric.world_size,
+            )
 
+        def compute(number: int) -> dict[str, Tensor]:
+            if not batches:
+                batches.append(iter(loader(number)))
+            batch = next(batches[0])
+            view = batch.crops[:, 0]
+            if cut:
+                with self.fabric.autocast():
+                    view = cast(TailNet, teacher).frozen_features(self.fabric.to_device(view)).bfloat16().cpu()
+            return {"view": view, "indices": batch.indices}
 
-def _relative(maps: Tensor) -> Tensor:
-    """(M, S, S) maps over their mean, each of them with the same sum."""
-    shares = maps / maps.sum(dim=(1, 2), keepdim=True)
-    return shares / shares.mean(dim=0)
+        for number in range(len(loader())):
+            entry = self._views.get(f"{cut}-{number}", partial(compute, number))
+            yield entry["view"], entry["indices"]
 
 
 def sheet(crops: SalientCrops, count: int = PHOTOS) -> Pillow.Image:

@@ -25,19 +25,19 @@ class State:
     Args:
         network: the one that learns, as `fabric.setup` returns it or bare.
         optimizer: over its parameters.
-        teacher: a second network that follows the first (see `follow`), or None.
+        ema: a second network, the exponential moving average of the first (see `update_ema`), or None.
         epoch: epochs done.
         step: optimiser steps done.
         log: one row of numbers an epoch.
         done: batches done of the epoch under way; 0 between two epochs.
         sums: of what these batches gave, by name, for the epoch's row.
-        extras: what else must not be lost in the middle of an epoch, by name, such as the crops that a teacher chose;
+        extras: what else must not be lost in the middle of an epoch, by name, such as the salient windows of an epoch;
             the same in every process.
     """
 
     network: nn.Module
     optimizer: Optimizer
-    teacher: nn.Module | None = None
+    ema: nn.Module | None = None
     epoch: int = 0
     step: int = 0
     log: list[dict[str, float]] = field(default_factory=list)
@@ -53,8 +53,8 @@ class State:
         """
         moments, numbers = _optimizer_out(self.optimizer)
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        if self.teacher is not None:
-            tensors |= {f"teacher.{name}": value for name, value in self.teacher.state_dict().items()}
+        if self.ema is not None:
+            tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in moments.items()}
         tensors |= {f"extras.{name}": value for name, value in self.extras.items()}
         own = {f"random.{name}": value for name, value in _random_out(fabric.device).items()}
@@ -64,6 +64,7 @@ class State:
         if fabric.is_global_zero:
             rest = {"epoch": self.epoch, "step": self.step, "done": self.done, "log": self.log, "optimizer": numbers}
             rest["sums"] = list(self.sums)  # in their order, which is the log's
+            rest["precision"] = fabric._precision.state_dict()  # of fp16's gradient scaler; empty without one
             files.write(path, {name: value.clone() for name, value in tensors.items()}, {"state": json.dumps(rest)})
         fabric.barrier()
 
@@ -80,14 +81,16 @@ class State:
             if len(generators["torch"]) != fabric.world_size:
                 raise ModelError(f"{path}: written by {len(generators['torch'])} processes, not {fabric.world_size}")
             files.fill(self.network, _part(tensors, "network"), source=path)
-            if self.teacher is not None:
-                files.fill(self.teacher, _part(tensors, "teacher"), source=path)
+            if self.ema is not None:
+                files.fill(self.ema, _part(tensors, "ema") or _part(tensors, "teacher"), source=path)  # its old name
             _optimizer_in(self.optimizer, _part(tensors, "optimizer"), rest["optimizer"])
             self.epoch, self.step, self.log = int(rest["epoch"]), int(rest["step"]), list(rest["log"])
             self.done, self.extras = int(rest.get("done", 0)), _part(tensors, "extras")
             sums = _part(tensors, "sums")
             own = {name: value[fabric.global_rank, 0].to(fabric.device) for name, value in sums.items()}
             self.sums = {name: own[name] for name in rest.get("sums", ())}
+            if rest.get("precision"):
+                fabric._precision.load_state_dict(rest["precision"])
             _random_in({name: value[fabric.global_rank] for name, value in generators.items()}, fabric.device)
         except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
             if isinstance(error, ModelError):
@@ -96,21 +99,21 @@ class State:
 
 
 @torch.no_grad()
-def follow(teacher: nn.Module, student: nn.Module, *, decay: float) -> None:
-    """Move the teacher towards the student: teacher <- decay * teacher + (1 - decay) * student.
+def update_ema(ema: nn.Module, network: nn.Module, *, decay: float) -> None:
+    """Move the average towards the network: ema <- decay * ema + (1 - decay) * network.
 
     Buffers that are whole numbers are copied.
 
     Args:
-        teacher: changed in place.
-        student: of the same shape.
-        decay: in [0, 1]; 0 makes the teacher the student.
+        ema: changed in place.
+        network: of the same shape.
+        decay: in [0, 1]; 0 makes the average the network.
 
     Source:
         Tarvainen and Valpola 2017, https://arxiv.org/abs/1703.01780, eq. 2.
     """
-    source = student.state_dict()
-    for name, value in teacher.state_dict().items():
+    source = network.state_dict()
+    for name, value in ema.state_dict().items():
         if value.is_floating_point():
             value.lerp_(source[name].to(value.dtype), 1 - decay)
         else:

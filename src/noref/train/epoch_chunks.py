@@ -1,4 +1,4 @@
-"""How ARNIQA's steps are cut into passes over the photos, and what is watched while the batches come."""
+"""The steps of a long pass over photos, cut into chunks between checkpoints, and what happens to the data meanwhile."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from torch import Tensor
@@ -16,63 +15,66 @@ from noref.data.pairs import PairBatch, Pairs, pair_batches
 from noref.errors import DataError
 from noref.train.run_folder import Run
 
-if TYPE_CHECKING:
-    from noref.methods.arniqa import Config
-
 
 @dataclass(frozen=True)
-class Steps:
-    """How a run's steps are cut into epochs, which are passes over the photos, and those into parts.
+class EpochChunks:
+    """How a run's steps are cut into epochs, which are passes over the photos, and those into chunks.
 
     Args:
-        part: steps between two checkpoints.
+        chunk: steps between two checkpoints.
         epoch: steps of a pass.
         total: steps in all.
         pairs: in a step.
     """
 
-    part: int
+    chunk: int
     epoch: int
     total: int
     pairs: int
 
     @classmethod
-    def of(cls, config: Config, count: int) -> Steps:
+    def of(cls, photos: int, *, pairs: int, most: int, epochs: int, steps: int | None) -> EpochChunks:
         """Of so many photos.
 
+        Args:
+            photos: how many.
+            pairs: in a step.
+            most: steps of a chunk, at most; an epoch is cut into equal chunks.
+            epochs: passes over the photos.
+            steps: in all; None: those of the epochs.
+
         Raises:
-            DataError: they do not fill a batch.
+            DataError: the photos do not fill a batch.
         """
-        pairs = config.batch if config.hard_negatives else 2 * config.batch
-        whole = count // pairs
+        whole = photos // pairs
         if not whole:
-            raise DataError(f"{count} photos do not fill a batch of {pairs} pairs")
-        parts = math.ceil(whole / config.part)
-        epoch = whole // parts * parts
-        return cls(epoch // parts, epoch, config.steps or config.epochs * epoch, pairs)
+            raise DataError(f"{photos} photos do not fill a batch of {pairs} pairs")
+        chunks = math.ceil(whole / most)
+        epoch = whole // chunks * chunks
+        return cls(epoch // chunks, epoch, steps or epochs * epoch, pairs)
 
     @property
-    def parts(self) -> int:
-        """In all."""
-        return math.ceil(self.total / self.part)
+    def count(self) -> int:
+        """Chunks in all."""
+        return math.ceil(self.total / self.chunk)
 
-    def batches(self, part: int, pairs: Pairs, workers: int) -> Iterator[PairBatch]:
-        """The batches of one part, the same whenever they are asked for."""
-        number, start = divmod(part * self.part, self.epoch)
-        stop = start + min(self.part, self.total - part * self.part)
-        return pair_batches(pairs, batch=self.pairs, number=number, start=start, stop=stop, workers=workers)
+    def batches(self, number: int, pairs: Pairs, workers: int) -> Iterator[PairBatch]:
+        """The batches of one chunk, the same whenever they are asked for."""
+        epoch, start = divmod(number * self.chunk, self.epoch)
+        stop = start + min(self.chunk, self.total - number * self.chunk)
+        return pair_batches(pairs, batch=self.pairs, number=epoch, start=start, stop=stop, workers=workers)
 
 
-class Watch:
+class DataMonitor:
     """Counts photos that cannot be read, says once that some are smaller than a crop, and times the waiting for data.
 
     Args:
-        learning: the photos, in the order that batches number them.
+        photos: in the order that batches number them.
         run: gets skipped.csv.
     """
 
-    def __init__(self, learning: list[Path], run: Run) -> None:
-        self.learning, self.run, self.broken, self.said = learning, run, set[int](), False
+    def __init__(self, photos: list[Path], run: Run) -> None:
+        self.photos, self.run, self.broken, self.said = photos, run, set[int](), False
         self.waited = self.spent = 0.0
 
     @property
@@ -97,8 +99,8 @@ class Watch:
         if new := set(batch.broken) - self.broken:
             self.broken |= new
             for index in sorted(new):
-                console.print(f"{self.learning[index]}: cannot be read; skipped", highlight=False)
-            self.run.write_table("skipped.csv", [{"path": str(self.learning[i])} for i in sorted(self.broken)])
+                console.print(f"{self.photos[index]}: cannot be read; skipped", highlight=False)
+            self.run.write_table("skipped.csv", [{"path": str(self.photos[i])} for i in sorted(self.broken)])
         if not self.said and bool(batch.small.any()):
             self.said = True
             console.print("some photos are smaller than a crop, at full or half scale: padded", highlight=False)

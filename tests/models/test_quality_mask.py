@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from noref.models.quality_token import quality_mask, quality_masks
+from noref.models.vit import quality_mask, quality_masks
 
 INF = float("inf")
 
