@@ -284,6 +284,21 @@ def test_a_bench_of_an_older_noref_goes_on_though_recipes_have_more_options_now(
     assert len(go(first, out, tiny).done) == 2
 
 
+def test_a_bench_of_an_older_noref_goes_on_though_options_have_other_names_now(first, tiny, tmp_path):
+    out = tmp_path / "bench"
+    go(first, out, tiny, repeats=1)
+    content = json.loads((out / "bench.json").read_text())
+    options = content["options"]
+    options["bank"] = options.pop("feature_cache")
+    options["beta1"] = 0.9  # gone since; this is what every run has now
+    (out / "bench.json").write_text(json.dumps(content))
+    assert len(go(first, out, tiny).done) == 2
+    content["options"]["beta1"] = 0.5
+    (out / "bench.json").write_text(json.dumps(content))
+    with pytest.raises(OptionError, match="beta1 is no option any more"):
+        go(first, out, tiny)
+
+
 @pytest.mark.parametrize(
     ("words", "how", "says"),
     [

@@ -28,6 +28,7 @@ from noref.report.formatting import duration
 from noref.report.run_results import describe_data, describe_split, prediction_rows
 from noref.report.table import read_json
 from noref.train.evaluate_export import evaluate
+from noref.train.options import build
 from noref.writing import write_text
 
 FORMAT = 1
@@ -112,19 +113,25 @@ def _open(grid: Grid, out: Path, facts: Mapping[str, Any]) -> None:
             raise OptionError(
                 f"{out}: holds a bench of {earlier.get('recipe')}, not {grid.recipe}; choose another --out"
             )
-        defaults = json_options(grid.module.Config())  # noref may have learnt an option since
-        before = {**defaults, **earlier.get("options", {}), **(earlier.get("division") or {})}
+        before = {**_options_of(grid, earlier), **(earlier.get("division") or {})}
         wanted = {**now["options"], **_division(grid)}
         for name in dict.fromkeys([*wanted, *before]):
             if before.get(name) != wanted.get(name):
                 raise OptionError(
                     f"{out}: holds a bench of {name} {before.get(name)}, not {wanted.get(name)}; choose another --out"
                 )
-        for name, differing in now["variants"].items():
-            if earlier["variants"].get(name, differing) != differing:
+        for name in now["variants"].keys() & earlier.get("variants", {}).keys():
+            if _options_of(grid, earlier, name) != _options_of(grid, now, name):
                 raise OptionError(f"{out}: its variant {name!r} has other options; choose another --out")
     (out / "claims").mkdir(parents=True, exist_ok=True)
     _update(grid, out, facts, Outcome(0))
+
+
+def _options_of(grid: Grid, content: Mapping[str, Any], variant: str | None = None) -> dict[str, Any]:
+    """The options in the content of a `bench.json`, also an older one's: with today's names and new defaults."""
+    own = {} if variant is None else content["variants"][variant]
+    given = {name: (value, "bench.json: ") for name, value in {**content.get("options", {}), **own}.items()}
+    return json_options(build(grid.module.Config, given))
 
 
 def _run_cell(grid: Grid, cell: Cell, out: Path) -> None:
