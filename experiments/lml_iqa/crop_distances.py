@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from manifold import spread
 from numpy.typing import NDArray
 
 from noref.data.loading import Crops, make_loader
 from noref.data.splits import load_split
-from noref.evaluate.manifold import spread
 from noref.models.network import load
 from noref.train.run_folder import read_data
 

@@ -17,6 +17,7 @@ from noref.data.readers import READERS
 from noref.data.splits import load_split
 from noref.errors import DataError, OptionError
 from noref.methods import launch
+from noref.report.build import build_report
 from noref.train.state import State
 
 
@@ -42,7 +43,7 @@ def matrix(first, second, tiny, tmp_path_factory):
     return out, outcome, told
 
 
-def test_every_cell_is_done_and_judged_on_both_sets(matrix):
+def test_every_cell_is_done_and_tested_on_both_sets(matrix):
     out, outcome, _ = matrix
     assert (outcome.wanted, len(outcome.done), outcome.failed, outcome.elsewhere) == (8, 8, {}, [])
     found = Counter((r["training_set"], r["fraction"], r["split"], r["test_set"]) for r in rows_of(out))
@@ -85,7 +86,7 @@ def test_the_printed_means_are_those_of_the_table(matrix):
             stats.spearmanr([float(r["predicted"]) for r in part], [float(r["score"]) for r in part]).statistic
             for part in splits.values()
         ]
-        line = next(line.split("\t") for line in told if line.split("\t")[1:3] == [learnt, tested])
+        line = next(line.split("\t") for line in told[0].splitlines() if line.split("\t")[1:3] == [learnt, tested])
         assert float(line[4]) == pytest.approx(sum(values) / 2, abs=6e-5)
 
 
@@ -193,6 +194,72 @@ def test_one_failing_variant_does_not_stop_the_others(first, tiny, tmp_path):
     assert {row["variant"] for row in rows_of(tmp_path / "bench")} == {"plain", "small steps"}
 
 
+OTHER = """
+import sys
+from pathlib import Path
+from noref.bench.launch import run_bench
+data, out, grid, *tiny = sys.argv[1:]
+run_bench("deiqt", data=[data], out=Path(out), options=tiny, repeats=1, variants=grid, only=["exploding"], report=False)
+"""
+
+
+def test_two_processes_keep_each_others_failures(first, tiny, tmp_path):
+    grid, out = tmp_path / "grid.yaml", tmp_path / "bench"
+    grid.write_text("plain: {}\nexploding: {lr: 1.0e+30, clip: none, epochs: 3}\n")
+    started = []
+
+    def say(line):
+        """While the first process is at its own cell, the other one fails and ends."""
+        if not started:
+            started.append(line)
+            call = [sys.executable, "-c", OTHER, f"csv={first}", str(out), str(grid), *tiny]
+            subprocess.run(call, check=True, capture_output=True)
+
+    go(first, out, tiny, variants=str(grid), only=["plain"], repeats=1, say=say)
+    cells = json.loads((out / "bench.json").read_text())["cells"]
+    assert [row["cell"] for row in cells["failed"]] == ["runs/exploding/first-split00"]
+    assert "loss" in cells["failed"][0]["reason"]
+    grid.write_text("exploding: {lr: 1.0e+30, clip: none, epochs: 3}\nplain: {}\n")
+    (out / "runs/exploding/first-split00").mkdir(parents=True, exist_ok=True)
+    (out / "runs/exploding/first-split00/cell.json").write_text(
+        (out / "runs/plain/first-split00/cell.json").read_text()
+    )
+    shutil.copy(out / "runs/plain/first-split00/cell.csv", out / "runs/exploding/first-split00/cell.csv")
+    go(first, out, tiny, variants=str(grid), only=["plain"], repeats=1)
+    assert json.loads((out / "bench.json").read_text())["cells"]["failed"] == []  # it is done by now
+
+
+def test_a_network_that_leaves_the_scale_is_said_in_its_line(first, tiny, tmp_path):
+    out, said = tmp_path / "bench", []
+    go(first, out, tiny, repeats=1)
+    run = out / "runs/all/first-split00"
+    with (run / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, quality in zip(rows, (-0.95, 1.77, 0.3, 0.4), strict=True):
+        row |= {"predicted": 100 * quality, "quality": quality}
+    with (run / "predictions.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    (run / "cell.json").unlink()  # trained, not yet in the table
+    go(first, out, tiny, repeats=1, say=said.append)
+    sentence = "2 of 4 predictions (50 %) lie outside of the scale 0 to 100: the lowest is -95, the highest 177"
+    assert f"; first: {sentence}" in said[0]
+    assert sentence in report_of(out).json()
+
+
+def test_a_run_of_a_bench_has_a_report_of_its_own(matrix):
+    out, _, _ = matrix
+    run = out / "runs/all/first-split00"
+    assert report_of(run).groups[0].metrics["srcc"].mean == pytest.approx(
+        json.loads((run / "cell.json").read_text())["figures"]["first"]["srcc"]
+    )
+
+
+def report_of(folder):
+    return build_report(folder, draws=20, thumbnails=False)
+
+
 def test_best_epoch_on_test_is_in_every_row(first, tiny, tmp_path):
     go(first, tmp_path / "bench", tiny, repeats=1, paper_selection=True)
     assert {row["selection"] for row in rows_of(tmp_path / "bench")} == {"test"}
@@ -215,6 +282,21 @@ def test_a_bench_of_an_older_noref_goes_on_though_recipes_have_more_options_now(
     with pytest.raises(OptionError, match=r"holds a bench of beta 1\.0, not 2\.0"):
         go(first, out, tiny, "--beta", "2")
     assert len(go(first, out, tiny).done) == 2
+
+
+def test_a_bench_of_an_older_noref_goes_on_though_options_have_other_names_now(first, tiny, tmp_path):
+    out = tmp_path / "bench"
+    go(first, out, tiny, repeats=1)
+    content = json.loads((out / "bench.json").read_text())
+    options = content["options"]
+    options["bank"] = options.pop("feature_cache")
+    options["beta1"] = 0.9  # gone since; this is what every run has now
+    (out / "bench.json").write_text(json.dumps(content))
+    assert len(go(first, out, tiny).done) == 2
+    content["options"]["beta1"] = 0.5
+    (out / "bench.json").write_text(json.dumps(content))
+    with pytest.raises(OptionError, match="beta1 is no option any more"):
+        go(first, out, tiny)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +322,7 @@ def test_a_folder_of_another_bench_is_refused(matrix, first, tiny, words, how, s
         ([], {"fractions": "half"}, "write percent with commas"),
         ([], {"fractions": "120"}, r"fractions of the training part are in \(0, 1\]"),
         ([], {"only": ["x"]}, "unknown variant 'x'"),
-        ([], {"repeats": 0}, "no protocol of 0 random"),
+        ([], {"repeats": 0}, "0 random splits: at least 1"),
         ([], {"runs": 0}, "at least 1"),
     ],
 )

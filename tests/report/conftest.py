@@ -1,4 +1,4 @@
-"""A table of predictions as a bench writes it, small, with figures that a test can work out again."""
+"""A table of predictions as a bench writes it, small, with numbers that a test can work out again."""
 
 from __future__ import annotations
 

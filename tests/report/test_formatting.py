@@ -4,7 +4,7 @@ import pytest
 
 from noref.card import Scale
 from noref.evaluate.uncertainty import Difference
-from noref.report.formatting import chance, conversion, markdown, number, verdict
+from noref.report.formatting import conversion, difference_text, markdown, number, p_value
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -26,7 +26,7 @@ MINUS = "\N{MINUS SIGN}"
     ],
 )
 def test_a_difference_is_called_what_it_is(found, words):
-    assert verdict(found) == words
+    assert difference_text(found) == words
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_difference_is_called_what_it_is(found, words):
         (Scale(-3, 112, False), "(112 - score) / 115, so a positive correlation is a right one."),
     ],
 )
-def test_the_conversion_in_words_is_the_one_of_the_scale(scale, formula):
+def test_the_conversion_as_text_is_the_one_of_the_scale(scale, formula):
     words = conversion("mine", scale)
     assert words.endswith(f"quality is {formula}")
     score = scale.low + 0.3 * (scale.high - scale.low)
@@ -47,7 +47,7 @@ def test_the_conversion_in_words_is_the_one_of_the_scale(scale, formula):
 
 def test_numbers():
     assert (number(-0.00004), number(0.5, 1, True), number(-1.25, 1)) == ("0.000", "+0.5", f"{MINUS}1.2")
-    assert [chance(p) for p in (1.0, 0.1, 0.0999, 0.002)] == ["1.00", "0.10", "0.100", "0.002"]
+    assert [p_value(p) for p in (1.0, 0.1, 0.0999, 0.002)] == ["1.00", "0.10", "0.100", "0.002"]
 
 
 def test_markdown_cannot_be_broken_by_a_name():

@@ -14,8 +14,8 @@ from scipy import stats
 
 from noref.cli import run
 from noref.evaluate.published import beside
+from noref.report.build import build_report
 from noref.report.formatting import SELECTIONS
-from noref.report.report import make_report, write_report
 
 VOID = {"meta", "link", "img", "br"}
 LOADS = {"src", "href", "xlink:href", "srcset", "poster", "data", "action"}
@@ -64,7 +64,7 @@ class Page(HTMLParser):
 
 def pages(folder, **options):
     """The three files of a folder's report; the page's form is checked."""
-    page = write_report(folder, draws=20, **options)
+    page = build_report(folder, draws=20, **options).write(folder)
     text = page.read_text(encoding="utf-8")
     parsed = Page(text)
     assert parsed.open == []
@@ -129,7 +129,7 @@ def whole_pages(whole):
     return pages(whole)
 
 
-def test_figures_of_the_json_by_hand(whole, whole_pages):
+def test_metrics_of_the_json_by_hand(whole, whole_pages):
     _, _, content = whole_pages
     frame = pd.read_csv(whole / "predictions.csv", keep_default_na=False)
     assert len(content["results"]) == 6
@@ -161,7 +161,7 @@ def test_the_page_says_what_a_reader_must_know(whole_pages):
         assert "Not finished: 7 of 10 training runs are done" in text
         assert "931 of 1162 images, 231 missing" in text
         assert "realigned DMOS" in text
-        assert "1 cell without figures: base/livec-2-1 on livec: constant predictions" in text
+        assert "1 cell without metrics: base/livec-2-1 on livec: constant predictions" in text
     for text in (page.text, markdown.replace("\\", "")):
         assert "DMOS -3 to 112, lower is better; quality is (112 - score) / 115" in text
         assert "loss is not finite" in text
@@ -202,7 +202,7 @@ def test_every_section_of_a_whole_bench_is_there(whole_pages):
 def test_dots_tell_their_image_and_many_are_thinned(make_bench, rows_of):
     page, _, _ = pages(make_bench(rows_of(images=12)))
     assert any(re.fullmatch(r"img/000\.png: predicted -?[\d.]+, human [\d.]+", words) for words in page.words)
-    made = make_report(make_bench(rows_of(images=3500), name="large"), pictures=False, draws=20).html()
+    made = build_report(make_bench(rows_of(images=3500), name="large"), thumbnails=False, draws=20).html()
     assert made.count("<circle") == 3000
     assert "3000 of 3500 predictions" in made
 
@@ -216,7 +216,7 @@ def test_names_cannot_become_markup(make_bench, rows_of):
         "data": {"livec": {"note": "<img src=http:x>"}},
     }
     folder = make_bench(rows, about)
-    made = make_report(folder, draws=20)
+    made = build_report(folder, draws=20)
     page = Page(made.html())
     assert page.scripts == 1
     assert page.open == []
@@ -260,7 +260,7 @@ def test_a_table_of_three_images(make_bench, rows_of):
     assert "not defined" in page.text
 
 
-def test_constant_predictions_alone_make_a_report_without_figures(make_bench, rows_of, capsys):
+def test_constant_predictions_alone_make_a_report_without_metrics(make_bench, rows_of, capsys):
     folder = make_bench([{**row, "predicted": 50.0, "quality": 0.5} for row in rows_of()])
     page, _, content = pages(folder)
     assert content["results"][0]["srcc"] is None
@@ -269,31 +269,72 @@ def test_constant_predictions_alone_make_a_report_without_figures(make_bench, ro
     assert "constant predictions" in capsys.readouterr().err
 
 
+def test_a_harmless_note_is_no_warning(make_bench, rows_of):
+    made = build_report(make_bench(rows_of(noise=0.01), {"data": {"livec": {"note": "MOS, 0 to 100"}}}), draws=20)
+    page = made.html()
+    assert 'class="warn"' not in page
+    assert re.search(r'<div class="note" role="note">\s*<p>LIVE In the Wild: MOS, 0 to 100\.</p>', page)
+    assert "**LIVE In the Wild" not in made.markdown()
+    assert json.loads(made.json())["warnings"] == ["LIVE In the Wild: MOS, 0 to 100."]
+
+
+def test_predictions_that_leave_the_scale_are_a_warning_and_a_few_are_a_note(make_bench, rows_of):
+    def shifted(values, count):
+        return [
+            {**row, "quality": values, "predicted": 100 * values} if place < count else row
+            for place, row in enumerate(rows_of(images=200, noise=0.01))
+        ]
+
+    page, markdown, content = pages(make_bench(shifted(1.77, 100)))
+    sentence = "LIVE In the Wild: 100 of 200 predictions (50 %) lie outside of the scale 0 to 100: the lowest is"
+    for text in (page.text, content["warnings"][0]):
+        assert sentence in text
+        assert "the highest 177" in text
+    assert f"> **{sentence}" in markdown
+    made = build_report(make_bench(shifted(1.01, 1), name="few"), draws=20).html()
+    assert 'class="warn"' not in made
+    assert "1 of 200 predictions (0.5 %) lie outside" in made
+
+
+def test_thumbnails_reserve_their_room(whole):
+    images = re.findall(r"<img [^>]*>", build_report(whole, draws=20).html())
+    assert images
+    for image in images:
+        assert 'width="64" height="48"' in image
+        assert 'loading="lazy"' in image
+
+
+def test_short_times_are_in_minutes_and_seconds(make_bench, rows_of):
+    page, markdown, _ = pages(make_bench(rows_of(), {"seconds": {"a": 12, "b": 24}}))
+    for text in (page.text, markdown):
+        assert "18 s a run in the median, 36 s in all" in text
+
+
 def test_sets_of_ones_own_need_no_published_rows(make_bench, rows_of):
     page, _, content = pages(make_bench(rows_of(training_set="mine", test_set="mine", low=1, high=5)))
     assert content["published"] == []
     assert "MOS 1 to 5, higher is better" in page.text
 
 
-def test_pictures_that_are_missing_are_named(make_bench, rows_of, tmp_path):
+def test_thumbnails_that_are_missing_are_named(make_bench, rows_of, tmp_path):
     about = {"data": {"livec": {"root": str(tmp_path / "nowhere")}}}
     page, _, content = pages(make_bench(rows_of(), about))
-    assert "no picture: No such file" in page.text
+    assert "no thumbnail: No such file" in page.text
     assert page.alts == []
     assert "No such file" in json.dumps(content["photos"])
     assert str(tmp_path) not in page.text
     assert "root" not in content["bench"]["data"]["livec"]
 
 
-def test_pictures_can_be_left_out(make_bench, rows_of, photos):
+def test_thumbnails_can_be_left_out(make_bench, rows_of, photos):
     folder = make_bench(rows_of(), {"data": {"livec": {"root": str(photos)}}})
     assert 4 <= len(pages(folder)[0].alts) <= 12
-    page, _, _ = pages(folder, pictures=False)
+    page, _, _ = pages(folder, thumbnails=False)
     assert page.alts == []
-    assert "no picture" not in page.text
+    assert "no thumbnail" not in page.text
 
 
-def test_the_same_table_gives_the_same_figures(make_bench, rows_of):
+def test_the_same_table_gives_the_same_numbers(make_bench, rows_of):
     folder = make_bench(rows_of(variant="a") + rows_of(variant="bb"))
     first, second = (pages(folder)[2] for _ in range(2))
     assert {**first, "created": ""} == {**second, "created": ""}

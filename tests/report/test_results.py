@@ -25,7 +25,7 @@ def test_cells_hold_what_the_table_says(make_bench, rows_of):
     assert second.units == second.paths
     assert second.levels[0] is None
     assert first.score.tolist() == [row["score"] for row in rows[:12]]
-    assert results.about == {}
+    assert results.metadata == {}
 
 
 @pytest.mark.parametrize("scale", [Scale(0, 100), Scale(1, 5), Scale(0, 1, False), Scale(-3, 112, False), Scale(0, 9)])
@@ -108,7 +108,7 @@ def test_a_bench_file_that_is_broken_names_its_line(make_bench, rows_of):
     folder = make_bench(rows_of(), {})
     for text, words in (
         ('{"format": 1,\n "recipe"}', r"bench\.json, line 2"),
-        ("[1, 2]", "not what a bench writes"),
+        ("[1, 2]", "not a JSON object"),
         ('{"format": 2}', "format 2; upgrade"),
         ('{"data": {"livec": {"scale": {"low": 1, "high": 0}}}}', r"bench\.json: no scale for the scores of livec"),
     ):

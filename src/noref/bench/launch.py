@@ -1,20 +1,18 @@
-"""From the words of a command line to a bench, and from its cells to the table that is printed."""
+"""From the command line to a bench, its table and its report. Behind `noref bench`."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from noref.bench.grid import Given, Grid, labelled, read_variants
-from noref.bench.table import read_json
-from noref.bench.work import Outcome, bench
+from noref.bench.run_cells import Outcome, bench
+from noref.bench.table import for_terminal, mean_rows, tab_separated
 from noref.errors import MissingExtraError, OptionError, unknown
-from noref.evaluate.protocols import Protocol, shares
+from noref.evaluate.split_protocol import SplitProtocol, parse_parts
 from noref.methods import page
 from noref.methods.launch import read_config, recipe_options
+from noref.report.formatting import counted
 from noref.train.options import given_pairs
 from noref.train.run_folder import read_data
 
@@ -41,13 +39,15 @@ def run_bench(
     only: Sequence[str] = (),
     paper_selection: bool = False,
     report: bool = True,
+    width: int | None = None,
     say: Say = lambda text: None,
     tell: Say = lambda text: None,
 ) -> Outcome:
     """Everything behind `noref bench`; its `--help` says what the arguments mean.
 
     Args:
-        say: gets a line for each cell and each trouble.
+        width: of the terminal that shows the table, in characters; None: for other programs, apart by tabs.
+        say: gets a line for each cell and each failure.
         tell: gets the table at the end.
 
     Raises:
@@ -56,11 +56,11 @@ def run_bench(
     """
     recipe_options(recipe)  # an unknown recipe ends here
     sets = labelled([read_data(text) for text in data])
-    judging = labelled([read_data(text) for text in test_data])
+    test_only = labelled([read_data(text) for text in test_data])
     common: Given = {**(read_config(Path(config)) if config else {}), **given_pairs(options)}
-    if set(sets) & set(judging):
+    if set(sets) & set(test_only):
         raise OptionError(
-            f"{', '.join(sorted(set(sets) & set(judging)))}: in --data and in --test-data; --cross does both"
+            f"{', '.join(sorted(set(sets) & set(test_only)))}: in --data and in --test-data; --cross does both"
         )
     grid = Grid(
         recipe,
@@ -68,7 +68,7 @@ def run_bench(
         _protocol(recipe, repeats, parts, folds, split, seed, fractions),
         common=common,
         variants=_variants(variants, only),
-        others={**judging, **(sets if cross else {})},
+        test_only={**test_only, **(sets if cross else {})},
         repeats=runs,
         paper_selection=paper_selection,
     )
@@ -78,7 +78,7 @@ def run_bench(
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on with what is left in {folder}")
         raise
-    _conclude(outcome, folder, report, say, tell)
+    _conclude(outcome, folder, report, width, say, tell)
     return outcome
 
 
@@ -90,20 +90,20 @@ def _protocol(
     split: Sequence[str],
     seed: int,
     fractions: str | None,
-) -> Protocol:
+) -> SplitProtocol:
     if sum(map(bool, (folds, split, parts))) > 1:
         raise OptionError("one of --parts, --folds and --split: each says how images are divided")
     used = (1.0,) if fractions is None else _percents(fractions)
     if folds:
-        return Protocol("folds", folds, seed=seed, fractions=used)
+        return SplitProtocol("folds", folds, seed=seed, fractions=used)
     if "official" in split:
         if len(split) > 1:
             raise OptionError("--split official stands alone")
-        return Protocol("official", seed=seed, fractions=used)
+        return SplitProtocol("official", seed=seed, fractions=used)
     if split:
-        return Protocol("files", seed=seed, fractions=used, files=tuple(map(Path, split)))
-    test, validation = shares(parts or str(getattr(page(recipe), "PARTS", "80/20")))
-    return Protocol("random", repeats, test, validation, seed=seed, fractions=used)
+        return SplitProtocol("files", seed=seed, fractions=used, files=tuple(map(Path, split)))
+    test, validation = parse_parts(parts or str(getattr(page(recipe), "PARTS", "80/20")))
+    return SplitProtocol("random", repeats, test, validation, seed=seed, fractions=used)
 
 
 def _percents(text: str) -> tuple[float, ...]:
@@ -121,37 +121,17 @@ def _variants(file: str | None, only: Sequence[str]) -> dict[str, Given]:
     return {name: options for name, options in variants.items() if not only or name in only}
 
 
-def _conclude(outcome: Outcome, folder: Path, report: bool, say: Say, tell: Say) -> None:
-    for line in summary(folder):
-        tell(line)
+def _conclude(outcome: Outcome, folder: Path, report: bool, width: int | None, say: Say, tell: Say) -> None:
+    rows = mean_rows(folder)
+    tell(tab_separated(rows) if width is None else for_terminal(rows, width))
     if outcome.elsewhere:
-        say(f"{len(outcome.elsewhere)} cells are being done by other processes")
+        say(f"other processes are at work on {counted(len(outcome.elsewhere), 'cell')}")
     for name, reason in outcome.failed.items():
         say(f"FAILED {name}: {reason}")
     if report and outcome.done:
         try:
-            from noref.report.report import write_report
+            from noref.report.build import build_report
 
-            say(f"report: {write_report(folder)}")
+            say(f"report: {build_report(folder).write(folder)}")
         except MissingExtraError as error:
             say(f"no report: {error}")
-
-
-def summary(folder: Path) -> list[str]:
-    """One line for each variant, training set, test set and fraction, columns apart by tabs, with a head."""
-    found: dict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for file in sorted(folder.glob("runs/*/*/cell.json")):
-        cell = read_json(file)
-        learnt = cell["training_set"] + (f" {100 * cell['fraction']:g} %" if cell["fraction"] != 1 else "")
-        for test_set, figures in cell["figures"].items():
-            row = found[cell["variant"] or "-", learnt, test_set]
-            for metric in ("srcc", "plcc", "plcc_logistic4"):
-                row[metric].append(figures[metric])
-    lines = ["variant\ttrained on\ttested on\truns\tSRCC mean\tmedian\tstd\tPLCC mean\tmedian\tstd\tPLCC logistic mean"]
-    for (variant, training_set, test_set), values in sorted(found.items()):
-        s, p, mapped = (np.array(values[metric]) for metric in ("srcc", "plcc", "plcc_logistic4"))
-        spread = [float(v.std(ddof=1)) if len(v) > 1 else float("nan") for v in (s, p)]
-        numbers = [s.mean(), np.median(s), spread[0], p.mean(), np.median(p), spread[1], mapped.mean()]
-        words = ["-" if np.isnan(number) else f"{number:.4f}" for number in numbers]
-        lines.append("\t".join([variant, training_set, test_set, str(len(s)), *words]))
-    return lines

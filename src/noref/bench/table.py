@@ -1,114 +1,114 @@
-"""The tidy result table of a bench: a row for each image of each test part."""
+"""The tables of a bench: a row for each image in `predictions.csv`, and the means that are printed at its end."""
 
 from __future__ import annotations
 
 import csv
-import json
+import io
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from noref.bench.grid import Cell
-from noref.data.records import Record, names
-from noref.errors import DataError
-from noref.writing import replacing, write_text
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-COLUMNS = (
-    "cell", "recipe", "variant", "training_set", "test_set", "fraction", "split", "seed", "protocol", "selection",
-    "path", "reference", "distortion", "level", "score", "predicted", "human", "quality",
-)  # fmt: skip
+from noref.report.table import COLUMNS, read_json
+from noref.writing import replacing
 
-
-def tidy(
-    predictions: Path, judged: Sequence[int], records: Sequence[Record], head: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """A run's predictions as rows of the table.
-
-    Args:
-        predictions: as `Run.write_predictions` wrote them.
-        judged: indices of the images that were judged, in the order of the file.
-        records: the whole data set.
-        head: the columns that are the same in all rows.
-
-    Raises:
-        DataError: the file is not of these images; names file and line.
-    """
-    rows, keys = read_rows(predictions), names(records)
-    if len(rows) != len(judged):
-        raise DataError(f"{predictions}: {len(rows)} rows for {len(judged)} images")
-    found = []
-    for line, (row, index) in enumerate(zip(rows, judged, strict=True), start=2):
-        record = records[index]
-        if row["path"] != keys[index] or float(row["score"]) != record.raw_score:
-            raise DataError(f"{predictions}, line {line}: {row['path']} with score {row['score']}, not {keys[index]}")
-        found.append(
-            {
-                **head,
-                "path": keys[index],
-                "reference": record.reference or "",
-                "distortion": record.distortion or "",
-                "level": "" if record.level is None else record.level,
-                "score": record.raw_score,
-                "predicted": row["predicted"],
-                "human": record.quality,
-                "quality": row["quality"],
-            }
-        )
-    return found
-
-
-def head(cell: Cell, test_set: str, recipe: str, seed: int, protocol: str, selection: str) -> dict[str, Any]:
-    """The columns that all rows of a cell's test set share."""
-    return {
-        "cell": f"{cell.folder.removeprefix('runs/')} on {test_set}",
-        "recipe": recipe,
-        "variant": cell.variant,
-        "training_set": cell.training_set,
-        "test_set": test_set,
-        "fraction": cell.fraction,
-        "split": cell.split,
-        "seed": seed,
-        "protocol": protocol,
-        "selection": selection,
-    }
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file that a run wrote."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+TEXTS = ("variant", "trained on", "tested on")
+MEANS = ("SRCC mean", "PLCC mean")
+HEAD = (*TEXTS, "runs", "SRCC mean", "median", "std", "PLCC mean", "median", "std", "PLCC logistic mean")
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows of the table in one step."""
+    """Write rows of predictions as CSV in one step."""
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def collect(out: Path) -> int:
-    """Put the rows of all cells that are done into `predictions.csv`; how many cells those are."""
-    done = sorted(out.glob("runs/*/*/cell.json"))
-    write_rows(out / "predictions.csv", (row for file in done for row in read_rows(file.with_name("cell.csv"))))
-    return len(done)
+def done_cells(out: Path) -> list[Path]:
+    """The `cell.json` of every cell that is done, in the order of their folders."""
+    return sorted(out.glob("runs/*/*/cell.json"))
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON in one step."""
-    write_text(path, json.dumps(dict(content), indent=2) + "\n")
+def collect_predictions(out: Path) -> None:
+    """Put the rows of all cells that are done into `predictions.csv`."""
+
+    def rows() -> Iterable[dict[str, str]]:
+        for cell in done_cells(out):
+            with cell.with_name("cell.csv").open(newline="", encoding="utf-8") as file:
+                yield from csv.DictReader(file)
+
+    write_rows(out / "predictions.csv", rows())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """JSON that `write_json` wrote.
+def mean_rows(out: Path) -> list[tuple[str, ...]]:
+    """Means over runs: a row, in the columns of `HEAD`, for each variant, training set, fraction and test set."""
+    found: dict[tuple[str, str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for file in done_cells(out):
+        cell = read_json(file)
+        learnt = cell["training_set"] + (f" {100 * cell['fraction']:g} %" if cell["fraction"] != 1 else "")
+        for test_set, metrics in cell["figures"].items():
+            for name in ("srcc", "plcc", "plcc_logistic4"):
+                found[cell["variant"] or "-", learnt, test_set][name].append(metrics[name])
+    rows = []
+    for texts, values in sorted(found.items()):
+        numbers = []
+        for name in ("srcc", "plcc"):
+            std = np.std(values[name], ddof=1) if len(values[name]) > 1 else np.nan
+            numbers += [np.mean(values[name]), np.median(values[name]), std]
+        numbers.append(np.mean(values["plcc_logistic4"]))
+        shown = ("-" if np.isnan(number) else f"{number:.4f}" for number in numbers)
+        rows.append((*texts, str(len(values["srcc"])), *shown))
+    return rows
 
-    Raises:
-        DataError: missing or broken.
+
+def tab_separated(rows: Sequence[tuple[str, ...]]) -> str:
+    """The rows of `mean_rows` with their head for other programs: columns apart by tabs."""
+    return "\n".join("\t".join(row) for row in (HEAD, *rows))
+
+
+def for_terminal(rows: Sequence[tuple[str, ...]], width: int) -> str:
+    """The rows of `mean_rows` for people: no word and no number is broken where that can be had.
+
+    What does not fit is left out in this order, and a last line says so: text that is the same in all rows, the
+    medians and PLCC after the logistic, the standard deviations. The width is in characters.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: not what a bench writes")
-    return content
+    shown = [i for i in range(len(HEAD)) if HEAD[i] not in TEXTS or len({row[i] for row in rows}) > 1]
+    choices = [
+        range(len(HEAD)),
+        shown,
+        [i for i in shown if HEAD[i] not in ("median", "PLCC logistic mean")],
+        [i for i in shown if HEAD[i] in (*TEXTS, "runs", *MEANS)],
+    ]
+    columns = next((c for c in choices if _narrowest(rows, c) <= width), choices[-1])
+    table, spare = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False), width - _narrowest(rows, columns)
+    for i in columns:
+        word, line = _longest_word(rows, i), max(len(row[i]) for row in (HEAD, *rows))
+        more = max(0, min(spare, line - word))
+        spare -= more
+        table.add_column(HEAD[i], justify="left" if HEAD[i] in TEXTS else "right", width=word + more, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[i]) for i in columns))
+    text = io.StringIO()
+    Console(file=text, width=width, color_system=None).print(table)
+    fixed = [f"{HEAD[i]} {rows[0][i]}" for i in range(len(TEXTS)) if rows and i not in columns and rows[0][i] != "-"]
+    left_out = dict.fromkeys(HEAD[i] for i in range(len(TEXTS), len(HEAD)) if i not in columns)
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    lines += [f"all rows: {', '.join(fixed)}"] if fixed else []
+    lines += [f"a wider terminal also shows: {', '.join(left_out)}"] if left_out else []
+    return "\n".join(lines)
+
+
+def _narrowest(rows: Sequence[tuple[str, ...]], columns: Iterable[int]) -> int:
+    """Characters of the table if each column is as wide as its longest word, with three between two columns."""
+    return sum(3 + _longest_word(rows, i) for i in columns) - 3
+
+
+def _longest_word(rows: Sequence[tuple[str, ...]], column: int) -> int:
+    return max(len(word) for row in (HEAD, *rows) for word in row[column].split())

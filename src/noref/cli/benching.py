@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,7 +16,9 @@ from noref.cli.group import FAILED, cli
 @click.argument("recipe")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[--KEY VALUE]...")
 @click.option("--data", multiple=True, required=True, metavar="NAME=PATH", help="A data set to train on; repeatable.")
-@click.option("--out", metavar="DIR", help="The bench's folder. Default: bench-RECIPE-NAMES.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="The bench's folder. Default: bench-RECIPE-NAMES."
+)
 @click.option("--repeats", type=int, default=10, show_default=True, help="Random splits, seeded one after the other.")
 @click.option("--parts", metavar="80/20", help="Their shares; 70/10/20 has a validation part. Default: the paper's.")
 @click.option("--folds", type=int, help="Instead: this many folds, so that every image tests once.")
@@ -23,34 +28,19 @@ from noref.cli.group import FAILED, cli
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first split.")
 @click.option("--runs", type=int, default=1, show_default=True, help="Trainings with each split, of different seeds.")
 @click.option("--fractions", metavar="20,40,60,100", help="Shares of the training part, in percent; same test part.")
-@click.option("--test-data", multiple=True, metavar="NAME=PATH", help="Judge every model on all of this set too.")
-@click.option("--cross", is_flag=True, help="Judge every model on the other sets of --data too: the whole matrix.")
+@click.option("--test-data", multiple=True, metavar="NAME=PATH", help="Test every model on all of this set too.")
+@click.option("--cross", is_flag=True, help="Test every model on the other sets of --data too: the whole matrix.")
 @click.option("--config", metavar="FILE", help="A YAML file of the recipe's options; --KEY VALUE wins over it.")
-@click.option("--grid", metavar="FILE", help="A YAML file of 'variant: {option: value, ...}'; each on every split.")
+@click.option(
+    "--grid", "variants", metavar="FILE", help="A YAML file of 'variant: {option: value, ...}'; each on every split."
+)
 @click.option("--only", multiple=True, metavar="VARIANT", help="Only these variants of the grid.")
-@click.option("--paper-selection", is_flag=True, help="Best epoch on the test part, as the papers' code; it is said.")
+@click.option(
+    "--paper-selection", is_flag=True, help="Best epoch on the test part, as the papers' code; all results say so."
+)
 @click.option("--report/--no-report", default=True, help="Write report.html, report.md and report.json at the end.")
-def bench(
-    recipe: str,
-    options: tuple[str, ...],
-    data: tuple[str, ...],
-    out: str | None,
-    repeats: int,
-    parts: str | None,
-    folds: int | None,
-    split: tuple[str, ...],
-    seed: int,
-    runs: int,
-    fractions: str | None,
-    test_data: tuple[str, ...],
-    cross: bool,
-    config: str | None,
-    grid: str | None,
-    only: tuple[str, ...],
-    paper_selection: bool,
-    report: bool,
-) -> int:
-    """Train and test a recipe over repeated splits; the report stands beside the published figures.
+def bench(**call: Any) -> int:
+    """Train and test a recipe over repeated splits; the report stands beside the published results.
 
     \b
     noref bench deiqt --data livec=FOLDER --repeats 10
@@ -65,24 +55,8 @@ def bench(
     from noref.bench.launch import run_bench
 
     outcome = run_bench(
-        recipe,
-        data=data,
-        out=Path(out) if out else None,
-        options=options,
-        repeats=repeats,
-        parts=parts,
-        folds=folds,
-        split=split,
-        seed=seed,
-        runs=runs,
-        fractions=fractions,
-        test_data=test_data,
-        cross=cross,
-        config=config,
-        variants=grid,
-        only=only,
-        paper_selection=paper_selection,
-        report=report,
+        **call,
+        width=shutil.get_terminal_size().columns if sys.stdout.isatty() else None,
         say=lambda text: click.echo(text, err=True),
         tell=click.echo,
     )

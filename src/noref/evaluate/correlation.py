@@ -1,7 +1,8 @@
 """How well predicted scores follow human ones: correlation and error.
 
-Every function takes (M,) predictions and (M,) human scores in the same order and refuses what has no answer:
-unequal lengths, fewer than 3 values, NaN or infinity, values that are all the same.
+Every function takes (M,) predictions and (M,) human scores in the same order. It raises a DataError (a ValueError)
+for unequal lengths, fewer than 3 values, NaN or infinity, and values that are all the same; with a mapping also for
+fewer than 4 values. An unknown mapping is an OptionError (a ValueError).
 """
 
 from __future__ import annotations
@@ -22,45 +23,34 @@ Array = NDArray[np.float64]
 
 
 def srcc(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = None) -> float:
-    """Spearman's rank correlation; ties take their mean rank.
+    """Spearman's rank correlation in [-1, 1]; 1 is the same order, -1 the reverse. Ties take their mean rank.
 
     Args:
         predicted: (M,) scores of a model.
         actual: (M,) human scores.
         mapping: changes nothing, as a monotone curve moves no rank; a reversed model stays negative.
 
-    Returns:
-        In [-1, 1]; 1 is the same order, -1 the reverse.
-
-    Raises:
-        DataError: (a ValueError) what this module refuses, see above.
-        OptionError: (a ValueError) unknown mapping.
-
     Example:
         >>> round(srcc([1, 2, 3, 4], [10, 20, 40, 30]), 4)
         0.8
     """
-    _check_mapping(mapping)
-    x, y = as_pair(predicted, actual)
-    return float(stats.spearmanr(x, y).statistic)
+    return float(stats.spearmanr(*_checked(predicted, actual, mapping)).statistic)
 
 
 def krcc(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = None) -> float:
     """Kendall's tau-b: the share of pairs in the same order less that in the reverse, corrected for ties.
 
-    Arguments, range and errors are those of `srcc`.
+    Arguments and range are those of `srcc`.
 
     Example:
         >>> round(krcc([1, 2, 3, 4], [10, 20, 40, 30]), 4)
         0.6667
     """
-    _check_mapping(mapping)
-    x, y = as_pair(predicted, actual)
-    return float(stats.kendalltau(x, y).statistic)
+    return float(stats.kendalltau(*_checked(predicted, actual, mapping)).statistic)
 
 
 def plcc(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = None) -> float:
-    """Pearson's linear correlation, plain or after the 4-parameter logistic.
+    """Pearson's linear correlation in [-1, 1]; 1 is a rising line. Plain, or after the 4-parameter logistic.
 
     Args:
         predicted: (M,) scores of a model.
@@ -68,32 +58,25 @@ def plcc(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = N
         mapping: None as most papers report it; "logistic4" as VQEG does. The curve may fall, so the second is
             positive for a reversed model too: read it beside SRCC. Reports must say which one they give.
 
-    Returns:
-        In [-1, 1]; 1 is a rising line.
-
-    Raises:
-        DataError: (a ValueError) what this module refuses; with a mapping, fewer than 4 values.
-        OptionError: (a ValueError) unknown mapping.
-
     Example:
         >>> round(plcc([1, 2, 3, 4], [10, 20, 30, 40]), 4)
         1.0
     """
-    x, y = as_pair(*_mapped(predicted, actual, mapping))
+    x, y = _mapped(predicted, actual, mapping)
     return float(stats.pearsonr(_unit(x), _unit(y)).statistic)
 
 
 def rmse(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = None) -> float:
     """Root mean squared error in the units of `actual`; 0 is best.
 
-    Without a mapping both sides must be on the same scale; "logistic4" brings `predicted` there.
-    Arguments and errors are those of `plcc`.
+    Arguments are those of `plcc`. Without a mapping both sides must be on the same scale; "logistic4" brings
+    `predicted` there.
 
     Example:
         >>> rmse([1, 2, 3], [4, 5, 6])
         3.0
     """
-    x, y = as_pair(*_mapped(predicted, actual, mapping))
+    x, y = _mapped(predicted, actual, mapping)
     return float(np.sqrt(np.mean((x - y) ** 2)))
 
 
@@ -127,9 +110,6 @@ def fit_logistic4(predicted: ArrayLike, actual: ArrayLike) -> Logistic4:
 
     For each centre and width the best top and bottom are a linear regression, so the search has two dimensions
     only; it starts from the best of a grid. The widest start is a straight line to 0.1 %.
-
-    Raises:
-        DataError: (a ValueError) what this module refuses, or fewer than 4 values.
 
     Example:
         >>> curve = fit_logistic4([1, 2, 3, 4, 5], [1.2, 2.7, 5.0, 7.3, 8.8])
@@ -169,11 +149,7 @@ def _regress(step: Array, y: Array) -> tuple[float, float]:
 
 
 def as_pair(predicted: ArrayLike, actual: ArrayLike) -> tuple[Array, Array]:
-    """Both as (M,) float64, after all checks of this module.
-
-    Raises:
-        DataError: (a ValueError) what this module refuses, see its head.
-    """
+    """Both as (M,) float64, after the checks that the head of this module lists."""
     try:
         x, y = np.asarray(predicted, dtype=np.float64), np.asarray(actual, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -191,14 +167,17 @@ def as_pair(predicted: ArrayLike, actual: ArrayLike) -> tuple[Array, Array]:
     return x, y
 
 
-def _check_mapping(mapping: str | None) -> None:
+def _checked(predicted: ArrayLike, actual: ArrayLike, mapping: str | None) -> tuple[Array, Array]:
+    """Both as `as_pair` gives them, once the name of the mapping is known to be one."""
     if mapping not in (None, "logistic4"):
         raise OptionError(f"unknown mapping {mapping!r}: known are None and 'logistic4'")
+    return as_pair(predicted, actual)
 
 
-def _mapped(predicted: ArrayLike, actual: ArrayLike, mapping: str | None) -> tuple[ArrayLike, ArrayLike]:
-    _check_mapping(mapping)
-    return (fit_logistic4(predicted, actual)(predicted) if mapping else predicted), actual
+def _mapped(predicted: ArrayLike, actual: ArrayLike, mapping: str | None) -> tuple[Array, Array]:
+    """The same, with the predictions after the fitted curve where a mapping is asked for."""
+    x, y = _checked(predicted, actual, mapping)
+    return as_pair(fit_logistic4(x, y)(x), y) if mapping else (x, y)
 
 
 def _unit(values: Array) -> Array:

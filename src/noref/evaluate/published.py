@@ -1,4 +1,4 @@
-"""The result tables of the three papers as data, so that a figure of ours can stand beside theirs.
+"""The result tables of the three papers as data, so that a result of ours can stand beside theirs.
 
 `published.csv` holds every number of the tables; docs/published.md says what was left out and where the papers
 contradict each other. Papers quote one another, so a method may stand in several of them, with other values too.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import functools
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,15 +84,8 @@ def published(
 ) -> list[Published]:
     """The numbers that fit every filter that is given, in the order of the papers' tables.
 
-    Args:
-        paper: see `Published`, as all that follow; None: every one.
-        table: number in the paper.
-        method: letter case plays no role.
-        metric: `srcc` or `plcc`.
-        training_set: key of `READERS`.
-        test_set: key of `READERS`.
-        fraction: in (0, 1].
-        variant: an empty string gives the plain rows.
+    Each filter is a field of `Published`; None: every value of it. Letter case plays no role. An empty `variant` gives
+    the plain rows.
 
     Raises:
         OptionError: (a ValueError) a name that stands nowhere in the tables.
@@ -102,8 +94,7 @@ def published(
         >>> [row.value for row in published(paper="lml-iqa", table=2, method="DEIQT", test_set="tid2013")]
         [0.908, 0.892]
     """
-    rows = _rows()
-    wanted = {
+    names = {
         "paper": paper,
         "method": method,
         "metric": metric,
@@ -111,12 +102,23 @@ def published(
         "test_set": test_set,
         "variant": variant,
     }
-    for field, name in wanted.items():
+    rows = list(_rows())
+    for field, name in names.items():
         if name is not None:
-            rows = _named(rows, field, name)
+            known = {getattr(row, field) for row in _rows()}
+            if name.casefold() not in {other.casefold() for other in known}:
+                raise unknown(field.replace("_", " "), name, known - {""})
+            rows = [row for row in rows if getattr(row, field).casefold() == name.casefold()]
     if table is not None:
-        rows = _of_table(rows, paper, table)
-    return [row for row in rows if fraction is None or math.isclose(row.fraction, fraction, abs_tol=1e-9)]
+        tables = sorted({row.table for row in _rows() if paper is None or row.paper == paper.casefold()})
+        if table not in tables:
+            shown = ", ".join(map(str, tables))
+            raise OptionError(f"no results in table {table} of {paper or 'any paper'}: known are {shown}")
+    return [
+        row
+        for row in rows
+        if table in (None, row.table) and (fraction is None or math.isclose(row.fraction, fraction, abs_tol=1e-9))
+    ]
 
 
 def beside(training_set: str, test_set: str, fraction: float = 1.0) -> list[Beside]:
@@ -157,36 +159,9 @@ def _rank(row: Beside) -> tuple[object, ...]:
 @functools.cache
 def _rows() -> tuple[Published, ...]:
     with FILE.open(encoding="utf-8", newline="") as file:
-        return tuple(_row(line) for line in csv.DictReader(file))
+        return tuple(_row(**line) for line in csv.DictReader(file))
 
 
-def _row(line: dict[str, str]) -> Published:
-    return Published(
-        paper=line["paper"],
-        table=int(line["table"]),
-        method=line["method"],
-        variant=line["variant"],
-        metric=line["metric"],
-        training_set=line["training_set"],
-        test_set=line["test_set"],
-        fraction=float(line["fraction"]),
-        value=float(line["value"]),
-        std=float(line["std"]) if line["std"] else None,
-        statistic=line["statistic"],
-    )
-
-
-def _named(rows: Iterable[Published], field: str, name: str) -> tuple[Published, ...]:
-    known = {getattr(row, field) for row in _rows()}
-    if name.casefold() not in {other.casefold() for other in known}:
-        raise unknown(field.replace("_", " "), name, known - {""})
-    return tuple(row for row in rows if getattr(row, field).casefold() == name.casefold())
-
-
-def _of_table(rows: Iterable[Published], paper: str | None, table: int) -> tuple[Published, ...]:
-    known = sorted({row.table for row in _rows() if paper is None or row.paper == paper.casefold()})
-    if table not in known:
-        raise OptionError(
-            f"no results in table {table} of {paper or 'any paper'}: known are {', '.join(map(str, known))}"
-        )
-    return tuple(row for row in rows if row.table == table)
+def _row(table: str, fraction: str, value: str, std: str, **names: str) -> Published:
+    deviation = float(std) if std else None
+    return Published(table=int(table), fraction=float(fraction), value=float(value), std=deviation, **names)

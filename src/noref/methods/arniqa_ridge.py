@@ -28,11 +28,11 @@ from noref.data.records import Record
 from noref.data.splits import Split
 from noref.errors import DataError, OptionError
 from noref.evaluate.correlation import srcc
+from noref.evaluate.metrics import metrics
 from noref.models import arniqa_regressor as arniqas
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
 from noref.models.arniqa_regressor import ARNIQA, Pad
 from noref.models.weights import origin
-from noref.train.evaluator import metrics
 from noref.train.feature_cache import FeatureCache, fingerprint, of_images
 from noref.train.run_folder import MODEL, DataSet, Run, choose_split
 

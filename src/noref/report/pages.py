@@ -12,9 +12,13 @@ from PIL import Image
 
 from noref.errors import MissingExtraError
 
+SHARED = Path(__file__).with_name("templates")
 
-def template(file: Path, what: str, **filters: Callable[[Any], Any]) -> Any:  # jinja2.Template: an extra
-    """An HTML template, in which everything is escaped and a name that is missing is an error.
+
+def template(file: Path, what: str, **filters: Callable[..., Any]) -> Any:  # jinja2.Template: an extra
+    """An HTML or Markdown template. HTML is escaped; a name that is missing is an error.
+
+    It can include the templates of its own folder, then those of this part: `head.html` is the head of every page.
 
     Args:
         file: the template.
@@ -28,11 +32,15 @@ def template(file: Path, what: str, **filters: Callable[[Any], Any]) -> Any:  # 
         import jinja2
     except ImportError as error:
         raise MissingExtraError("report", what) from error
-    space = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(file.parent), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([file.parent, SHARED]),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    space.filters.update(filters)
-    return space.get_template(file.name)
+    environment.filters.update(filters)
+    return environment.get_template(file.name)
 
 
 def data_uri(picture: Image.Image, form: str, **options: Any) -> str:

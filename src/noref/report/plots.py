@@ -1,77 +1,59 @@
-"""Where the ink goes: coordinates of a report's pictures, in pixels of a view box. Templates draw them as SVG."""
+"""Coordinates of a report's plots, in pixels of a view box, y downwards. Templates draw them as SVG."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from noref.card import Scale
 from noref.errors import DataError
 from noref.evaluate.correlation import fit_logistic4
-from noref.evaluate.published import Beside
-from noref.report.formatting import share
+from noref.report.cell_metrics import Group, Spread
+from noref.report.formatting import percent
 from noref.report.results import Array
-from noref.report.summary import Group, Spread
 
 POINTS = 3000  # more are thinned: a page must open on a phone
 LEFT, TOP, SIDE = 46.0, 8.0, 360.0  # of the plot inside its view box
-STRIP = 200.0  # width of the picture in a row of the published table
+BAR = 200.0  # width of the bar in a row of the published table
 
 
-@dataclass(frozen=True)
-class Tick:
+class Tick(NamedTuple):
     """A mark on an axis: where, and what is written there."""
 
     at: float
     label: str
 
 
-@dataclass(frozen=True)
-class Point:
-    """A dot: centre, and the words that it shows when pointed at."""
+class Point(NamedTuple):
+    """A dot: centre, and the text that it shows when pointed at."""
 
     x: float
     y: float
-    words: str
+    text: str
 
 
-@dataclass(frozen=True)
-class Scatter:
-    """Prediction across, human score up, both on the raw scale of the test set.
+class Scatter(NamedTuple):
+    """Prediction across, human score up, both on the raw scale of the test set."""
 
-    Attributes:
-        points: the dots, thinned to at most as many as were allowed.
-        total: dots before thinning.
-        curve: path of the fitted logistic; empty where none can be fitted.
-        diagonal: path of perfect prediction.
-        ticks: of either axis, `at` counted along it from its beginning.
-    """
-
-    points: tuple[Point, ...]
-    total: int
-    curve: str
-    diagonal: str
-    ticks: tuple[Tick, ...]
+    points: tuple[Point, ...]  # the dots, thinned to at most as many as were allowed
+    total: int  # dots before thinning
+    curve: str  # path of the fitted logistic; empty where none can be fitted
+    diagonal: str  # path of perfect prediction
+    ticks: tuple[Tick, ...]  # of either axis, `at` counted along it from its beginning
 
 
-@dataclass(frozen=True)
-class Line:
-    """One model over fractions of the training part: a point, with its interval, for each."""
+class Line(NamedTuple):
+    """One model over fractions of the training part: (x, y, low, high) for each, and the path through all."""
 
     label: str
     points: tuple[tuple[float, float, float | None, float | None], ...]
-
-    @property
-    def path(self) -> str:
-        """Through all points."""
-        return _path([(x, y) for x, y, _, _ in self.points])
+    path: str
 
 
-@dataclass(frozen=True)
-class Curves:
+class Curves(NamedTuple):
     """SRCC over the fraction of the training part that was used."""
 
     lines: tuple[Line, ...]
@@ -94,34 +76,23 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def scatter(group: Group, scale: Scale, limit: int = POINTS) -> Scatter:
-    """Every prediction of a model, over all its splits.
-
-    Args:
-        group: with at least one cell.
-        scale: raw scale of the test set.
-        limit: dots at most; which ones stay is drawn with a fixed seed.
-    """
+    """Every prediction of a model, over all its splits; which dots stay where there are more is a fixed draw."""
     predicted = np.concatenate([cell.predicted for cell in group.cells])
     score = np.concatenate([cell.score for cell in group.cells])
     names = [path for cell in group.cells for path in cell.paths]
     low = min(scale.low, float(predicted.min()), float(score.min()))
     high = max(scale.high, float(predicted.max()), float(score.max()))
     across, up = _axis(low, high, LEFT, SIDE), _axis(low, high, TOP + SIDE, -SIDE)
-    kept = np.arange(len(names))
+    digits, kept = decimals(scale), np.arange(len(names))
     if len(kept) > limit:
         kept = np.sort(np.random.default_rng(0).choice(len(kept), limit, replace=False))
-    digits = decimals(scale)
-    points = tuple(
-        Point(
-            across(predicted[i]),
-            up(score[i]),
-            f"{names[i]}: predicted {predicted[i]:.{digits}f}, human {score[i]:.{digits}f}",
-        )
-        for i in kept
-    )
+    points = []
+    for i in kept:
+        text = f"{names[i]}: predicted {predicted[i]:.{digits}f}, human {score[i]:.{digits}f}"
+        points.append(Point(across(predicted[i]), up(score[i]), text))
     marks = tuple(Tick(_axis(low, high, 0, SIDE)(value), f"{value:g}") for value in ticks(low, high))
     diagonal = _path([(across(value), up(value)) for value in (low, high)])
-    return Scatter(points, len(names), _curve(predicted, score, across, up), diagonal, marks)
+    return Scatter(tuple(points), len(names), _curve(predicted, score, across, up), diagonal, marks)
 
 
 def _curve(predicted: Array, score: Array, across: Callable[[float], float], up: Callable[[float], float]) -> str:
@@ -134,52 +105,32 @@ def _curve(predicted: Array, score: Array, across: Callable[[float], float], up:
 
 
 def curves(lines: Sequence[tuple[str, Sequence[tuple[float, Spread]]]]) -> Curves:
-    """SRCC over fractions.
-
-    Args:
-        lines: label -> (fraction, figure) in rising order.
-    """
-    values = [
-        value
-        for _, points in lines
-        for _, figure in points
-        for value in (figure.mean, figure.low, figure.high)
-        if value is not None
-    ]
+    """SRCC over fractions: for each line a label, and (fraction, SRCC) in rising order."""
+    spreads = [spread for _, points in lines for _, spread in points]
+    values = [value for one in spreads for value in (one.mean, one.low, one.high) if value is not None]
     margin = 0.08 * (max(values) - min(values)) or 0.02
     low, high = min(values) - margin, max(values) + margin
     across, up = _axis(0, 1.04, LEFT, SIDE), _axis(low, high, TOP + SIDE, -SIDE)
     drawn = []
     for place, (label, points) in enumerate(lines):
         aside = 5.0 * (place - (len(lines) - 1) / 2)  # whiskers of several models do not hide one another
-        drawn.append(
-            Line(
-                label,
-                tuple(
-                    (
-                        across(fraction) + aside,
-                        up(figure.mean),
-                        None if figure.low is None else up(figure.low),
-                        None if figure.high is None else up(figure.high),
-                    )
-                    for fraction, figure in points
-                ),
-            )
-        )
+        at = []
+        for fraction, one in points:
+            ends = [None if end is None else up(end) for end in (one.low, one.high)]
+            at.append((across(fraction) + aside, up(one.mean), ends[0], ends[1]))
+        drawn.append(Line(label, tuple(at), _path([(x, y) for x, y, *_ in at])))
     fractions = sorted({fraction for _, points in lines for fraction, _ in points})
     return Curves(
         tuple(drawn),
-        tuple(Tick(across(fraction), share(fraction)) for fraction in fractions),
+        tuple(Tick(across(fraction), percent(fraction)) for fraction in fractions),
         tuple(Tick(up(value), f"{value:g}") for value in ticks(low, high)),
     )
 
 
-def strip_axis(rows: Sequence[Beside], ours: Sequence[Spread]) -> Callable[[float | None], float | None]:
-    """Places SRCC values of one table on a common axis, which ends at 1 and begins below the smallest value."""
-    values = [row.srcc for row in rows if row.srcc is not None]
-    values += [value for spread in ours for value in (spread.mean, spread.low) if value is not None]
+def bar_axis(values: Sequence[float]) -> Callable[[float | None], float | None]:
+    """Places values of SRCC on the axis of a table's bars, which ends at 1 and begins below the smallest value."""
     low = math.floor(10 * (min(values, default=0.0) - 0.02)) / 10
-    place = _axis(low, 1.0, 4.0, STRIP - 8.0)
+    place = _axis(low, 1.0, 4.0, BAR - 8.0)
     return lambda value: None if value is None else place(value)
 
 

@@ -1,11 +1,10 @@
-"""The tidy table of predictions, and the words that a bench keeps beside it: read, checked, cut into cells.
+"""A table of predictions, and what is written beside it: read, checked, cut into cells.
 
-A cell is one trained model judged on one test set. A table that cannot be trusted is an error with file and line.
+A cell is one trained model tested on one data set. A table that cannot be trusted is an error with file and line.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,72 +15,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noref.data.records import Scale
-from noref.data.tables import number, read_csv, whole_number
-from noref.errors import DataError, MissingExtraError, OptionError
+from noref.data.tables import number, whole_number
+from noref.errors import DataError, OptionError
+from noref.report.run_results import is_run_table, read_run
+from noref.report.table import SHARED, Row, nested, read_json, read_table
 
-HEAD = ("recipe", "variant", "training_set", "test_set", "fraction", "split", "seed", "protocol", "selection")
-COLUMNS = ("cell", *HEAD, "path", "reference", "distortion", "level", "score", "predicted", "human", "quality")
-MAY_BE_EMPTY = ("variant", "reference", "distortion", "level")
 SLACK = 1e-4  # of the scale: a table may hold rounded numbers
 Array = NDArray[np.float64]
-Row = dict[str, str]
+Rows = Sequence[tuple[int, Row]]
 
 
 class Model(NamedTuple):
-    """What is averaged over splits: all but split and seed.
+    """What is averaged over splits: all but split and seed."""
 
-    Attributes:
-        recipe: name of the method.
-        variant: name of the set of options; empty where there is one only.
-        training_set: name of a data set.
-        test_set: likewise.
-        fraction: share of the training part that was used, in (0, 1].
-        protocol: crops at test: `grid` or `paper`.
-        selection: how the epoch was chosen: `last`, `validation`, or `test`, which is too good.
-    """
-
-    recipe: str
-    variant: str
-    training_set: str
-    test_set: str
-    fraction: float
-    protocol: str
-    selection: str
+    recipe: str  # name of the method
+    variant: str  # name of the set of options; empty where there is one only
+    training_set: str  # name of a data set
+    test_set: str  # likewise
+    fraction: float  # share of the training part that was used, in (0, 1]
+    protocol: str  # crops at test: `grid` or `paper`
+    selection: str  # how the epoch was chosen: `last`, `validation`, or `test`, which is too good
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One trained model judged on one test set of M images.
+    """One trained model tested on a data set of M images."""
 
-    Attributes:
-        name: as the table calls it.
-        model: what it is averaged with.
-        split: number of the repeat or fold.
-        seed: of the training.
-        paths: (M,) names of the images below their data set's folder.
-        references: (M,) empty where there is none.
-        distortions: (M,) likewise.
-        levels: (M,) None where it is not known; 1 is the faintest.
-        score: (M,) human scores in raw units, range and direction of the test set.
-        predicted: (M,) predictions in the same units.
-        human: (M,) human scores as quality in [0, 1], higher is better.
-        quality: (M,) predictions as quality, about [0, 1], higher is better.
-        trouble: why no correlation is defined; empty where one is.
-    """
-
-    name: str
-    model: Model
-    split: int
-    seed: int
-    paths: tuple[str, ...]
-    references: tuple[str, ...]
-    distortions: tuple[str, ...]
-    levels: tuple[int | None, ...]
-    score: Array
-    predicted: Array
-    human: Array
-    quality: Array
-    trouble: str = ""
+    name: str  # as the table calls it
+    model: Model  # what it is averaged with
+    split: int  # number of the repeat or fold
+    seed: int  # of the training
+    paths: tuple[str, ...]  # (M,) names of the images below their data set's folder
+    references: tuple[str, ...]  # (M,) empty where there is none
+    distortions: tuple[str, ...]  # (M,) likewise
+    levels: tuple[int | None, ...]  # (M,) None where it is not known; 1 is the faintest
+    score: Array  # (M,) human scores in raw units, range and direction of the test set
+    predicted: Array  # (M,) predictions in the same units
+    human: Array  # (M,) human scores as quality in [0, 1], higher is better
+    quality: Array  # (M,) predictions as quality, about [0, 1], higher is better
+    trouble: str = ""  # why no correlation is defined; empty where one is
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -91,125 +63,72 @@ class Cell:
 
 @dataclass(frozen=True)
 class Results:
-    """A table and what is known beside it.
+    """A table and what is known beside it."""
 
-    Attributes:
-        table: the file.
-        cells: in the table's order.
-        scales: test set -> range and direction of its raw scores.
-        about: content of `bench.json`; empty where there is none.
-    """
-
-    table: Path
-    cells: tuple[Cell, ...]
-    scales: Mapping[str, Scale]
-    about: Mapping[str, Any] = field(default_factory=dict)
+    table: Path  # the file
+    cells: tuple[Cell, ...]  # in the table's order
+    scales: Mapping[str, Scale]  # test set -> range and direction of its raw scores
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # content of `bench.json`, or what a run says instead
 
     def data(self, name: str) -> Mapping[str, Any]:
-        """What the bench says of a data set; empty where it says nothing."""
-        return part(self.about, "data", name)
-
-
-def part(about: Any, *keys: str) -> Mapping[str, Any]:
-    """An inner object of JSON; empty where it is absent or something else.
-
-    Example:
-        >>> part({"data": {"livec": {"images": 931}}}, "data", "livec")
-        {'images': 931}
-        >>> part({"data": None}, "data", "livec")
-        {}
-    """
-    for key in keys:
-        about = about.get(key) if isinstance(about, Mapping) else None
-    return about if isinstance(about, Mapping) else {}
+        """What the metadata say of a data set; empty where they say nothing."""
+        return nested(self.metadata, "data", name)
 
 
 def read_results(path: Path) -> Results:
-    """Read a bench's folder, or a table of predictions alone.
+    """Read the folder of a bench or of a training run, or a table of predictions alone.
 
     Args:
-        path: a folder with `predictions.csv` or `predictions.parquet`, and `bench.json` if there is one; or a table,
-            beside which `bench.json` may lie.
+        path: a folder with `predictions.csv` or `predictions.parquet`, and `bench.json` if there is one; or the table
+            itself, with the same files beside it; or the folder of a training run.
 
     Raises:
         OptionError: no such file, or a folder without a table.
         DataError: a table or a `bench.json` that cannot be trusted; names file, line and reason.
-        MissingExtraError: a Parquet file, and pandas is not installed.
+        MissingExtraError: a Parquet file, and pandas is not installed; or a run without the `train` extra.
     """
     table = path
     if path.is_dir():
         found = [path / name for name in ("predictions.csv", "predictions.parquet") if (path / name).is_file()]
         if not found:
-            raise OptionError(f"{path}: no predictions.csv in it; a bench that has not finished one run has none yet")
+            raise OptionError(
+                f"{path}: no predictions.csv in it; a run has one at its end, a bench after its first run"
+            )
         table = found[0]
     elif not path.exists():
         raise OptionError(f"{path}: no such file or folder")
-    about = _read_about(table.with_name("bench.json"))
-    rows = list(_rows(table))
+    if table.suffix.lower() == ".csv" and is_run_table(table):
+        rows, metadata = read_run(table)
+    else:
+        metadata = _read_bench_json(table.with_name("bench.json"))
+        rows = list(read_table(table))
     if not rows:
         raise DataError(f"{table}: no predictions in it; is no run done yet?")
-    scales = _scales(table, rows, about)
-    return Results(table, tuple(_cells(table, rows, scales)), scales, about)
+    scales = _scales(table, rows, metadata)
+    return Results(table, tuple(_cells(table, rows, scales)), scales, metadata)
 
 
-def _read_about(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: {error.msg}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: not what a bench writes")
+def _read_bench_json(path: Path) -> dict[str, Any]:
+    content = read_json(path) if path.is_file() else {}
     if content.get("format", 1) != 1:
         raise DataError(f"{path}: format {content['format']!r}; upgrade noref")
     return content
 
 
-def _rows(table: Path) -> Iterator[tuple[int, Row]]:
-    rows = _parquet(table) if table.suffix.lower() == ".parquet" else read_csv(table, COLUMNS)
-    for line, row in rows:
-        for column in COLUMNS:
-            if not row[column] and column not in MAY_BE_EMPTY:
-                raise DataError(f"{table}, line {line}: {column} is empty")
-        yield line, row
-
-
-def _parquet(table: Path) -> Iterator[tuple[int, Row]]:
-    """Rows as `read_csv` gives them; a row's number counts from 1."""
-    try:
-        from pandas import isna, read_parquet
-    except ImportError as error:
-        raise MissingExtraError("train", f"reading {table.name}") from error
-    try:
-        frame = read_parquet(table)
-    except OSError as error:
-        raise DataError(f"{table}: {error.strerror or error}") from error
-    except Exception as error:  # pyarrow raises whatever its parser stumbles over
-        raise DataError(f"{table}: not a Parquet file: {error}") from error
-    missing = [column for column in COLUMNS if column not in frame.columns]
-    if missing:
-        raise DataError(f"{table}: column {' and '.join(missing)} missing; the file has {', '.join(frame.columns)}")
-    for line, values in enumerate(frame[list(COLUMNS)].itertuples(index=False, name=None), start=1):
-        yield line, {key: "" if isna(value) else str(value) for key, value in zip(COLUMNS, values, strict=True)}
-
-
-def _scales(table: Path, rows: Sequence[tuple[int, Row]], about: Mapping[str, Any]) -> dict[str, Scale]:
-    """The scale of each test set: what the bench says, or what raw score and quality of the rows say together."""
+def _scales(table: Path, rows: Rows, metadata: Mapping[str, Any]) -> dict[str, Scale]:
+    """The scale of each test set: from the metadata, or from what raw score and quality of the rows say together."""
     ends: dict[str, list[tuple[float, float]]] = {}
     for line, row in rows:
         pair = number(row["human"], table, line, "human"), number(row["score"], table, line)
         known = ends.setdefault(row["test_set"], [pair, pair])
         ends[row["test_set"]] = [min(known[0], pair), max(known[1], pair)]
     scales = {}
-    for name, ((low, worst), (high, best)) in ends.items():
-        said = part(about, "data", name, "scale")
+    for name, (lowest, highest) in ends.items():
+        given = nested(metadata, "data", name, "scale")
         try:
-            scales[name] = Scale(**said) if said else _scale_between(low, worst, high, best)
+            scales[name] = Scale(**given) if given else _scale_between(*lowest, *highest)
         except (TypeError, ValueError) as error:
-            where = table.with_name("bench.json") if said else table
+            where = table.with_name("bench.json") if given else table
             raise DataError(f"{where}: no scale for the scores of {name}: {error}") from error
     return scales
 
@@ -226,44 +145,34 @@ def _scale_between(low: float, worst: float, high: float, best: float) -> Scale:
     return Scale(min(ends), max(ends), higher_is_better=rise > 0)
 
 
-def _cells(table: Path, rows: Sequence[tuple[int, Row]], scales: Mapping[str, Scale]) -> Iterator[Cell]:
-    parts: dict[str, list[tuple[int, Row]]] = {}
+def _cells(table: Path, rows: Rows, scales: Mapping[str, Scale]) -> Iterator[Cell]:
+    members: dict[str, list[tuple[int, Row]]] = {}
     for line, row in rows:
-        parts.setdefault(row["cell"], []).append((line, row))
+        members.setdefault(row["cell"], []).append((line, row))
     known: dict[tuple[Any, ...], str] = {}
-    for name, members in parts.items():
-        line, first = members[0]
-        _check_members(table, name, members)
-        fraction = number(first["fraction"], table, line, "fraction")
-        if not 0 < fraction <= 1:
-            raise DataError(f"{table}, line {line}: fraction {fraction:g} is not in (0, 1]")
-        split, seed = (whole_number(first[key], table, line, key) for key in ("split", "seed"))
-        model = Model(
-            first["recipe"],
-            first["variant"],
-            first["training_set"],
-            first["test_set"],
-            fraction,
-            first["protocol"],
-            first["selection"],
-        )
-        twin = known.setdefault((model, split, seed), name)
+    for name, own in members.items():
+        line, first = own[0]
+        _check_rows(table, name, own)
+        cell = _cell(table, name, own, scales[first["test_set"]])
+        if not 0 < cell.model.fraction <= 1:
+            raise DataError(f"{table}, line {line}: fraction {cell.model.fraction:g} is not in (0, 1]")
+        twin = known.setdefault((cell.model, cell.split, cell.seed), name)
         if twin != name:
             raise DataError(f"{table}, line {line}: cell {name!r} is the same model and test set as cell {twin!r}")
-        yield _cell(table, name, model, split, seed, members, scales[model.test_set])
+        yield cell
 
 
-def _check_members(table: Path, name: str, members: Iterable[tuple[int, Row]]) -> None:
+def _check_rows(table: Path, name: str, rows: Iterable[tuple[int, Row]]) -> None:
+    """The rows of a cell agree in the columns of the cell, and no image is there twice."""
     seen: dict[str, int] = {}
     first: Row = {}
-    for line, row in members:
+    for line, row in rows:
         first = first or row
-        other = [column for column in HEAD if row[column] != first[column]]
-        if other:
-            column = other[0]
-            raise DataError(
-                f"{table}, line {line}: {column} {row[column]!r}; cell {name!r} began with {first[column]!r}"
-            )
+        for column in SHARED:
+            if row[column] != first[column]:
+                raise DataError(
+                    f"{table}, line {line}: {column} {row[column]!r}; cell {name!r} began with {first[column]!r}"
+                )
         if row["path"] in seen:
             raise DataError(
                 f"{table}, line {line}: {row['path']} is in cell {name!r} already, in line {seen[row['path']]}"
@@ -271,44 +180,50 @@ def _check_members(table: Path, name: str, members: Iterable[tuple[int, Row]]) -
         seen[row["path"]] = line
 
 
-def _cell(
-    table: Path, name: str, model: Model, split: int, seed: int, members: Sequence[tuple[int, Row]], scale: Scale
-) -> Cell:
-    values = np.array([_numbers(table, line, row, scale) for line, row in members])
+def _cell(table: Path, name: str, rows: Rows, scale: Scale) -> Cell:
+    line, first = rows[0]
+    split, seed = (whole_number(first[key], table, line, key) for key in ("split", "seed"))
+    shared: dict[str, Any] = {**first, "fraction": number(first["fraction"], table, line, "fraction")}
+    values = np.array([_scores(table, line, row, scale) for line, row in rows])
     score, predicted, human, quality = (np.ascontiguousarray(column) for column in values.T)
-    levels = [whole_number(row["level"], table, line, "level") if row["level"] else None for line, row in members]
+    levels = [whole_number(row["level"], table, line, "level") if row["level"] else None for line, row in rows]
+    paths, references, distortions = (
+        tuple(row[column] for _, row in rows) for column in ("path", "reference", "distortion")
+    )
+    model = Model(**{key: shared[key] for key in Model._fields})
+    reason = _trouble(score, quality)
     return Cell(
         name,
         model,
         split,
         seed,
-        tuple(row["path"] for _, row in members),
-        tuple(row["reference"] for _, row in members),
-        tuple(row["distortion"] for _, row in members),
+        paths,
+        references,
+        distortions,
         tuple(levels),
         score,
         predicted,
         human,
         quality,
-        _trouble(score, quality),
+        reason,
     )
 
 
-def _numbers(table: Path, line: int, row: Row, scale: Scale) -> tuple[float, float, float, float]:
+def _scores(table: Path, line: int, row: Row, scale: Scale) -> tuple[float, float, float, float]:
     """Score, prediction and both as quality; the two pairs must say the same."""
     score, predicted = (number(row[key], table, line, key) for key in ("score", "predicted"))
     human, quality = (number(row[key], table, line, key) for key in ("human", "quality"))
-    for raw, share, words in ((score, human, "score"), (predicted, quality, "predicted")):
+    for raw, share, column in ((score, human, "score"), (predicted, quality, "predicted")):
         if abs(scale.quality(raw) - share) > SLACK * max(1.0, abs(share)):
             raise DataError(
-                f"{table}, line {line}: {words} {raw:g} is quality {scale.quality(raw):.4f} on the scale {scale}, "
+                f"{table}, line {line}: {column} {raw:g} is quality {scale.quality(raw):.4f} on the scale {scale}, "
                 f"the row says {share:g}"
             )
     return score, predicted, human, quality
 
 
 def _trouble(score: Array, quality: Array) -> str:
-    """Why a part has no correlation; empty where it has one."""
+    """Why a test part has no correlation; empty where it has one."""
     if len(score) < 3:
         return f"{len(score)} images: a correlation needs 3"
     if quality.min() == quality.max():

@@ -1,53 +1,38 @@
-"""The parts of a report between its figures and its pages: what stands in which table, in which order."""
+"""The sections of a report between its metrics and its pages: what stands in which table, in which order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from noref.card import Scale
 from noref.evaluate.published import Beside, beside
-from noref.report import plots as figures
-from noref.report.formatting import PAPERS, differs, model_name
-from noref.report.results import Cell, Model, Results, part
-from noref.report.summary import Group, Share, by_distortion, by_level
-from noref.report.thumbnails import Judged, judged, root_of, strips, with_picture
+from noref.report import plots
+from noref.report.cell_metrics import Group, Subset, by_distortion, by_level
+from noref.report.formatting import PAPERS, model_name
+from noref.report.notes import differences_from_papers
+from noref.report.results import Cell, Model, Results
+from noref.report.table import nested
+from noref.report.thumbnails import ImageResult, best_and_worst, image_results, image_root, with_thumbnail
 
 SCATTERS = 12  # more would make a page that nobody reads to its end
 ALL_POINTS = 12_000  # of all scatters together
 COLUMNS = 4  # models side by side in a table
-SHOWN = 4  # pairs of sets with photos
+SHOWN = 4  # pairs of sets with thumbnails
 
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A row beside the published figures, theirs or ours.
+    """A row of published results, theirs or ours."""
 
-    Attributes:
-        name: method, with its variant.
-        source: papers and tables; empty for ours.
-        statistic: `mean`, `median` or `single`.
-        srcc: in [-1, 1], higher is better; None where there is none.
-        plcc: likewise, without a curve.
-        low: lower end of our interval of SRCC.
-        high: the upper end.
-        at: place of SRCC on the common axis; None where there is none.
-        low_at: place of `low`.
-        high_at: place of `high`.
-        median: of our SRCC over splits; None where there is one split, and for theirs.
-    """
-
-    name: str
-    source: str
-    statistic: str
-    srcc: float | None
-    plcc: float | None
-    low: float | None = None
-    high: float | None = None
-    at: float | None = None
-    low_at: float | None = None
-    high_at: float | None = None
-    median: float | None = None
+    name: str  # method, with its variant
+    source: str  # papers and tables; empty for ours
+    statistic: str  # `mean`, `median` or `single`
+    srcc: float | None  # in [-1, 1], higher is better; None where there is none
+    plcc: float | None  # likewise, without a curve
+    low: float | None = None  # lower end of our interval of SRCC
+    high: float | None = None  # the upper end
+    median: float | None = None  # of our SRCC over splits; None where there is one split, and for theirs
 
     @property
     def ours(self) -> bool:
@@ -57,19 +42,13 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """The papers' rows for a pair of sets and a fraction, ours among them, the highest SRCC first.
+    """The papers' rows for a pair of sets and a fraction, ours among them, the highest SRCC first."""
 
-    Attributes:
-        model: of our first row: it says which sets and fraction.
-        rows: plain rows and ours.
-        ablations: the papers' ablation rows.
-        differs: in what ours differ, one sentence each.
-    """
-
-    model: Model
-    rows: tuple[PublishedRow, ...]
-    ablations: tuple[PublishedRow, ...]
-    differs: tuple[str, ...]
+    model: Model  # of our first row: it says which sets and fraction
+    rows: tuple[PublishedRow, ...]  # plain rows and ours
+    ablations: tuple[PublishedRow, ...]  # the papers' ablation rows
+    differences: tuple[str, ...]  # in what ours differ, one sentence each
+    place: Callable[[float | None], float | None]  # SRCC -> where it is drawn, see `noref.report.plots.bar_axis`
 
 
 @dataclass(frozen=True)
@@ -83,68 +62,42 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class Kinds:
-    """SRCC and residual by distortion and by level, models side by side.
+class Breakdown:
+    """SRCC and residual by distortion and by level, models side by side."""
 
-    Attributes:
-        model: of the first column: it says which sets.
-        columns: the models' names.
-        distortions: label -> a share for each column; None where a model has no such image.
-        levels: likewise.
-    """
-
-    model: Model
-    columns: tuple[str, ...]
-    distortions: dict[str, tuple[Share | None, ...]]
-    levels: dict[str, tuple[Share | None, ...]]
+    model: Model  # of the first column: it says which sets
+    columns: tuple[str, ...]  # the models' names
+    distortions: dict[str, tuple[Subset | None, ...]]  # label -> one for each column; None: no such image
+    levels: dict[str, tuple[Subset | None, ...]]  # likewise
 
     @property
-    def farthest(self) -> float:
-        """The largest residual, either way: the end of the axis of the bars."""
-        shares = [share for row in self.levels.values() for share in row if share]
-        return max((abs(share.residual) for share in shares), default=0.0) or 1.0
+    def largest_residual(self) -> float:
+        """By level, either way: the end of the axis of the bars."""
+        subsets = [subset for row in self.levels.values() for subset in row if subset]
+        return max((abs(subset.residual) for subset in subsets), default=0.0) or 1.0
 
 
 @dataclass(frozen=True)
-class Photos:
-    """The best and the worst predicted images of one model.
+class Examples:
+    """The best and the worst predicted images of one model."""
 
-    Attributes:
-        group: the model.
-        strips: a key of `noref.report.thumbnails.STRIPS` -> images.
-    """
-
-    group: Group
-    strips: dict[str, list[Judged]]
+    group: Group  # the model
+    images: dict[str, list[ImageResult]]  # a key of `noref.report.thumbnails.TITLES` -> images
 
 
-def ordered(results: Results) -> list[Cell]:
+def sorted_cells(results: Results) -> list[Cell]:
     """The cells as reports list them: sets as they come, the larger fraction first, variants as in the bench."""
     sets = list(dict.fromkeys((cell.model.training_set, cell.model.test_set) for cell in results.cells))
-    variants = [*part(results.about, "variants"), *(cell.model.variant for cell in results.cells)]
+    variants = [*nested(results.metadata, "variants"), *(cell.model.variant for cell in results.cells)]
 
     def place(cell: Cell) -> tuple[object, ...]:
-        model = cell.model
-        return (
-            sets.index((model.training_set, model.test_set)),
-            -model.fraction,
-            variants.index(model.variant),
-            model,
-            cell.split,
-            cell.seed,
-        )
+        model, pair = cell.model, (cell.model.training_set, cell.model.test_set)
+        return sets.index(pair), -model.fraction, variants.index(model.variant), model, cell.split, cell.seed
 
     return sorted(results.cells, key=place)
 
 
-def common(tables: Sequence[PublishedTable]) -> list[str]:
-    """What differs in every one of several tables; nothing where there is one only."""
-    if len(tables) < 2:
-        return []
-    return [sentence for sentence in tables[0].differs if all(sentence in table.differs for table in tables)]
-
-
-def together(found: Iterable[Group], *keys: str) -> list[list[Group]]:
+def grouped(found: Iterable[Group], *keys: str) -> list[list[Group]]:
     """Groups that agree in these fields of their model, in order of appearance."""
     parts: dict[tuple[object, ...], list[Group]] = {}
     for group in found:
@@ -152,48 +105,44 @@ def together(found: Iterable[Group], *keys: str) -> list[list[Group]]:
     return list(parts.values())
 
 
-def fullest(found: Sequence[Group]) -> list[Group]:
-    """Of each model that was trained on several fractions, the one on the largest that has figures."""
-    kept = []
-    for own in together(found, "recipe", "variant", "training_set", "test_set", "protocol", "selection"):
-        usable = [group for group in own if group.figures]
-        if usable:
-            kept.append(max(usable, key=lambda group: group.model.fraction))
-    return kept
+def largest_fractions(found: Sequence[Group]) -> list[Group]:
+    """Of each model that was trained on several fractions, the one on the largest that has metrics."""
+    models = grouped(_with_metrics(found), "recipe", "variant", "training_set", "test_set", "protocol", "selection")
+    return [max(own, key=lambda group: group.model.fraction) for own in models]
+
+
+def _with_metrics(found: Sequence[Group]) -> list[Group]:
+    return [group for group in found if group.metrics]
 
 
 def published_tables(results: Results, found: Sequence[Group], several: bool) -> list[PublishedTable]:
     """A table for each pair of sets and fraction of which the papers print something."""
     tables = []
-    for own in together([group for group in found if group.figures], "training_set", "test_set", "fraction"):
+    for own in grouped(_with_metrics(found), "training_set", "test_set", "fraction"):
         model = own[0].model
-        rows = beside(model.training_set, model.test_set, model.fraction)
-        if not rows:
-            continue
-        place = figures.strip_axis(rows, [group.figures["srcc"] for group in own])
-        ours = [_our_row(group, several) for group in own]
-        plain = _merged([row for row in rows if not row.variant])
-        placed = [
-            PublishedRow(
-                **{**row.__dict__, "at": place(row.srcc), "low_at": place(row.low), "high_at": place(row.high)}
-            )
-            for row in (*ours, *plain)
-        ]
-        ordered = sorted(placed, key=lambda row: -(row.srcc if row.srcc is not None else -2))
-        words = dict.fromkeys(sentence for group in own for sentence in differs(group, results, rows))
-        ablations = _merged([row for row in rows if row.variant])
-        tables.append(PublishedTable(model, tuple(ordered), tuple(ablations), tuple(words)))
+        printed = beside(model.training_set, model.test_set, model.fraction)
+        if printed:
+            plain = _merged([row for row in printed if not row.variant])
+            rows = sorted([*(_our_row(group, several) for group in own), *plain], key=_by_srcc)
+            sentences = [sentence for group in own for sentence in differences_from_papers(group, results, printed)]
+            place = plots.bar_axis([value for row in rows for value in (row.srcc, row.low) if value is not None])
+            ablations = _merged([row for row in printed if row.variant])
+            tables.append(PublishedTable(model, tuple(rows), tuple(ablations), tuple(dict.fromkeys(sentences)), place))
     return tables
 
 
+def _by_srcc(row: PublishedRow) -> float:
+    return -(row.srcc if row.srcc is not None else -2)
+
+
 def _our_row(group: Group, several: bool) -> PublishedRow:
-    srcc, plcc = group.figures["srcc"], group.figures["plcc"]
+    srcc, plcc = group.metrics["srcc"], group.metrics["plcc"]
     name = model_name(group.model, several)
     if group.model.selection == "test":
         name += " (epoch chosen on the test part)"
-    kind = "single" if len(group.cells) == 1 else "mean"
-    median = srcc.median if len(group.cells) > 1 else None
-    return PublishedRow(name, "", kind, srcc.mean, plcc.mean, srcc.low, srcc.high, median=median)
+    if len(group.cells) == 1:
+        return PublishedRow(name, "", "single", srcc.mean, plcc.mean, srcc.low, srcc.high)
+    return PublishedRow(name, "", "mean", srcc.mean, plcc.mean, srcc.low, srcc.high, srcc.median)
 
 
 def _merged(rows: Sequence[Beside]) -> list[PublishedRow]:
@@ -209,75 +158,72 @@ def _merged(rows: Sequence[Beside]) -> list[PublishedRow]:
     ]
 
 
+def common_differences(tables: Sequence[PublishedTable]) -> list[str]:
+    """What differs in every one of several tables; nothing where there is one only."""
+    if len(tables) < 2:
+        return []
+    return [one for one in tables[0].differences if all(one in table.differences for table in tables)]
+
+
 def matrices(found: Sequence[Group], several: bool) -> list[Matrix]:
     """A matrix for each method that was tested on more than one set."""
     made = []
-    for own in together(fullest(found), "recipe", "variant", "protocol", "selection"):
+    for own in grouped(largest_fractions(found), "recipe", "variant", "protocol", "selection"):
         test_sets = tuple(dict.fromkeys(group.model.test_set for group in own))
         training_sets = tuple(dict.fromkeys(group.model.training_set for group in own))
-        if len(test_sets) < 2:
-            continue
-        by_pair = {(group.model.training_set, group.model.test_set): group for group in own}
-        cells = tuple(tuple(by_pair.get((row, column)) for column in test_sets) for row in training_sets)
-        made.append(Matrix(model_name(own[0].model, several), training_sets, test_sets, cells))
+        if len(test_sets) > 1:
+            by_pair = {(group.model.training_set, group.model.test_set): group for group in own}
+            cells = tuple(tuple(by_pair.get((row, column)) for column in test_sets) for row in training_sets)
+            made.append(Matrix(model_name(own[0].model, several), training_sets, test_sets, cells))
     return made
 
 
-def fraction_curves(found: Sequence[Group], several: bool) -> list[tuple[Model, figures.Curves]]:
+def fraction_curves(found: Sequence[Group], several: bool) -> list[tuple[Model, plots.Curves]]:
     """SRCC over fractions, for each pair of sets that was trained on more than one fraction."""
     made = []
-    for own in together([group for group in found if group.figures], "training_set", "test_set"):
+    for own in grouped(_with_metrics(found), "training_set", "test_set"):
         lines = []
-        for line in together(own, "recipe", "variant", "protocol", "selection"):
-            points = sorted((group.model.fraction, group.figures["srcc"]) for group in line)
+        for line in grouped(own, "recipe", "variant", "protocol", "selection"):
+            points = sorted((group.model.fraction, group.metrics["srcc"]) for group in line)
             lines.append((model_name(line[0].model, several), points))
         if len({fraction for _, points in lines for fraction, _ in points}) > 1:
-            made.append((own[0].model, figures.curves(lines)))
+            made.append((own[0].model, plots.curves(lines)))
     return made
 
 
-def scatters(found: Sequence[Group], scales: dict[str, Scale]) -> list[tuple[Group, figures.Scatter]]:
+def scatters(found: Sequence[Group], scales: dict[str, Scale]) -> list[tuple[Group, plots.Scatter]]:
     """A scatter for each model on the largest fraction, the first twelve."""
-    chosen = fullest(found)[:SCATTERS]
-    limit = min(figures.POINTS, ALL_POINTS // max(1, len(chosen)))
-    return [(group, figures.scatter(group, scales[group.model.test_set], limit)) for group in chosen]
+    chosen = largest_fractions(found)[:SCATTERS]
+    limit = min(plots.POINTS, ALL_POINTS // max(1, len(chosen)))
+    return [(group, plots.scatter(group, scales[group.model.test_set], limit)) for group in chosen]
 
 
-def kinds(found: Sequence[Group], several: bool) -> list[Kinds]:
+def breakdowns(found: Sequence[Group], several: bool) -> list[Breakdown]:
     """Distortions and levels for each pair of sets whose table names them; at most four models side by side."""
     made = []
-    for own in together(fullest(found), "training_set", "test_set"):
+    for own in grouped(largest_fractions(found), "training_set", "test_set"):
         columns = own[:COLUMNS]
-        distortions, levels = (
-            _rows([{share.label: share for share in cut(group)} for group in columns])
-            for cut in (by_distortion, by_level)
-        )
+        distortions, levels = (_rows([cut(group) for group in columns]) for cut in (by_distortion, by_level))
         if distortions or levels:
             names = tuple(model_name(group.model, several) for group in columns)
-            made.append(Kinds(columns[0].model, names, distortions, levels))
+            made.append(Breakdown(columns[0].model, names, distortions, levels))
     return made
 
 
-def _rows(columns: Sequence[dict[str, Share]]) -> dict[str, tuple[Share | None, ...]]:
-    labels = dict.fromkeys(label for column in columns for label in column)
-    return {label: tuple(column.get(label) for column in columns) for label in labels}
+def _rows(columns: Sequence[Sequence[Subset]]) -> dict[str, tuple[Subset | None, ...]]:
+    by_label = [{subset.label: subset for subset in column} for column in columns]
+    labels = dict.fromkeys(label for column in by_label for label in column)
+    return {label: tuple(column.get(label) for column in by_label) for label in labels}
 
 
-def photos(results: Results, found: Sequence[Group], baseline: str | None, pictures: bool) -> list[Photos]:
-    """The best and worst predicted images of the baseline on the largest fraction, for the first four pairs of sets.
-
-    Args:
-        results: that the groups come from.
-        found: all groups.
-        baseline: name of a variant; None: the first.
-        pictures: with thumbnails.
-    """
+def examples(results: Results, found: Sequence[Group], baseline: str, thumbnails: bool) -> list[Examples]:
+    """The best and worst predicted images of the baseline on the largest fraction, for the first four pairs of sets."""
     made = []
-    for own in together(fullest(found), "training_set", "test_set")[:SHOWN]:
+    for own in grouped(largest_fractions(found), "training_set", "test_set")[:SHOWN]:
         group = next((g for g in own if g.model.variant == baseline), own[0])
-        root = root_of(results.data(group.model.test_set), results.table)
-        chosen = strips(judged(group))
-        if pictures:
-            chosen = {key: [with_picture(image, root) for image in row] for key, row in chosen.items()}
-        made.append(Photos(group, chosen))
+        root = image_root(results.data(group.model.test_set), results.table)
+        chosen = best_and_worst(image_results(group))
+        if thumbnails:
+            chosen = {key: [with_thumbnail(image, root) for image in row] for key, row in chosen.items()}
+        made.append(Examples(group, chosen))
     return made

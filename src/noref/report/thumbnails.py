@@ -1,11 +1,9 @@
-"""The best and the worst predicted images of a model, as small JPEGs that a page carries inside itself."""
+"""The best and the worst predicted images of a model, with thumbnails as JPEGs that a page carries inside itself."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,109 +12,91 @@ from PIL import Image
 from noref import images
 from noref.card import Preprocessing
 from noref.errors import ImageError
-from noref.report.summary import Group
+from noref.report.cell_metrics import Group
+from noref.report.pages import data_uri
 
 SIDE = 240  # pixels of the longer side
 QUALITY = 82
 ROUGH = Preprocessing(max_pixels=4 * SIDE * SIDE, min_side=1)  # decoded at this size, then shrunk to the exact one
-STRIPS = {
+TITLES = {
     "closest": "Closest to the human score",
-    "too good": "Judged far too good",
-    "too bad": "Judged far too bad",
+    "too good": "Predicted far too good",
+    "too bad": "Predicted far too bad",
 }
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One image with what was said of it; means where several splits test it.
+class Thumbnail:
+    """A small JPEG as a data URI, with its size in pixels."""
 
-    Attributes:
-        path: its name below the data set's folder.
-        score: human, in raw units.
-        predicted: in raw units.
-        residual: predicted less human quality, in shares of the scale; positive: judged too good.
-        tests: in how many cells.
-        picture: a data URI; empty where there is none.
-        trouble: why there is no picture.
-    """
-
-    path: str
-    score: float
-    predicted: float
-    residual: float
-    tests: int
-    picture: str = ""
-    trouble: str = ""
+    uri: str
+    width: int
+    height: int
 
 
-def judged(group: Group) -> list[Judged]:
+@dataclass(frozen=True)
+class ImageResult:
+    """One image with its scores; means where several splits test it."""
+
+    path: str  # its name below the data set's folder
+    score: float  # human, in raw units
+    predicted: float  # in raw units
+    residual: float  # predicted less human quality, in shares of the scale; positive: predicted too good
+    tests: int  # in how many cells
+    thumbnail: Thumbnail | None = None  # None where there is none
+    trouble: str = ""  # why there is no thumbnail
+
+
+def image_results(group: Group) -> list[ImageResult]:
     """Every image of a model's test parts once, sorted by name."""
     seen: dict[str, list[tuple[float, float, float]]] = {}
     for cell in group.cells:
         rows = zip(cell.paths, cell.score, cell.predicted, cell.quality - cell.human, strict=True)
         for path, score, predicted, residual in rows:
-            seen.setdefault(path, []).append((float(score), float(predicted), float(residual)))
+            seen.setdefault(path, []).append((score, predicted, residual))
     found = []
     for path, values in sorted(seen.items()):
-        score, predicted, residual = np.mean(values, axis=0)
-        found.append(Judged(path, float(score), float(predicted), float(residual), len(values)))
+        score, predicted, residual = np.mean(values, axis=0).tolist()
+        found.append(ImageResult(path, score, predicted, residual, len(values)))
     return found
 
 
-def strips(found: Iterable[Judged], each: int = 6) -> dict[str, list[Judged]]:
-    """Which images a report shows: the closest predictions, and the farthest in either direction.
-
-    Args:
-        found: of `judged`.
-        each: images in a strip, at most; an image stands in one strip only.
+def best_and_worst(found: Iterable[ImageResult], each: int = 6) -> dict[str, list[ImageResult]]:
+    """Which images a report shows: the closest predictions, and the farthest in either direction, at most `each`.
 
     Returns:
-        A key of `STRIPS` -> images, the most telling first; without strips that are empty.
+        A key of `TITLES` -> images, the clearest case first; an image is of one kind, empty kinds are left out.
     """
     order = sorted(found, key=lambda image: (abs(image.residual), image.path))
     room = min(each, -(-len(order) // 3))
     closest, rest = order[:room], order[room:][::-1]
     too_good = [image for image in rest if image.residual > 0][:room]
     too_bad = [image for image in rest if image.residual < 0][:room]
-    return {key: row for key, row in zip(STRIPS, (closest, too_good, too_bad), strict=True) if row}
+    return {key: row for key, row in zip(TITLES, (closest, too_good, too_bad), strict=True) if row}
 
 
-def with_picture(image: Judged, root: Path | None) -> Judged:
-    """The same with its thumbnail, or with the reason why there is none.
-
-    Args:
-        image: one of `judged`.
-        root: the folder that its path is below; None: not known.
-    """
-    words = {**image.__dict__}
+def with_thumbnail(image: ImageResult, root: Path | None) -> ImageResult:
+    """The same with its thumbnail, or with the reason why there is none; its path is below `root`, None: not known."""
     try:
-        words["picture"] = thumbnail(_file(image.path, root))
+        return replace(image, thumbnail=_thumbnail(_file(image.path, root)))
     except ImageError as error:
-        words["trouble"] = str(error)
-    return Judged(**words)
+        return replace(image, trouble=str(error))
 
 
-def thumbnail(path: Path) -> str:
-    """A JPEG of at most 240 x 240 pixels as a data URI.
+def image_root(data: Mapping[str, object], table: Path) -> Path | None:
+    """The folder that a data set's images lie in, as the metadata say; None where they do not."""
+    root = data.get("root")
+    return table.parent / str(root) if root else None
 
-    Raises:
-        ImageError: the file is missing or cannot be read; the message leaves the folder out.
-    """
+
+def _thumbnail(path: Path) -> Thumbnail:
     try:
         pixels = images.read(path, preprocessing=ROUGH)
-    except ImageError as error:
+    except ImageError as error:  # without the folder
         raise ImageError(str(error).removeprefix(f"{images.name(path)}: ")) from error
     small = Image.fromarray(pixels)
     small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def root_of(data: Mapping[str, object], table: Path) -> Path | None:
-    """The folder that a set's images lie in, as the bench says; None where it does not."""
-    said = data.get("root")
-    return table.parent / str(said) if said else None
+    return Thumbnail(data_uri(small, "JPEG", quality=QUALITY, optimize=True), *small.size)
 
 
 def _file(name: str, root: Path | None) -> Path:

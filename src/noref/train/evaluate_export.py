@@ -16,13 +16,14 @@ from noref.data.loading import Protocol
 from noref.data.records import Record
 from noref.data.splits import load_split
 from noref.errors import DataError, OptionError
+from noref.evaluate.metrics import metrics
 from noref.models import arniqa_regressor as raters
 from noref.models import network as networks
 from noref.models.arniqa_regressor import ARNIQA
 from noref.models.network import FromBytes, QualityNet
 from noref.scoring.export import export_onnx
 from noref.scoring.scorer import Scorer
-from noref.train.evaluator import Evaluator, metrics
+from noref.train.evaluator import Evaluator
 from noref.train.run_folder import DataSet, Run, read_data
 
 MODEL, EXPORTED = "model.safetensors", "model.onnx"
@@ -37,7 +38,7 @@ class Evaluation:
         data: the data set's name.
         part: which of its images, in words.
         caution: what makes the metrics too good, in words; None where nothing is known to.
-        metrics: see `noref.train.evaluator.metrics`.
+        metrics: see `noref.evaluate.metrics.metrics`.
     """
 
     model: str

@@ -20,7 +20,8 @@ from noref.data.loading import Crops, Protocol, make_loader
 from noref.data.records import Record
 from noref.data.splits import Split
 from noref.errors import DataError
-from noref.evaluate.correlation import krcc, plcc, rmse, srcc
+from noref.evaluate.correlation import plcc, srcc
+from noref.evaluate.metrics import metrics
 from noref.models import network as networks
 from noref.models import weights as files
 from noref.models.network import QualityNet
@@ -104,31 +105,6 @@ def check_readable(records: Sequence[Record], preprocessing: Preprocessing, *, t
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(lambda record: images.read(record.path, preprocessing=preprocessing).shape, records):
             pass
-
-
-def metrics(quality: Sequence[float] | NDArray[np.float64], records: Sequence[Record]) -> dict[str, float]:
-    """How well predicted quality follows the human scores.
-
-    Args:
-        quality: (M,) predictions, about [0, 1], higher is better.
-        records: the M rated images.
-
-    Returns:
-        images; srcc, plcc (raw), plcc_logistic4, krcc: 1 is best; rmse in units of the raw scale, not mapped.
-
-    Raises:
-        DataError: fewer than 4 images, or scores that are all the same.
-    """
-    wanted = [record.quality for record in records]
-    raw = [record.scale.raw(float(value)) for record, value in zip(records, quality, strict=True)]
-    return {
-        "images": len(records),
-        "srcc": srcc(quality, wanted),
-        "plcc": plcc(quality, wanted),
-        "plcc_logistic4": plcc(quality, wanted, mapping="logistic4"),
-        "krcc": krcc(quality, wanted),
-        "rmse": rmse(raw, [record.raw_score for record in records]),
-    }
 
 
 def keep_best(network: QualityNet, state: State, run: Run) -> None:

@@ -8,8 +8,7 @@ from scipy import stats
 from noref.errors import DataError, OptionError
 from noref.evaluate.correlation import plcc, srcc
 from noref.evaluate.uncertainty import Part, mean_interval, mean_paired_difference
-from noref.report.results import read_results
-from noref.report.summary import (
+from noref.report.cell_metrics import (
     by_distortion,
     by_level,
     comparisons,
@@ -18,13 +17,14 @@ from noref.report.summary import (
     quick_plcc,
     quick_srcc,
 )
+from noref.report.results import read_results
 
 
 def parts(frame):
     return [Part(list(cell.path), cell.quality, cell.human) for _, cell in frame.groupby("cell", sort=False)]
 
 
-def test_figures_are_what_pandas_and_scipy_say(make_bench, rows_of):
+def test_metrics_are_what_pandas_and_scipy_say(make_bench, rows_of):
     folder = make_bench([row for split in range(4) for row in rows_of(split=split, higher_is_better=False)])
     (group,) = groups(read_results(folder).cells, draws=40)
     frame = pd.read_csv(folder / "predictions.csv")
@@ -35,14 +35,14 @@ def test_figures_are_what_pandas_and_scipy_say(make_bench, rows_of):
         by_hand["krcc"].append(stats.kendalltau(cell.predicted, cell.score).statistic)
         by_hand["rmse"].append(((cell.predicted - cell.score) ** 2).mean() ** 0.5)
     for name, values in by_hand.items():
-        found, wanted = group.figures[name], pd.Series(values)
+        found, wanted = group.metrics[name], pd.Series(values)
         assert list(found.values.values()) == pytest.approx(values)
         assert (found.mean, found.median, found.std) == pytest.approx((wanted.mean(), wanted.median(), wanted.std()))
     assert group.images == frame.path.nunique()
     assert group.splits == (0, 1, 2, 3)
-    srcc_, interval = group.figures["srcc"], mean_interval(parts(frame), srcc, repeats=40)
+    srcc_, interval = group.metrics["srcc"], mean_interval(parts(frame), srcc, repeats=40)
     assert (srcc_.low, srcc_.high) == pytest.approx(interval)
-    assert group.figures["krcc"].low is None
+    assert group.metrics["krcc"].low is None
 
 
 def test_the_quick_statistics_are_the_careful_ones():
@@ -69,16 +69,16 @@ def test_constant_cells_are_left_out_and_kept_in_view(make_bench, rows_of):
     constant = [{**row, "predicted": 50.0, "quality": 0.5} for row in rows_of(split=1)]
     (group,) = groups(read_results(make_bench(rows_of() + constant)).cells, draws=20)
     assert [cell.split for cell in group.cells] == [0]
-    assert [cell.split for cell in group.without] == [1]
-    assert group.figures["srcc"].std is None
+    assert [cell.split for cell in group.undefined] == [1]
+    assert group.metrics["srcc"].std is None
     (alone,) = groups(read_results(make_bench(constant)).cells, draws=20)
-    assert alone.figures == {}
+    assert alone.metrics == {}
 
 
 def test_three_images_have_no_logistic_and_no_made_up_interval(make_bench, rows_of):
     (group,) = groups(read_results(make_bench(rows_of(images=3, noise=0.01))).cells, draws=20)
-    assert "plcc_logistic4" not in group.figures
-    assert -1 <= group.figures["srcc"].mean <= 1
+    assert "plcc_logistic4" not in group.metrics
+    assert -1 <= group.metrics["srcc"].mean <= 1
 
 
 def test_variants_are_compared_with_the_baseline_on_the_splits_that_both_have(make_bench, rows_of):

@@ -43,7 +43,7 @@ def spread(features: NDArray[np.floating]) -> Spread:
 
     Source:
         Gao et al. 2024 (LML-IQA), Fig. 1, claims that local manifold learning keeps `within` from collapsing; the
-        paper gives no figure. Computed from sums, without a matrix of all pairs.
+        paper gives no number. Computed from sums, without a matrix of all pairs.
 
     Example:
         >>> east, north = [1.0, 0.0], [0.0, 1.0]

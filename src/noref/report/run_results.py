@@ -1,0 +1,143 @@
+"""The predictions of a training run as rows of the table of a report, and what is known of its data set."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noref.data.check import shortfall
+from noref.data.readers import describe, missing
+from noref.data.records import Record, Scale, names
+from noref.data.splits import checksum, load_split
+from noref.data.tables import number, read_csv
+from noref.errors import DataError, NorefError
+from noref.report.table import Row, read_json
+
+if TYPE_CHECKING:
+    from noref.train.run_folder import DataSet
+
+RUN_COLUMNS = ("path", "predicted", "score", "quality")
+
+
+def is_run_table(table: Path) -> bool:
+    """Whether a table is the `predictions.csv` of a training run."""
+    with table.open(newline="", encoding="utf-8", errors="replace") as file:
+        header = next(csv.reader(file), [])
+    return "cell" not in header and set(RUN_COLUMNS) <= set(header)
+
+
+def prediction_rows(
+    predictions: Path, tested: Sequence[int], records: Sequence[Record], shared: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """A run's predictions as rows of a table of predictions.
+
+    Args:
+        predictions: as `noref.train.run_folder.Run.write_predictions` wrote them.
+        tested: indices of the tested images, in the order of the file.
+        records: the whole data set.
+        shared: the columns that are the same in all rows.
+
+    Raises:
+        DataError: the file is not of these images; names file and line.
+    """
+    rows, keys = list(read_csv(predictions, RUN_COLUMNS)), names(records)
+    if len(rows) != len(tested):
+        raise DataError(f"{predictions}: {len(rows)} rows for {len(tested)} images")
+    found = []
+    for (line, row), index in zip(rows, tested, strict=True):
+        record = records[index]
+        if row["path"] != keys[index].strip() or float(row["score"]) != record.raw_score:
+            raise DataError(f"{predictions}, line {line}: {row['path']} with score {row['score']}, not {keys[index]}")
+        found.append(
+            {
+                **shared,
+                "path": keys[index],
+                "reference": record.reference or "",
+                "distortion": record.distortion or "",
+                "level": "" if record.level is None else record.level,
+                "score": record.raw_score,
+                "predicted": row["predicted"],
+                "human": record.quality,
+                "quality": row["quality"],
+            }
+        )
+    return found
+
+
+def describe_data(data: DataSet) -> dict[str, Any]:
+    """What `bench.json` says of a data set: folder, images, scale, and what is missing of the release."""
+    first, name = os.path.abspath(data.records[0].path), names(data.records)[0]
+    return {
+        "path": data.path,
+        "root": first[: -len(name) - 1],
+        "images": len(data.records),
+        "scale": dataclasses.asdict(data.records[0].scale),
+        "note": describe(data.name),
+        "shortfall": shortfall(data.name, len(data.records), len(missing(data.name, Path(data.path)))),
+        "checksum": checksum(data.records),
+    }
+
+
+def describe_split(path: Path) -> dict[str, Any]:
+    """What `bench.json` says of the file of a split: how it was drawn, its checksum, and the size of each part."""
+    content = read_json(path)
+    kept = {key: content[key] for key in ("description", "seed", "checksum")}
+    return {**kept, **{part: len(content[part]) for part in ("train", "validation", "test")}}
+
+
+def read_run(table: Path) -> tuple[list[tuple[int, Row]], dict[str, Any]]:
+    """A training run as a bench of one cell: its rows with their lines, and what `bench.json` would say.
+
+    References, distortions and the folder of the images are known where the data set is still at its place.
+
+    Args:
+        table: `predictions.csv` in the run's folder, beside `config.yaml`, `split.json` and `model.card.json`.
+
+    Raises:
+        DataError: one of these files is missing or broken; names the file.
+        MissingExtraError: the `train` extra is not installed.
+    """
+    if not table.with_name("config.yaml").is_file():
+        raise DataError(f"{table}: predictions of one model; the config.yaml of its run is needed and not beside it")
+    from noref.train import run_folder
+
+    head, options = run_folder.read_run(table.parent)
+    values = {key: value for key, (value, _) in options.items()}
+    name, _, place = str(head["data"]).partition("=")
+    label = Path(place).stem if name == "csv" else name
+    shared = {
+        "cell": f"{table.parent.resolve().name} on {label}",
+        "recipe": head["recipe"],
+        "variant": "",
+        "training_set": label,
+        "test_set": label,
+        "fraction": 1,
+        "split": 0,
+        "seed": values.get("seed", 0),
+        "protocol": read_json(table.with_name("results.json")).get("protocol", "grid"),
+        "selection": values.get("select", "last"),
+    }
+    file = table.with_name("split.json")
+    try:
+        data = run_folder.read_data(str(head["data"]))
+        rows = prediction_rows(table, load_split(file, data.records).test, data.records, shared)
+        known = describe_data(data)
+    except NorefError:  # the data set is not on this machine, or has changed
+        scale = read_json(table.with_name("model.card.json"))["scale"]
+        rows = _rows_without_records(table, Scale(**scale), shared)
+        known = {"scale": scale}
+    split = {"split": 0, "training_set": label, "file": file.name, **describe_split(file)}
+    metadata = {"recipe": head["recipe"], "options": values, "data": {label: known}, "splits": [split]}
+    return [(line, {key: str(value) for key, value in row.items()}) for line, row in enumerate(rows, start=2)], metadata
+
+
+def _rows_without_records(table: Path, scale: Scale, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    unknown = {"reference": "", "distortion": "", "level": ""}
+    return [
+        {**shared, **unknown, **row, "human": scale.quality(number(row["score"], table, line))}
+        for line, row in read_csv(table, RUN_COLUMNS)
+    ]
