@@ -1,4 +1,4 @@
-"""What the doctor looks for, each as one function: broken images, whole classes that are gone, torn downloads.
+"""The single checks of a data set, each one function: unreadable images, absent classes, unfinished downloads.
 
 `check` runs them all and says which of them make a data set wrong.
 """
@@ -21,15 +21,15 @@ from noref.data.readers import PHOTO_SUFFIXES
 from noref.data.records import Record
 from noref.errors import ImageError
 
-GLANCE = Preprocessing(max_pixels=10_000, min_side=1)  # every byte is read, little is computed
+SMALL = Preprocessing(max_pixels=10_000, min_side=1)  # decodes every byte, computes little
 UNFINISHED = re.compile(r"\.(part|partial|crdownload|download|filepart|aria2|opdownload)\d*$", re.IGNORECASE)
 FEW = 3  # names that a sentence shows
 
 
-def damage(path: Path) -> str | None:
+def read_error(path: Path) -> str | None:
     """Why an image cannot be read (names the file); None if it can."""
     try:
-        images.read(path, preprocessing=GLANCE)
+        images.read(path, preprocessing=SMALL)
     except ImageError as error:
         return str(error)
     return None
@@ -84,11 +84,11 @@ def absent_classes(rows: Sequence[Record], gone: Collection[Path]) -> list[str]:
         if empty and len(classes) > 1:
             told += empty.values()
             count = sum(map(len, empty.values()))
-            sentences.append(f"of the {kind} {listed(list(empty))} not one image is there ({count} missing)")
+            sentences.append(f"of the {kind} {shortened(list(empty))} not one image is there ({count} missing)")
     return sentences
 
 
-def strangers(rows: Sequence[Record]) -> list[Path]:
+def unlisted_images(rows: Sequence[Record]) -> list[Path]:
     """Image files in the folders of the rows that are in no row, and no row's reference either."""
     named: dict[Path, set[str]] = {}
     for row in rows:
@@ -102,7 +102,7 @@ def strangers(rows: Sequence[Record]) -> list[Path]:
     ]
 
 
-def torn_downloads(folder: Path) -> list[str]:
+def unfinished_downloads(folder: Path) -> list[str]:
     """Downloads that did not finish and archives that are cut short, in a folder, one below it, or beside it.
 
     Only what begins with the folder's own name counts beside it. Packed archives (`.tar.gz`, `.rar`, `.7z`) would have
@@ -115,20 +115,20 @@ def torn_downloads(folder: Path) -> list[str]:
     return [
         f"{images.printable(str(path))}: {why}"
         for path in near
-        if not path.name.startswith(".") and path.is_file() and (why := _torn(path))
+        if not path.name.startswith(".") and path.is_file() and (why := _unfinished(path))
     ]
 
 
-def straddling(groups: Sequence[Sequence[Record]]) -> list[Sequence[Record]]:
-    """Those groups of byte-identical images that the official split tears apart."""
+def across_split(groups: Sequence[Sequence[Record]]) -> list[Sequence[Record]]:
+    """Those sets of byte-identical images that have members in two parts of the official split."""
     return [group for group in groups if len({record.split for record in group} - {None, "unused"}) > 1]
 
 
-def listed(names: Sequence[str], limit: int = FEW) -> str:
+def shortened(names: Sequence[str], limit: int = FEW) -> str:
     """A few names in a sentence.
 
     Example:
-        >>> listed(["a", "b", "c", "d"]), listed(["a", "b"])
+        >>> shortened(["a", "b", "c", "d"]), shortened(["a", "b"])
         ('a, b, c and 1 more', 'a, b')
     """
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""
@@ -148,7 +148,7 @@ def _entries(folder: Path) -> Iterator[Path]:
         return
 
 
-def _torn(path: Path) -> str | None:
+def _unfinished(path: Path) -> str | None:
     if UNFINISHED.search(path.name):
         return "a download that did not finish"
     if path.suffix.lower() == ".zip" and not zipfile.is_zipfile(path):

@@ -1,38 +1,29 @@
-"""Readers of the data sets of photos, and of generated pictures, as they are; `readers` has the dictionary of all.
+"""Rows of the data sets of photos, and of generated pictures, as they are; `readers` has the dictionary of all.
 
-Each also reads the table that another toolbox brings in place of the release's own; docs/data.md lists them.
+Each also reads the tables that other toolboxes bring in place of the release's own; docs/data.md has all layouts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from noref.data.records import Record, Scale
-from noref.data.reference_sets import meta
-from noref.data.tables import (
-    Files,
-    either,
-    kept,
-    number,
-    part,
-    place,
-    read_csv,
-    read_excel,
-    read_matlab,
-    whole_number,
-)
+from noref.data.release import Row, meta
+from noref.data.tables import Files, first_table, number, read_csv, read_matlab, read_sheet, split_part, whole_number
 from noref.errors import DataError
 
 LIVEC_TRAINING = tuple(f"t{i}.bmp" for i in range(1, 8))  # the first rows of the release's tables
 LIVEC_TABLES = ("Data/AllImages_release.mat", *meta("LIVEChallenge"))
-KONIQ10K_TABLES = (
-    "koniq10k_distributions_sets.csv",
-    "koniq10k_scores_and_distributions.csv",
-    *meta("KonIQ10k"),
-)
+LIVEC_SCORES = "Data/AllMOS_release.mat"
+KONIQ10K_COLUMNS = {  # table -> image, score, part of the official split
+    "koniq10k_distributions_sets.csv": ("image_name", "MOS", "set"),
+    "koniq10k_scores_and_distributions.csv": ("image_name", "MOS_zscore", ""),
+}
+KONIQ10K_TABLES = (*KONIQ10K_COLUMNS, *meta("KonIQ10k"))
 LIVEFB_TABLES = ("labels_image.csv", "database/labels_image.csv", *meta("FLIVE"))
 LIVEFB_TRAINING = ("labels=640_padded.csv", "labels<=640_padded.csv")  # some systems cannot write the release's `<`
 LIVEFB_TEST = ("labels640.csv", "labels>640.csv")
+LIVEFB_SPLIT = tuple(f"{folder}{name}" for folder in ("", "database/") for name in LIVEFB_TRAINING + LIVEFB_TEST)
 LIVEFB_META_PARTS = {"0": "training", "1": "validation", "2": "test"}
 SPAQ_SCORES = "Annotations/MOS and Image attribute scores"
 SPAQ_TABLES = (f"{SPAQ_SCORES}.xlsx", f"{SPAQ_SCORES}.csv", *meta("SPAQ"))
@@ -41,216 +32,114 @@ BID_TABLES = ("DatabaseGrades.xlsx", "DatabaseGrades.csv")
 BID_COLUMNS = ("Image Number", "Average Subjective Grade")
 
 
-def livec(folder: Path, *, every: bool = False) -> list[Record]:
-    """LIVE In the Wild (CLIVE): 1162 photos, MOS 0-100, higher is better.
-
-    Layout: `Images/`, `Data/AllImages_release.mat`, `Data/AllMOS_release.mat` (or the table of IQA-PyTorch). The first
-    seven rows are the images on which the raters were trained; they belong to no split and are left out.
-
-    Args:
-        folder: where `Images` and `Data` lie.
-        every: keep rows whose image is not on the disk.
-
-    Raises:
-        OptionError: no such folder.
-        DataError: a table is missing, broken or not as long as the other, a score is no number, or no image is there.
+def livec(table: Path, found: Files) -> Iterator[Row]:
+    """LIVE In the Wild (CLIVE): without the first seven rows, the images on which the raters were trained.
 
     Source:
         Ghadiyaram and Bovik 2016, https://live.ece.utexas.edu/research/ChallengeDB/
     """
-    folder, scale = place(folder), Scale(0, 100)
-    table = either(folder, LIVEC_TABLES)
-    scores = table if table.suffix == ".csv" else table.with_name("AllMOS_release.mat")
     if table.suffix == ".csv":
-        lines = read_csv(table, ["img_name", "mos"])
-        cells = [(line, row["img_name"], row["mos"]) for line, row in lines if row["img_name"] not in LIVEC_TRAINING]
+        scores, rows = table, read_csv(table, ["img_name", "mos"])
+        cells = [(line, row["img_name"], row["mos"]) for line, row in rows if row["img_name"] not in LIVEC_TRAINING]
     else:
+        scores = found.folder / LIVEC_SCORES
         files, values = read_matlab(table, "AllImages_release"), read_matlab(scores, "AllMOS_release")
         if len(files) != len(values):
             raise DataError(f"{scores}: {len(values)} scores for the {len(files)} images of {table.name}")
         cells = [(row, str(name), str(value)) for row, (name, value) in enumerate(zip(files, values, strict=True), 1)]
         cells = cells[len(LIVEC_TRAINING) :]
-    found = Files(folder / "Images")
-    rows = [(row, Record(found.path(name), number(score, scores, row), scale)) for row, name, score in cells]
-    return kept(rows, table, found, every=every)
+    for line, name, score in cells:
+        yield Row(line, found.path(f"Images/{name}"), number(score, scores, line))
 
 
-def koniq10k(folder: Path, *, every: bool = False) -> list[Record]:
-    """KonIQ-10k: 10073 photos, MOS 0-100, higher is better, official split 7058/1000/2015.
-
-    Layout: `koniq10k_distributions_sets.csv` (has the split) or `koniq10k_scores_and_distributions.csv` (its column
-    `MOS_zscore` is on the same scale; `MOS` there is 1-5) or the table of IQA-PyTorch (has the split), and the images
-    in `1024x768/` or `512x384/`.
-
-    Args:
-        folder: where these lie.
-        every: keep rows whose image is not on the disk.
-
-    Raises:
-        OptionError: no such folder.
-        DataError: the table is missing or broken, or no image is there.
+def koniq10k(table: Path, found: Files) -> Iterator[Row]:
+    """KonIQ-10k: in the table without the split, `MOS_zscore` is the column on 0-100; `MOS` there is 1-5.
 
     Source:
         Hosu et al. 2020, https://database.mmsp-kn.de/koniq-10k-database.html
     """
-    folder, scale = place(folder), Scale(0, 100)
-    table = either(folder, KONIQ10K_TABLES)
-    image, score, split = {
-        "koniq10k_distributions_sets.csv": ("image_name", "MOS", "set"),
-        "koniq10k_scores_and_distributions.csv": ("image_name", "MOS_zscore", ""),
-    }.get(table.name, ("img_name", "mos", "split"))
-    found, rows = Files(folder), []
+    image, score, split = KONIQ10K_COLUMNS.get(table.name, ("img_name", "mos", "split"))
     for line, row in read_csv(table, [image, score]):
-        path = found.first(row[image], ["1024x768", "512x384"])
-        value, official = number(row[score], table, line), part(row.get(split, ""), table, line)
-        rows.append((line, Record(path, value, scale, split=official)))
-    return kept(rows, table, found, every=every)
+        path, value = found.first(row[image], ["1024x768", "512x384"]), number(row[score], table, line)
+        yield Row(line, path, value, split=split_part(row.get(split, ""), table, line))
 
 
-def livefb(folder: Path, *, every: bool = False) -> list[Record]:
-    """LIVEFB (FLIVE, PaQ-2-PiQ): 39810 photos, MOS 0-100, higher is better.
+def livefb(table: Path, found: Files) -> Iterator[Row]:
+    """LIVEFB (FLIVE, PaQ-2-PiQ): whole images; the patches are not read.
 
-    Layout: `labels_image.csv`, and the images below `database/`; or everything in `database/`, or in the folder
-    itself. The patches of the release are not read. The official split is read where both of its files lie beside
-    `labels_image.csv`: `labels=640_padded.csv` (column `is_valid`: training or validation) and `labels640.csv`
-    (test). An image in neither is `unused`. The table of IQA-PyTorch has the split too.
-
-    Args:
-        folder: where these lie.
-        every: keep rows whose image is not on the disk.
-
-    Raises:
-        OptionError: no such folder.
-        DataError: a table is missing or broken, a split file names an unknown image or one twice, or no image is there.
+    The official split is read where both of its files lie beside `labels_image.csv`: `labels=640_padded.csv` (column
+    `is_valid`: training or validation) and `labels640.csv` (test). An image in neither is `unused`.
 
     Source:
         Ying et al. 2020, https://github.com/baidut/PaQ-2-PiQ
     """
-    folder, scale = place(folder), Scale(0, 100)
-    table, found = either(folder, LIVEFB_TABLES), Files(folder)
-    meta = table.name != "labels_image.csv"
-    name, score = ("img_name/patch_name", "mos") if meta else ("name", "mos")
+    released = table.name == "labels_image.csv"
+    name, score = ("name", "mos") if released else ("img_name/patch_name", "mos")
     cells = [(line, row) for line, row in read_csv(table, [name, score]) if not row[name].startswith("patches/")]
-    parts = {} if meta else _livefb_parts(table, {row[name] for _, row in cells})
-    rows = []
+    parts = _livefb_parts(table, {row[name] for _, row in cells}) if released else {}
     for line, row in cells:
         path, value = found.first(row[name], ["database", "."]), number(row[score], table, line)
-        official = _livefb_meta_part(row, table, line) if meta else parts.get(row[name], "unused" if parts else None)
-        rows.append((line, Record(path, value, scale, split=official)))
-    return kept(rows, table, found, every=every)
+        part = split_part(row.get("split", ""), table, line, LIVEFB_META_PARTS) if not released else None
+        yield Row(line, path, value, split=parts.get(row[name], "unused") if parts else part)
 
 
-def livefb_split_files(table: Path) -> tuple[Path | None, Path | None]:
-    """The two files of the official split beside `labels_image.csv`: training and validation, test; None: not there."""
-    first, second = (either(table.parent, names) for names in (LIVEFB_TRAINING, LIVEFB_TEST))
-    return (first if first.is_file() else None), (second if second.is_file() else None)
+def livefb_half_split(folder: Path) -> Path | None:
+    """The one of the two files of the official split that lies there without the other."""
+    files = _livefb_split_files(first_table(folder, LIVEFB_TABLES))
+    return files[0] if len(files) == 1 else None
+
+
+def _livefb_split_files(table: Path) -> list[Path]:
+    """Those files of the split that lie beside `labels_image.csv`: training and validation, test."""
+    files = [first_table(table.parent, names) for names in (LIVEFB_TRAINING, LIVEFB_TEST)]
+    return [file for file in files if file.is_file()]
 
 
 def _livefb_parts(table: Path, known: set[str]) -> dict[str, str]:
     """Image -> part of the official split; empty unless both of its files are there."""
-    training, test = livefb_split_files(table)
-    if training is None or test is None:
-        return {}
-    parts: dict[str, str] = {}
-    for file, columns in ((training, ["name_image", "is_valid"]), (test, ["name_image"])):
-        for line, row in read_csv(file, columns):
-            name = row["name_image"]
+    files, parts = _livefb_split_files(table), dict[str, str]()
+    for file in files if len(files) == 2 else []:
+        test = file.name in LIVEFB_TEST
+        for line, row in read_csv(file, ["name_image"] if test else ["name_image", "is_valid"]):
+            name, valid = row["name_image"], row.get("is_valid", "").casefold()
             if name not in known or name in parts:
                 why = "in the split already" if name in parts else f"not in {table.name}"
                 raise DataError(f"{file}, line {line}: {name} is {why}")
-            parts[name] = "test" if file == test else _validates(row["is_valid"], file, line)
+            if not test and valid not in ("true", "false"):
+                raise DataError(f"{file}, line {line}: is_valid {row['is_valid']!r} is neither True nor False")
+            parts[name] = "test" if test else "validation" if valid == "true" else "training"
     return parts
 
 
-def _validates(text: str, file: Path, line: int) -> str:
-    if text.casefold() not in ("true", "false"):
-        raise DataError(f"{file}, line {line}: is_valid {text!r} is neither True nor False")
-    return "validation" if text.casefold() == "true" else "training"
-
-
-def _livefb_meta_part(row: dict[str, str], table: Path, line: int) -> str | None:
-    text = row.get("split", "")
-    if text and text not in LIVEFB_META_PARTS:
-        raise DataError(f"{table}, line {line}: split {text!r} is none of {', '.join(LIVEFB_META_PARTS)}")
-    return LIVEFB_META_PARTS.get(text)
-
-
-def spaq(folder: Path, *, every: bool = False) -> list[Record]:
-    """SPAQ: 11125 phone photos, MOS 0-100, higher is better.
-
-    Layout: `Annotations/MOS and Image attribute scores.xlsx` (or the same as `.csv`, or the table of IQA-PyTorch), and
-    the images in `TestImage/`, or shrunk in `512x384/` or `SPAQ zip/512x384/`.
-
-    Args:
-        folder: where these lie.
-        every: keep rows whose image is not on the disk.
-
-    Raises:
-        OptionError: no such folder.
-        DataError: the table is missing or broken, or no image is there.
-        MissingExtraError: the workbook needs openpyxl.
+def spaq(table: Path, found: Files) -> Iterator[Row]:
+    """SPAQ: phone photos, as released or shrunk.
 
     Source:
         Fang et al. 2020, https://github.com/h4nwei/SPAQ
     """
-    folder, scale = place(folder), Scale(0, 100)
-    table = either(folder, SPAQ_TABLES)
-    read = read_excel if table.suffix == ".xlsx" else read_csv
-    found, rows = Files(folder), []
-    for line, row in read(table, ["Image name", "MOS"]):
+    for line, row in read_sheet(table, ["Image name", "MOS"]):
         path = found.first(row["Image name"], ["TestImage", "512x384", "SPAQ zip/512x384"])
-        rows.append((line, Record(path, number(row["MOS"], table, line), scale)))
-    return kept(rows, table, found, every=every)
+        yield Row(line, path, number(row["MOS"], table, line))
 
 
-def agiqa3k(folder: Path, *, every: bool = False) -> list[Record]:
-    """AGIQA-3K: 2982 generated pictures, MOS of their quality 0-5, higher is better.
-
-    Layout: `data.csv` with the columns `name` and `mos_quality` (`mos_align`, how well picture and prompt agree, is not
-    read), and the pictures in `images/`, `Images/`, `AGIQA-3K/` or beside the table.
-
-    Args:
-        folder: where these lie.
-        every: keep rows whose image is not on the disk.
-
-    Raises:
-        OptionError: no such folder.
-        DataError: the table is missing or broken, or no image is there.
+def agiqa3k(table: Path, found: Files) -> Iterator[Row]:
+    """AGIQA-3K: generated pictures; `mos_align`, how well picture and prompt agree, is not read.
 
     Source:
         Li et al. 2023, https://github.com/lcysyzxdxc/AGIQA-3k-Database
     """
-    folder, scale = place(folder), Scale(0, 5)
-    table, found, rows = folder / AGIQA3K_TABLES[0], Files(folder), []
     for line, row in read_csv(table, ["name", "mos_quality"]):
         path = found.first(row["name"], ["images", "Images", "AGIQA-3K", "."])
-        rows.append((line, Record(path, number(row["mos_quality"], table, line), scale)))
-    return kept(rows, table, found, every=every)
+        yield Row(line, path, number(row["mos_quality"], table, line))
 
 
-def bid(folder: Path, *, every: bool = False) -> list[Record]:
-    """BID: 586 blurred photos, MOS 0-5, higher is better.
-
-    Layout: `DatabaseGrades.xlsx` (or the same as `.csv`) with the columns `Image Number` and `Average Subjective
-    Grade`, and the photos `DatabaseImage0001.JPG`... beside it or in `ImageDatabase/`.
-
-    Args:
-        folder: where these lie.
-        every: keep rows whose image is not on the disk.
-
-    Raises:
-        OptionError: no such folder.
-        DataError: the table is missing or broken, or no image is there.
-        MissingExtraError: the workbook needs openpyxl.
+def bid(table: Path, found: Files) -> Iterator[Row]:
+    """BID: blurred photos, `DatabaseImage0001.JPG` and so on; the table has their numbers.
 
     Source:
         Ciancio et al. 2011, No-reference blur assessment of digital pictures based on multifeature classifiers
     """
-    folder, scale = place(folder), Scale(0, 5)
-    table, found, rows = either(folder, BID_TABLES), Files(folder), []
-    read = read_excel if table.suffix == ".xlsx" else read_csv
-    for line, row in read(table, BID_COLUMNS):
+    for line, row in read_sheet(table, BID_COLUMNS):
         image, score = (row[column] for column in BID_COLUMNS)
         path = found.first(f"DatabaseImage{whole_number(image, table, line, 'image'):04d}.JPG", [".", "ImageDatabase"])
-        rows.append((line, Record(path, number(score, table, line), scale)))
-    return kept(rows, table, found, every=every)
+        yield Row(line, path, number(score, table, line))

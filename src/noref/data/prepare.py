@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,10 +22,10 @@ from PIL import Image
 
 from noref import images
 from noref.card import Preprocessing
-from noref.data import photo_sets, reference_sets
-from noref.data.readers import READERS, SCALE_SUFFIX, the_csv
-from noref.data.tables import place
-from noref.errors import DataError, ImageError, OptionError, unknown
+from noref.data.readers import SCALE_SUFFIX, read, reader
+from noref.data.tables import existing
+from noref.data.threads import in_threads
+from noref.errors import DataError, ImageError, OptionError
 from noref.writing import replacing
 
 FORMAT = 1
@@ -43,24 +41,7 @@ TABLE_6 = {  # shorter side in pixels; CSIQA's Table 6, column "Resize"; None: l
     "livefb": 512,
     "spaq": 384,
 }
-TABLES = {
-    "live": (*reference_sets.LIVE_TABLES, "refnames_all.mat"),
-    "live-original": (*reference_sets.LIVE_ORIGINAL_TABLES, "refnames_all.mat"),
-    "csiq": reference_sets.CSIQ_TABLES,
-    "tid2013": reference_sets.TID2013_TABLES,
-    "kadid10k": reference_sets.KADID10K_TABLES,
-    "livec": (*photo_sets.LIVEC_TABLES, "Data/AllMOS_release.mat"),
-    "koniq10k": photo_sets.KONIQ10K_TABLES,
-    "livefb": tuple(
-        f"{folder}{name}"
-        for folder in ("", "database/")
-        for name in ("labels_image.csv", *photo_sets.LIVEFB_TRAINING, *photo_sets.LIVEFB_TEST)
-    )
-    + photo_sets.LIVEFB_TABLES[-2:],
-    "spaq": photo_sets.SPAQ_TABLES,
-    "agiqa3k": photo_sets.AGIQA3K_TABLES,
-    "bid": photo_sets.BID_TABLES,
-}
+TABLE_SUFFIXES = {".csv", ".json", ".mat", ".parquet", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml"}
 
 
 @dataclass(frozen=True)
@@ -119,33 +100,22 @@ def prepare(
         The paper's squeezed aspect (512 x 384 for every shape) is not reproduced. Pillow's bicubic filter; the paper
         names none. JPEG files are decoded at 1/2 to 1/8 where that leaves three times the size needed.
     """
-    if name not in READERS:
-        raise unknown("data set", name, READERS)
-    source = place(path)
-    table = the_csv(source) if name == "csv" else None
-    root, out = (table.parent if table else source), Path(out)
     side = _side(name, side)
+    source, out = existing(path), Path(out)
+    root = source.parent if source.is_file() else source
     if jpeg is not None and not 95 <= jpeg <= 100:
         raise OptionError(f"JPEG quality must be 95 to 100, got {jpeg}: less would be seen in the scores")
-    records = READERS[name](source, every=True)
+    records = read(name, source)
     outside = next((record.path for record in records if not _below(root, record.path)), None)
     if outside is not None:
         raise DataError(f"{outside}: not below {root}, so its copy would have no place")
     finished = _begin(root, out, {"format": FORMAT, "name": name, "side": side, "jpeg": jpeg, "filter": "bicubic"})
-    _copy_tables(name, root, out, table)
+    _copy_tables(name, source, out)
     here = [record.path for record in records if record.path.is_file()]
     work = partial(_finish, root=root, out=out, side=side, jpeg=jpeg, finished=finished, lock=Lock())
-    results: list[bool | str] = []
-    pool = ThreadPoolExecutor(threads or os.cpu_count() or 1)
-    try:
-        for result in pool.map(work, here):
-            results.append(result)
-            if progress is not None:
-                progress(len(results), len(here))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    results = in_threads(work, here, threads=threads, progress=progress)
     return Prepared(
-        path=out / table.name if table else out,
+        path=out / source.name if source.is_file() else out,
         side=side,
         written=results.count(True),
         kept=results.count(False),
@@ -155,6 +125,7 @@ def prepare(
 
 
 def _side(name: str, side: int | None) -> int:
+    reader(name)  # an unknown name first
     if side is None and TABLE_6.get(name) is None:
         why = "leaves its images as they are" if name in TABLE_6 else "does not have it"
         raise OptionError(f"{name}: Table 6 of CSIQA {why}; --side PIXELS resizes all the same")
@@ -202,14 +173,23 @@ def _below(root: Path, path: Path) -> bool:
     return path.is_relative_to(root) and ".." not in path.relative_to(root).parts
 
 
-def _copy_tables(name: str, root: Path, out: Path, table: Path | None) -> None:
+def _copy_tables(name: str, source: Path, out: Path) -> None:
     """The tables, as they are; those beside the folder come beside the new one's images."""
-    names = [table.name, table.stem + SCALE_SUFFIX] if table else TABLES[name]
-    for relative in names:
-        if (root / relative).is_file():
+    files = getattr(reader(name), "files", None)
+    if source.is_file():
+        source, files = source.parent, (source.name, source.stem + SCALE_SUFFIX)
+    for relative in _tables(source, out) if files is None else files:
+        if (source / relative).is_file():
             goal = out / relative.removeprefix("../")
             goal.parent.mkdir(parents=True, exist_ok=True)
-            _write(goal, (root / relative).read_bytes())
+            _write(goal, (source / relative).read_bytes())
+
+
+def _tables(root: Path, out: Path) -> list[str]:
+    """Every table below a data set's folder, for a reader that does not name its files; none in `out` or hidden."""
+    found = [path for path in root.rglob("*") if path.suffix.lower() in TABLE_SUFFIXES]
+    names = [path.relative_to(root) for path in found if not path.resolve().is_relative_to(out.resolve())]
+    return [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]
 
 
 def _finish(

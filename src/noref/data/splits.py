@@ -61,7 +61,7 @@ def groups(records: Sequence[Record]) -> list[tuple[int, ...]]:
         return index
 
     first: dict[tuple[str, str], int] = {}
-    for index, (record, twin) in enumerate(zip(records, _twin_keys(records), strict=True)):
+    for index, (record, twin) in enumerate(zip(records, _duplicate_keys(records), strict=True)):
         for key in (("reference", record.reference), ("bytes", twin)):
             if key[1] is not None:
                 parent[root(index)] = root(first.setdefault((key[0], key[1]), index))
@@ -71,20 +71,20 @@ def groups(records: Sequence[Record]) -> list[tuple[int, ...]]:
     return [tuple(sorted(members)) for members in together.values()]
 
 
-def twins(records: Sequence[Record]) -> list[tuple[int, ...]]:
+def duplicates(records: Sequence[Record]) -> list[tuple[int, ...]]:
     """Sets of two and more records whose files have the same bytes, as indices.
 
     Raises:
         DataError: a file cannot be read.
     """
     same: dict[str, list[int]] = {}
-    for index, key in enumerate(_twin_keys(records)):
+    for index, key in enumerate(_duplicate_keys(records)):
         if key is not None:
             same.setdefault(key, []).append(index)
     return [tuple(members) for members in same.values() if len(members) > 1]
 
 
-def _twin_keys(records: Sequence[Record]) -> list[str | None]:
+def _duplicate_keys(records: Sequence[Record]) -> list[str | None]:
     """SHA-256 of each file that shares its size with another record's file; None for the others."""
     try:
         sizes = [record.path.stat().st_size for record in records]

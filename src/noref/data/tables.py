@@ -6,18 +6,16 @@ Every row comes with its line number (for a table that is no text: its row numbe
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from noref.data.records import Record
 from noref.errors import DataError, MissingExtraError, OptionError
 
-PARTS = {
+SPLIT_PARTS = {
     "train": "training",
     "training": "training",
     "val": "validation",
@@ -30,7 +28,7 @@ PARTS = {
 HEADER_ROWS = 10  # a workbook may begin with titles; its column names are looked for in so many rows
 
 
-def place(path: Path | str) -> Path:
+def existing(path: Path | str) -> Path:
     """A file or folder that the caller named, as a path.
 
     Raises:
@@ -43,7 +41,7 @@ def place(path: Path | str) -> Path:
     return Path(path)
 
 
-def either(folder: Path, names: Sequence[str]) -> Path:
+def first_table(folder: Path, names: Sequence[str]) -> Path:
     """The first of these tables that is there; the first of all where none is, so that the error names it."""
     tables = [folder / name for name in names]
     return next((table for table in tables if table.is_file()), tables[0])
@@ -150,6 +148,11 @@ def read_excel(path: Path, columns: Sequence[str], *, sheet: str | None = None) 
             yield line, named
 
 
+def read_sheet(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a workbook's first sheet where the file ends in `.xlsx`, else of a comma-separated file."""
+    return read_excel(path, columns) if path.suffix == ".xlsx" else read_csv(path, columns)
+
+
 def number(text: str, path: Path, line: int, what: str = "score") -> float:
     """A cell as a finite number.
 
@@ -173,15 +176,21 @@ def whole_number(text: str, path: Path, line: int, what: str) -> int:
     return int(value)
 
 
-def part(text: str, path: Path, line: int) -> str | None:
-    """A cell of an official split as `training`, `validation` or `test`; None where it is empty.
+def split_part(text: str, path: Path, line: int, words: Mapping[str, str] = SPLIT_PARTS) -> str | None:
+    """A cell of an official split as `training`, `validation`, `test` or `unused`; None where it is empty.
+
+    Args:
+        text: the cell.
+        path: the table, for the error.
+        line: of the cell, for the error.
+        words: what the cell may say -> the part.
 
     Raises:
         DataError: another word.
     """
-    if text and text.casefold() not in PARTS:
-        raise DataError(f"{path}, line {line}: split {text!r} is none of {', '.join(sorted(PARTS))}")
-    return PARTS[text.casefold()] if text else None
+    if text and text.casefold() not in words:
+        raise DataError(f"{path}, line {line}: split {text!r} is none of {', '.join(sorted(words))}")
+    return words[text.casefold()] if text else None
 
 
 def read_matlab(path: Path, name: str) -> list[Any]:
@@ -209,36 +218,6 @@ def read_matlab(path: Path, name: str) -> list[Any]:
     if array.dtype != object:
         return list(array.ravel().tolist())
     return [str(cell.item()) if cell.size == 1 else str(cell) for cell in array.ravel()]
-
-
-def kept(rows: Sequence[tuple[int, Record]], table: Path, found: Files, *, every: bool) -> list[Record]:
-    """The records whose image is on the disk; all of them with `every`.
-
-    Args:
-        rows: (line number, record) in the table's order.
-        table: the file that they come from.
-        found: what found the images; it knows which have another name on the disk.
-        every: keep the others too.
-
-    Raises:
-        DataError: no row, an image in two rows, or no image at all on the disk.
-    """
-    if not rows:
-        raise DataError(f"{table}: no rows")
-    seen: dict[Path, int] = {}
-    for line, record in rows:
-        if record.path in seen:
-            raise DataError(f"{table}, line {line}: {record.path.name} is there already, in line {seen[record.path]}")
-        seen[record.path] = line
-    records = [record for _, record in rows]
-    if not every:
-        records = [record for record in records if record.path.is_file()]
-    if not records:
-        raise DataError(f"{table}: none of its {len(rows)} images is there; the first should be {rows[0][1].path}")
-    return [
-        dataclasses.replace(record, listed=found.renamed[record.path]) if record.path in found.renamed else record
-        for record in records
-    ]
 
 
 class Files:
