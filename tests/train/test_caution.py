@@ -1,4 +1,4 @@
-"""Whether a model has learnt from the images that it is judged on: by their content, whatever the data set is called."""
+"""Whether a model has learnt from the images that it is judged on: by content, whatever the data set is called."""
 
 from __future__ import annotations
 

@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,12 @@ from noref.errors import ImageError
 
 SMALL = Preprocessing(max_pixels=10_000, min_side=1)  # decodes every byte, computes little
 UNFINISHED = re.compile(r"\.(part|partial|crdownload|download|filepart|aria2|opdownload)\d*$", re.IGNORECASE)
-FEW = 3  # names that a sentence shows
+CLASSES: dict[str, Callable[[Record], str | None]] = {
+    "distortion": lambda row: row.distortion,
+    "reference": lambda row: row.reference,
+    "part of the official split": lambda row: row.split,
+    "folder": lambda row: images.printable(str(row.path.parent)),
+}
 
 
 def read_error(path: Path) -> str | None:
@@ -58,24 +62,18 @@ def falling_share(records: Sequence[Record]) -> float | None:
     return sum(slope < 0 for slope in slopes) / len(slopes) if slopes else None
 
 
-def absent_classes(rows: Sequence[Record], gone: Collection[Path]) -> list[str]:
-    """Distortions, references, parts of the official split and folders of which not one image is there.
+def absent_classes(rows: Sequence[Record], missing: Collection[Path]) -> list[str]:
+    """Distortions, references, parts of the official split and folders of which every image is missing.
 
     Args:
         rows: every row of the table.
-        gone: the images that are not on the disk.
+        missing: the images that are not on the disk.
 
     Returns:
-        One sentence for each kind; none where everything is gone, or nothing.
+        One sentence for each kind; none where everything is missing, or nothing.
     """
-    kinds: tuple[tuple[str, Callable[[Record], str | None]], ...] = (
-        ("distortion", lambda row: row.distortion),
-        ("reference", lambda row: row.reference),
-        ("part of the official split", lambda row: row.split),
-        ("folder", lambda row: images.printable(str(row.path.parent))),
-    )
-    lost, sentences, told = set(gone), [], list[set[Path]]()
-    for kind, of in kinds if 0 < len(lost) < len(rows) else ():
+    lost, sentences, told = set(missing), [], list[set[Path]]()
+    for kind, of in CLASSES.items() if 0 < len(lost) < len(rows) else ():
         classes: dict[str, set[Path]] = {}
         for row in rows:
             if (name := of(row)) is not None:
@@ -95,28 +93,25 @@ def unlisted_images(rows: Sequence[Record]) -> list[Path]:
         named.setdefault(row.path.parent, set()).add(row.path.name)
     references = {row.reference.casefold() for row in rows if row.reference is not None}
     return [
-        folder / name
+        path
         for folder, here in named.items()
-        for name in sorted(set(os.listdir(folder) if folder.is_dir() else ()) - here)
-        if os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES and name.casefold() not in references
+        for path in _entries(folder)
+        if path.suffix.lower() in PHOTO_SUFFIXES and path.name not in here and path.name.casefold() not in references
     ]
 
 
 def unfinished_downloads(folder: Path) -> list[str]:
     """Downloads that did not finish and archives that are cut short, in a folder, one below it, or beside it.
 
-    Only what begins with the folder's own name counts beside it. Packed archives (`.tar.gz`, `.rar`, `.7z`) would have
-    to be unpacked to be judged; only their unfinished downloads are found.
+    Beside it only what begins with the folder's own name counts. Packed archives (`.tar.gz`, `.rar`, `.7z`) are not
+    opened; only their unfinished downloads are found.
     """
-    below = [entry for entry in _entries(folder) if entry.is_dir()]
-    near = [*_entries(folder), *(path for inner in below for path in _entries(inner))]
+    near = _entries(folder)
+    near += [path for inner in near if inner.is_dir() for path in _entries(inner)]
     whole = folder.absolute()
     near += [path for path in _entries(whole.parent) if path.name.casefold().startswith(f"{whole.name.casefold()}.")]
-    return [
-        f"{images.printable(str(path))}: {why}"
-        for path in near
-        if not path.name.startswith(".") and path.is_file() and (why := _unfinished(path))
-    ]
+    files = [path for path in near if not path.name.startswith(".") and path.is_file()]
+    return [f"{images.printable(str(path))}: {why}" for path in files if (why := _unfinished(path))]
 
 
 def across_split(groups: Sequence[Sequence[Record]]) -> list[Sequence[Record]]:
@@ -124,8 +119,14 @@ def across_split(groups: Sequence[Sequence[Record]]) -> list[Sequence[Record]]:
     return [group for group in groups if len({record.split for record in group} - {None, "unused"}) > 1]
 
 
-def shortened(names: Sequence[str], limit: int = FEW) -> str:
-    """A few names in a sentence.
+def part_counts(records: Sequence[Record]) -> tuple[int, ...]:
+    """How many records are in the training, validation and test part of the official split."""
+    count = Counter(record.split for record in records)
+    return tuple(count[part] for part in ("training", "validation", "test"))
+
+
+def shortened(names: Sequence[str], limit: int = 3) -> str:
+    """The first names of a list, for a sentence.
 
     Example:
         >>> shortened(["a", "b", "c", "d"]), shortened(["a", "b"])
@@ -135,20 +136,16 @@ def shortened(names: Sequence[str], limit: int = FEW) -> str:
     return ", ".join(names[:limit]) + rest
 
 
-def part_counts(records: Sequence[Record]) -> tuple[int, ...]:
-    """How many records are in the training, validation and test part of the official split."""
-    count = Counter(record.split for record in records)
-    return tuple(count[part] for part in ("training", "validation", "test"))
-
-
-def _entries(folder: Path) -> Iterator[Path]:
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, sorted; nothing where there is no such folder or it cannot be read."""
     try:
-        yield from sorted(folder.iterdir())
-    except OSError:  # no such folder, or not ours: nothing to be found there
-        return
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _unfinished(path: Path) -> str | None:
+    """Why a file is no whole download; None where nothing shows that."""
     if UNFINISHED.search(path.name):
         return "a download that did not finish"
     if path.suffix.lower() == ".zip" and not zipfile.is_zipfile(path):

@@ -49,14 +49,9 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return bits
 
 
-def hash_images(paths: Sequence[Path], *, threads: int | None = None) -> NDArray[np.bool_]:
-    """The hashes of image files, (N, 256); all false for a file that cannot be read. Each file is read once a process.
-
-    Args:
-        paths: N files.
-        threads: how many at a time; None: one for each core.
-    """
-    found = in_threads(_hash_file, list(paths), threads=threads)
+def hash_images(paths: Sequence[Path]) -> NDArray[np.bool_]:
+    """The hashes of N image files, (N, 256); all false for one that cannot be read. A process reads each file once."""
+    found = in_threads(_hash_file, paths)
     return np.stack(found) if found else np.zeros((0, BITS), dtype=np.bool_)
 
 
@@ -111,9 +106,9 @@ def matches(hashes: NDArray[np.bool_], learnt: NDArray[np.bool_], *, threshold: 
 
 
 def training_hashes(records: Sequence[Record]) -> str:
-    """What a card keeps as `training["image_hashes"]`: the hashes of the images that trained or validated a model.
+    """What a card keeps as `training["image_hashes"]`, a text: hashes of the images that trained or validated a model.
 
-    About 3 ms an image and core. With several processes only the one that writes the card needs it.
+    About 3 ms an image. Of several processes only the one that writes the card needs it.
     """
     return pack(hash_images([record.path for record in records]))
 
@@ -121,9 +116,7 @@ def training_hashes(records: Sequence[Record]) -> str:
 def learnt_images(card: Card, records: Sequence[Record]) -> int | None:
     """How many of these images a model has learnt from, by content; None where its card has no hashes that we know.
 
-    Args:
-        card: of the model; the hashes are in `training`, or in `training["run"]` of a model that was published.
-        records: the images that it is judged on.
+    They are in the card's `training`, or in `training["run"]` of a model that was published from a run.
 
     Raises:
         ModelError: hashes that are damaged.

@@ -5,10 +5,10 @@ Each also reads the tables that other toolboxes bring in place of the release's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from noref.data.release import Row, meta
+from noref.data.records import Record, Scale
+from noref.data.release import Rows, meta
 from noref.data.tables import Files, first_table, number, read_csv, read_matlab, read_sheet, split_part, whole_number
 from noref.errors import DataError
 
@@ -32,7 +32,7 @@ BID_TABLES = ("DatabaseGrades.xlsx", "DatabaseGrades.csv")
 BID_COLUMNS = ("Image Number", "Average Subjective Grade")
 
 
-def livec(table: Path, found: Files) -> Iterator[Row]:
+def livec(table: Path, found: Files, scale: Scale) -> Rows:
     """LIVE In the Wild (CLIVE): without the first seven rows, the images on which the raters were trained.
 
     Source:
@@ -49,10 +49,10 @@ def livec(table: Path, found: Files) -> Iterator[Row]:
         cells = [(row, str(name), str(value)) for row, (name, value) in enumerate(zip(files, values, strict=True), 1)]
         cells = cells[len(LIVEC_TRAINING) :]
     for line, name, score in cells:
-        yield Row(line, found.path(f"Images/{name}"), number(score, scores, line))
+        yield line, Record(found.path(f"Images/{name}"), number(score, scores, line), scale)
 
 
-def koniq10k(table: Path, found: Files) -> Iterator[Row]:
+def koniq10k(table: Path, found: Files, scale: Scale) -> Rows:
     """KonIQ-10k: in the table without the split, `MOS_zscore` is the column on 0-100; `MOS` there is 1-5.
 
     Source:
@@ -61,10 +61,10 @@ def koniq10k(table: Path, found: Files) -> Iterator[Row]:
     image, score, split = KONIQ10K_COLUMNS.get(table.name, ("img_name", "mos", "split"))
     for line, row in read_csv(table, [image, score]):
         path, value = found.first(row[image], ["1024x768", "512x384"]), number(row[score], table, line)
-        yield Row(line, path, value, split=split_part(row.get(split, ""), table, line))
+        yield line, Record(path, value, scale, split=split_part(row.get(split, ""), table, line))
 
 
-def livefb(table: Path, found: Files) -> Iterator[Row]:
+def livefb(table: Path, found: Files, scale: Scale) -> Rows:
     """LIVEFB (FLIVE, PaQ-2-PiQ): whole images; the patches are not read.
 
     The official split is read where both of its files lie beside `labels_image.csv`: `labels=640_padded.csv` (column
@@ -80,7 +80,7 @@ def livefb(table: Path, found: Files) -> Iterator[Row]:
     for line, row in cells:
         path, value = found.first(row[name], ["database", "."]), number(row[score], table, line)
         part = split_part(row.get("split", ""), table, line, LIVEFB_META_PARTS) if not released else None
-        yield Row(line, path, value, split=parts.get(row[name], "unused") if parts else part)
+        yield line, Record(path, value, scale, split=parts.get(row[name], "unused") if parts else part)
 
 
 def livefb_half_split(folder: Path) -> Path | None:
@@ -111,7 +111,7 @@ def _livefb_parts(table: Path, known: set[str]) -> dict[str, str]:
     return parts
 
 
-def spaq(table: Path, found: Files) -> Iterator[Row]:
+def spaq(table: Path, found: Files, scale: Scale) -> Rows:
     """SPAQ: phone photos, as released or shrunk.
 
     Source:
@@ -119,10 +119,10 @@ def spaq(table: Path, found: Files) -> Iterator[Row]:
     """
     for line, row in read_sheet(table, ["Image name", "MOS"]):
         path = found.first(row["Image name"], ["TestImage", "512x384", "SPAQ zip/512x384"])
-        yield Row(line, path, number(row["MOS"], table, line))
+        yield line, Record(path, number(row["MOS"], table, line), scale)
 
 
-def agiqa3k(table: Path, found: Files) -> Iterator[Row]:
+def agiqa3k(table: Path, found: Files, scale: Scale) -> Rows:
     """AGIQA-3K: generated pictures; `mos_align`, how well picture and prompt agree, is not read.
 
     Source:
@@ -130,10 +130,10 @@ def agiqa3k(table: Path, found: Files) -> Iterator[Row]:
     """
     for line, row in read_csv(table, ["name", "mos_quality"]):
         path = found.first(row["name"], ["images", "Images", "AGIQA-3K", "."])
-        yield Row(line, path, number(row["mos_quality"], table, line))
+        yield line, Record(path, number(row["mos_quality"], table, line), scale)
 
 
-def bid(table: Path, found: Files) -> Iterator[Row]:
+def bid(table: Path, found: Files, scale: Scale) -> Rows:
     """BID: blurred photos, `DatabaseImage0001.JPG` and so on; the table has their numbers.
 
     Source:
@@ -142,4 +142,4 @@ def bid(table: Path, found: Files) -> Iterator[Row]:
     for line, row in read_sheet(table, BID_COLUMNS):
         image, score = (row[column] for column in BID_COLUMNS)
         path = found.first(f"DatabaseImage{whole_number(image, table, line, 'image'):04d}.JPG", [".", "ImageDatabase"])
-        yield Row(line, path, number(score, table, line))
+        yield line, Record(path, number(score, table, line), scale)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,15 +32,9 @@ from noref.writing import replacing
 FORMAT = 1
 JOURNAL = "prepared.jsonl"
 TABLE_6 = {  # shorter side in pixels; CSIQA's Table 6, column "Resize"; None: left as it is
-    "live": 384,
-    "live-original": 384,
-    "csiq": 512,
-    "tid2013": 384,
-    "kadid10k": 384,
+    **dict.fromkeys(("live", "live-original", "tid2013", "kadid10k", "koniq10k", "spaq"), 384),
+    **dict.fromkeys(("csiq", "livefb"), 512),
     "livec": None,
-    "koniq10k": 384,
-    "livefb": 512,
-    "spaq": 384,
 }
 TABLE_SUFFIXES = {".csv", ".json", ".mat", ".parquet", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml"}
 
@@ -54,7 +49,7 @@ class Prepared:
         written: how many images were resized now.
         kept: how many were finished already.
         missing: how many images of the table were not on the disk.
-        failed: the images that could not be read or written, with the reason.
+        failed: the images that could not be read, with the reason.
     """
 
     path: Path
@@ -106,9 +101,9 @@ def prepare(
     if jpeg is not None and not 95 <= jpeg <= 100:
         raise OptionError(f"JPEG quality must be 95 to 100, got {jpeg}: less would be seen in the scores")
     records = read(name, source)
-    outside = next((record.path for record in records if not _below(root, record.path)), None)
-    if outside is not None:
-        raise DataError(f"{outside}: not below {root}, so its copy would have no place")
+    for image in (record.path for record in records):
+        if not image.is_relative_to(root) or ".." in image.relative_to(root).parts:
+            raise DataError(f"{image}: not below {root}, so its copy would have no place")
     finished = _begin(root, out, {"format": FORMAT, "name": name, "side": side, "jpeg": jpeg, "filter": "bicubic"})
     _copy_tables(name, source, out)
     here = [record.path for record in records if record.path.is_file()]
@@ -136,7 +131,7 @@ def _side(name: str, side: int | None) -> int:
 
 
 def _begin(root: Path, out: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Make the folder with its journal, or read the journal: image -> what is known of its source and copy."""
+    """Make the folder with its journal, or read the journal: image -> size and date of its source, size of its copy."""
     whole, goal = root.resolve(), out.resolve()
     if goal == whole or goal in whole.parents:
         raise OptionError(f"{out}: the data set lies in it; resized images need a folder of their own")
@@ -148,29 +143,23 @@ def _begin(root: Path, out: Path, settings: dict[str, Any]) -> dict[str, dict[st
         _write(journal, (json.dumps(settings) + "\n").encode())
         return {}
     text = journal.read_text(encoding="utf-8", errors="replace")
-    first, *rest = text.splitlines() or [""]
-    before = _entry(first) or {}
+    before, *entries = _entries(text) or [{}]
     changed = [f"{key} {before.get(key)}, not {now}" for key, now in settings.items() if before.get(key) != now]
     if changed:
         raise OptionError(f"{journal}: made with {', '.join(changed)}; other images need another folder")
     if not text.endswith("\n"):  # the last line was cut off: whatever follows begins a new one
         with journal.open("a", encoding="utf-8") as file:
             file.write("\n")
-    entries = (_entry(line) for line in rest)
-    return {entry["path"]: entry for entry in entries if entry is not None and isinstance(entry.get("path"), str)}
+    return {entry["path"]: entry for entry in entries if isinstance(entry.get("path"), str)}
 
 
-def _entry(line: str) -> dict[str, Any] | None:
-    """A line of the journal; None for one that an interruption has cut off."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) else None
-
-
-def _below(root: Path, path: Path) -> bool:
-    return path.is_relative_to(root) and ".." not in path.relative_to(root).parts
+def _entries(text: str) -> list[dict[str, Any]]:
+    """The lines of the journal, without those that an interruption has cut off."""
+    found = []
+    for line in text.splitlines():
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return [entry for entry in found if isinstance(entry, dict)]
 
 
 def _copy_tables(name: str, source: Path, out: Path) -> None:
@@ -221,7 +210,7 @@ def _finish(
 
 def _resized(path: Path, side: int, jpeg: int | None) -> bytes:
     """The bytes of the copy."""
-    sizing = Preprocessing(max_pixels=1, min_side=side, crop=side)  # first to nothing, then to `side` exactly
+    sizing = Preprocessing(max_pixels=1, min_side=side, crop=side)  # `max_pixels` alone would leave nothing
     pixels = images.read(path, preprocessing=sizing)
     with Image.open(path) as original:
         if sorted(original.size) == sorted(pixels.shape[:2]):

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from noref.data.release import Row, meta
+from noref.data.records import Record, Scale
+from noref.data.release import Rows, meta
 from noref.data.tables import Files, first_table, number, read_cells, read_csv, read_excel, read_matlab
 from noref.errors import DataError
 
@@ -22,7 +23,7 @@ TID2013_TABLES = ("mos_with_names.txt", *meta("TID2013"))
 KADID10K_TABLES = ("dmos.csv", "kadid10k_label.txt", *meta("KADID10k"))
 
 
-def live(table: Path, found: Files) -> Iterator[Row]:
+def live(table: Path, found: Files, scale: Scale) -> Rows:
     """LIVE (release 2): the 779 distorted images; the 203 undistorted copies among the 982 rows are left out.
 
     Realigned scores run from -2.64 to 111.77, as most papers take them; those of `dmos.mat` from 0 to 100.
@@ -36,7 +37,7 @@ def live(table: Path, found: Files) -> Iterator[Row]:
             f"{table}: no realigned scores; {original.name} holds the original ones: read them as live-original"
         )
     for line, name, score, reference in _live_matlab(table) if table.suffix == ".mat" else _live_text(table):
-        yield Row(line, found.path(name), number(score, table, line), reference, name.split("/")[0])
+        yield line, Record(found.path(name), number(score, table, line), scale, reference, name.split("/")[0])
 
 
 def _live_text(table: Path) -> Iterator[tuple[int, str, str, str]]:
@@ -59,7 +60,7 @@ def _live_matlab(table: Path) -> Iterator[tuple[int, str, str, str]]:
             yield row, name, str(score), str(reference)
 
 
-def csiq(table: Path, found: Files) -> Iterator[Row]:
+def csiq(table: Path, found: Files, scale: Scale) -> Rows:
     """CSIQ: lines `NAME.KIND.LEVEL.png SCORE` (`.png` may be absent), or the columns of the release's workbook.
 
     Source:
@@ -73,7 +74,7 @@ def csiq(table: Path, found: Files) -> Iterator[Row]:
         reference, kind, level = parts[:3]
         kinds = dict.fromkeys((kind, kind.lower(), kind.upper()))
         path = found.first(name, ["dst_imgs_all", *(f"dst_imgs/{each}" for each in kinds), "dst_imgs"])
-        yield Row(line, path, number(score, table, line), f"{reference}.png", kind, int(level))
+        yield line, Record(path, number(score, table, line), scale, f"{reference}.png", kind, int(level))
 
 
 def _csiq_cells(table: Path) -> Iterator[tuple[int, str, str]]:
@@ -91,7 +92,7 @@ def _csiq_cells(table: Path) -> Iterator[tuple[int, str, str]]:
             yield line, row[image].split("/")[-1], row[score]
 
 
-def tid2013(table: Path, found: Files) -> Iterator[Row]:
+def tid2013(table: Path, found: Files, scale: Scale) -> Rows:
     """TID2013: the table writes `I01` and `i01` for one reference, so letter case plays no role in references.
 
     Source:
@@ -102,11 +103,12 @@ def tid2013(table: Path, found: Files) -> Iterator[Row]:
     else:
         cells = [(line, name, score) for line, (score, name) in read_cells(table, 2)]
     for line, name, score in cells:
-        path = found.path(f"distorted_images/{name}")
-        yield _named_row(line, name, path, score, table, ".BMP")
+        reference, kind, level = _name_parts(name, table, line)
+        path, value = found.path(f"distorted_images/{name}"), number(score, table, line)
+        yield line, Record(path, value, scale, f"{reference}.BMP", kind, level)
 
 
-def kadid10k(table: Path, found: Files) -> Iterator[Row]:
+def kadid10k(table: Path, found: Files, scale: Scale) -> Rows:
     """KADID-10k: the column is called `dmos`, but higher is better. `kadid10k_label.txt` has lines `NAME, SCORE`.
 
     Source:
@@ -118,14 +120,14 @@ def kadid10k(table: Path, found: Files) -> Iterator[Row]:
     else:
         cells = [(line, name, score) for line, (name, score) in read_cells(table, 2, separator=",")]
     for line, name, score in cells:
-        path = found.first(name, ["images", "distorted_images"])
-        yield _named_row(line, name, path, score, table, ".png")
+        reference, kind, level = _name_parts(name, table, line)
+        path, value = found.first(name, ["images", "distorted_images"]), number(score, table, line)
+        yield line, Record(path, value, scale, f"{reference}.png", kind, level)
 
 
-def _named_row(line: int, name: str, path: Path, score: str, table: Path, suffix: str) -> Row:
-    """The row of an image called REFERENCE_KIND_LEVEL: `I01_02_3.bmp` is `I01.BMP` with distortion 02 at level 3."""
+def _name_parts(name: str, table: Path, line: int) -> tuple[str, str, int]:
+    """`i01_02_3.bmp` -> ("I01", "02", 3)."""
     parts = name.rsplit(".", 1)[0].split("_")
     if len(parts) != 3 or not parts[2].isdigit():
         raise DataError(f"{table}, line {line}: {name!r} is not REFERENCE_KIND_LEVEL")
-    reference, kind, level = parts
-    return Row(line, path, number(score, table, line), reference.upper() + suffix, kind, int(level))
+    return parts[0].upper(), parts[1], int(parts[2])

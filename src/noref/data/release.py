@@ -6,36 +6,24 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from noref.data.records import Record, Scale
 from noref.data.tables import Files, existing, first_table
 from noref.errors import DataError
 
+Rows = Iterator[tuple[int, Record]]  # line and record, in the table's order
 META = "meta_info/meta_info_{}Dataset.csv"  # table of IQA-PyTorch
-
-
-class Row(NamedTuple):
-    """One row of a table: its line and what a `Record` needs; `score` is the raw score."""
-
-    line: int
-    path: Path
-    score: float
-    reference: str | None = None
-    distortion: str | None = None
-    level: int | None = None
-    split: str | None = None
 
 
 @dataclass(frozen=True)
 class Release:
     """A reader: called with the release's folder, it gives the records in the order of the release's table.
 
-    A reader may also be a plain function `folder -> list[Record]`. What is optional below may then be an attribute of
-    the function, `my_reader.count = 500`; `noref.data.readers.fact` reads both.
+    A reader may also be a plain function `folder -> list[Record]`. What is optional here, `scores` and `files` may then
+    be attributes of the function: `my_reader.count = 500`.
 
     Args:
-        rows: (table, files below the folder) -> the rows; raises DataError with file and line.
+        rows: (table, files below the folder, scale) -> the table's rows; raises DataError with file and line.
         tables: where the table may lie, relative to the folder; the first one that is there is read.
         scale: of all scores.
         what: which scores these are, such as `realigned DMOS`.
@@ -46,7 +34,7 @@ class Release:
         half_split: folder -> the file of the official split that lies there without the other one.
     """
 
-    rows: Callable[[Path, Files], Iterator[Row]]
+    rows: Callable[[Path, Files, Scale], Rows]
     tables: tuple[str, ...]
     scale: Scale
     what: str = "MOS"
@@ -70,11 +58,7 @@ class Release:
         """
         folder = existing(folder)
         table, found = first_table(folder, self.tables), Files(folder)
-        rows = [
-            (line, Record(path, score, self.scale, reference, distortion, level, split))
-            for line, path, score, reference, distortion, level, split in self.rows(table, found)
-        ]
-        return on_disk(rows, table, found, every=every)
+        return on_disk(list(self.rows(table, found, self.scale)), table, found, every=every)
 
     @property
     def scores(self) -> str:
