@@ -1,8 +1,8 @@
-"""Write into the card of a model which images it learnt from: python experiments/embedded/image_hashes.py NAME=PATH
+"""Write into a model's card which images it learnt from: python experiments/embedded/image_hashes.py NAME=PATH
 
-The card gets `training["image_hashes"]`, the perceptual hashes of the data set's images: `noref evaluate` and
-`noref embed` then say how many images of a data set the model has learnt from, whatever the set is called. A run's card
-has them from its training; this is for models that are older, as the default was:
+The card gets `training["image_hashes"]`, the perceptual hashes of the data set's images, so that `noref evaluate` can
+say how many images of a data set the model has learnt from, whatever the set is called. This is for a model whose
+training did not write them, as that of the default:
 
     python experiments/embedded/image_hashes.py livec=ChallengeDB_release
 """

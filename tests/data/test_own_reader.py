@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +100,16 @@ def test_a_table_of_a_plain_reader_may_be_named_itself(toy, tmp_path, monkeypatc
     monkeypatch.setitem(READERS, "stars", lambda path: cameras(path.parents[1]))
     with pytest.raises(readers.DataError, match="not below"):  # its images lie beside the table's folder
         prepare("stars", toy / "tables" / "stars.txt", tmp_path / "half", side=48)
+
+
+def test_the_reader_in_the_docs_works(rated, tmp_path, monkeypatch):
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    (code,) = (block for block in blocks if "def cameras" in block)
+    monkeypatch.setitem(READERS, "cameras", None)
+    exec(compile(code, "data.md", "exec"), {})
+    shutil.copy(rated.parent / "0.png", tmp_path / "a.png")
+    (tmp_path / "scores.csv").write_text("file,mos\na.png,4\n")
+    assert check("cameras", tmp_path).problems == ["every score is 4"]
+    assert READERS["cameras"](tmp_path)[0].quality == 0.75
+    assert describe("cameras") == "mean opinion scores of our cameras, 1 to 5"

@@ -59,7 +59,7 @@ def is_partition(split, count):
     return sorted(split.train + split.validation + split.test) == list(range(count))
 
 
-def test_twins_are_found_by_their_bytes(photos):
+def test_duplicates_are_found_by_their_bytes(photos):
     assert duplicates(photos) == [(3, 17, 30), (5, 6)]
     assert sorted(groups(photos)) == sorted(
         [(3, 17, 30), (5, 6)] + [(i,) for i in range(40) if i not in {3, 17, 30, 5, 6}]
@@ -74,7 +74,7 @@ def test_files_of_one_size_but_other_bytes_are_no_duplicates(tmp_path):
     assert len(groups(records)) == 2
 
 
-def test_twins_tie_their_references_together(tmp_path):
+def test_duplicates_tie_their_references_together(tmp_path):
     # a1 a2 | b1 b2 | c1, and a2 = b1 in bytes: a and b become one group
     content = {"a1": b"1", "a2": b"22", "b1": b"22", "b2": b"333", "c1": b"4444"}
     records = []
@@ -278,7 +278,7 @@ def test_the_checksum_knows_names_and_scores_but_no_order(photos):
     assert checksum(photos) != checksum([dataclasses.replace(photos[0], raw_score=0.5), *photos[1:]])
 
 
-def test_the_twins_among_the_real_photos(real_data):
+def test_the_duplicates_among_the_real_photos(real_data):
     records = [
         Record(path, float(i), SCALE) for i, path in enumerate(sorted((real_data / "livec" / "images").iterdir()))
     ]

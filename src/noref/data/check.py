@@ -107,7 +107,7 @@ class Report:
         if official and any(counts) and len(self.records) == self.published and counts != official:
             found.append(f"the official split is {_parts(counts)}, published are {_parts(official)}")
         if self.half_split:
-            found.append(f"{_text(self.half_split)}: half of the official split; it is read together with the other")
+            found.append(f"{_text(self.half_split)}: half of the official split, which is read only where both files are there")
         return found
 
     @property

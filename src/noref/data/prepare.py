@@ -99,11 +99,11 @@ def prepare(
     source, out = existing(path), Path(out)
     root = source.parent if source.is_file() else source
     if jpeg is not None and not 95 <= jpeg <= 100:
-        raise OptionError(f"JPEG quality must be 95 to 100, got {jpeg}: less would be seen in the scores")
+        raise OptionError(f"JPEG quality must be 95 to 100, got {jpeg}: lower ones change the scores")
     records = read(name, source)
     for image in (record.path for record in records):
         if not image.is_relative_to(root) or ".." in image.relative_to(root).parts:
-            raise DataError(f"{image}: not below {root}, so its copy would have no place")
+            raise DataError(f"{image}: not below {root}; such an image cannot be copied")
     finished = _begin(root, out, {"format": FORMAT, "name": name, "side": side, "jpeg": jpeg, "filter": "bicubic"})
     _copy_tables(name, source, out)
     here = [record.path for record in records if record.path.is_file()]
@@ -134,7 +134,7 @@ def _begin(root: Path, out: Path, settings: dict[str, Any]) -> dict[str, dict[st
     """Make the folder with its journal, or read the journal: image -> size and date of its source, size of its copy."""
     whole, goal = root.resolve(), out.resolve()
     if goal == whole or goal in whole.parents:
-        raise OptionError(f"{out}: the data set lies in it; resized images need a folder of their own")
+        raise OptionError(f"{out}: the data set lies in it; choose another folder")
     journal = out / JOURNAL
     if not journal.exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -146,7 +146,7 @@ def _begin(root: Path, out: Path, settings: dict[str, Any]) -> dict[str, dict[st
     before, *entries = _entries(text) or [{}]
     changed = [f"{key} {before.get(key)}, not {now}" for key, now in settings.items() if before.get(key) != now]
     if changed:
-        raise OptionError(f"{journal}: made with {', '.join(changed)}; other images need another folder")
+        raise OptionError(f"{journal}: made with {', '.join(changed)}; choose another folder")
     if not text.endswith("\n"):  # the last line was cut off: whatever follows begins a new one
         with journal.open("a", encoding="utf-8") as file:
             file.write("\n")
