@@ -107,7 +107,7 @@ class Report:
         if official and any(counts) and len(self.records) == self.published and counts != official:
             found.append(f"the official split is {_parts(counts)}, published are {_parts(official)}")
         if self.half_split:
-            found.append(f"{_text(self.half_split)}: half of the official split, which is read only where both files are there")
+            found.append(f"{_text(self.half_split)}: half of the official split, not read without the other half")
         return found
 
     @property
@@ -162,16 +162,13 @@ class Report:
         return lines
 
 
-def check(
-    name: str, path: Path, *, progress: Callable[[int, int], None] | None = None, threads: int = 4, **options: Any
-) -> Report:
+def check(name: str, path: Path, *, progress: Callable[[int, int], None] | None = None, **options: Any) -> Report:
     """Look at every row and decode every image of a data set.
 
     Args:
         name: a key of `READERS`.
         path: folder or CSV file, as the reader takes it.
         progress: called with (done, all) after each image.
-        threads: how many images are decoded at once.
         options: keyword arguments of the reader, such as `low` and `high` of a CSV.
 
     Raises:
@@ -187,7 +184,7 @@ def check(
     here = [record for record in rows if record.path.is_file()]
     there = {record.path for record in here}
     missing = tuple(record.path for record in rows if record.path not in there)
-    errors = in_threads(read_error, [record.path for record in here], threads=threads, progress=progress)
+    errors = in_threads(read_error, [record.path for record in here], progress=progress)
     readable = [record for record, reason in zip(here, errors, strict=True) if reason is None]
     half_split = getattr(reader(name), "half_split", None)
     return Report(

@@ -16,8 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from noref.data import photo_sets as photo
-from noref.data import reference_sets as distorted
+from noref.data import data_sets as sets
 from noref.data.records import Record, Scale
 from noref.data.release import Release, on_disk
 from noref.data.tables import Files, existing, number, read_csv, read_text, split_part, whole_number
@@ -115,8 +114,8 @@ def _csv_scale(file: Path, scores: list[float], low: float | None, high: float |
 
 
 LIVE = Release(
-    distorted.live,
-    distorted.LIVE_TABLES,
+    sets.live,
+    sets.LIVE_TABLES,
     Scale(-3, 112, higher_is_better=False),
     "realigned DMOS",
     count=779,
@@ -124,34 +123,32 @@ LIVE = Release(
     originals=True,
 )
 LIVE_ORIGINAL = replace(
-    LIVE, tables=distorted.LIVE_ORIGINAL_TABLES, scale=Scale(0, 100, False), what="original DMOS, before realignment"
+    LIVE, tables=sets.LIVE_ORIGINAL_TABLES, scale=Scale(0, 100, False), what="original DMOS, before realignment"
 )
 LIVEFB = Release(
-    photo.livefb,
-    photo.LIVEFB_TABLES,
+    sets.livefb,
+    sets.LIVEFB_TABLES,
     Scale(0, 100),
     "MOS of whole images",
     count=39810,
-    beside=photo.LIVEFB_SPLIT,
+    beside=sets.LIVEFB_SPLIT,
     official=(30253, 7727, 1827),
-    half_split=photo.livefb_half_split,
+    half_split=sets.livefb_half_split,
 )
-KONIQ10K = Release(
-    photo.koniq10k, photo.KONIQ10K_TABLES, Scale(0, 100), "MOS", count=10073, official=(7058, 1000, 2015)
-)
+KONIQ10K = Release(sets.koniq10k, sets.KONIQ10K_TABLES, Scale(0, 100), "MOS", count=10073, official=(7058, 1000, 2015))
 GENERATED = "MOS of quality, not of alignment with the prompt"
 READERS: dict[str, Callable[..., list[Record]]] = {
     "live": LIVE,
     "live-original": LIVE_ORIGINAL,
-    "csiq": Release(distorted.csiq, distorted.CSIQ_TABLES, Scale(0, 1, higher_is_better=False), "DMOS", count=866),
-    "tid2013": Release(distorted.tid2013, distorted.TID2013_TABLES, Scale(0, 9), "MOS", count=3000),
-    "kadid10k": Release(distorted.kadid10k, distorted.KADID10K_TABLES, Scale(1, 5), "MOS, called DMOS", count=10125),
-    "livec": Release(photo.livec, photo.LIVEC_TABLES, Scale(0, 100), "MOS", 1162, beside=(photo.LIVEC_SCORES,)),
+    "csiq": Release(sets.csiq, sets.CSIQ_TABLES, Scale(0, 1, higher_is_better=False), "DMOS", count=866),
+    "tid2013": Release(sets.tid2013, sets.TID2013_TABLES, Scale(0, 9), "MOS", count=3000),
+    "kadid10k": Release(sets.kadid10k, sets.KADID10K_TABLES, Scale(1, 5), "MOS, called DMOS", count=10125),
+    "livec": Release(sets.livec, sets.LIVEC_TABLES, Scale(0, 100), "MOS", 1162, beside=(sets.LIVEC_SCORES,)),
     "koniq10k": KONIQ10K,
     "livefb": LIVEFB,
-    "spaq": Release(photo.spaq, photo.SPAQ_TABLES, Scale(0, 100), "MOS", count=11125),
-    "agiqa3k": Release(photo.agiqa3k, photo.AGIQA3K_TABLES, Scale(0, 5), GENERATED, count=2982),
-    "bid": Release(photo.bid, photo.BID_TABLES, Scale(0, 5), "MOS", count=586),
+    "spaq": Release(sets.spaq, sets.SPAQ_TABLES, Scale(0, 100), "MOS", count=11125),
+    "agiqa3k": Release(sets.agiqa3k, sets.AGIQA3K_TABLES, Scale(0, 5), GENERATED, count=2982),
+    "bid": Release(sets.bid, sets.BID_TABLES, Scale(0, 5), "MOS", count=586),
     "csv": csv,
 }
 

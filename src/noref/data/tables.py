@@ -120,11 +120,11 @@ def read_cells(path: Path, count: int, *, separator: str | None = None) -> Itera
             yield line, cells
 
 
-def read_excel(path: Path, columns: Sequence[str], *, sheet: str | None = None) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a workbook's sheet as `read_csv` gives them; the line is the sheet's row.
+def read_sheet(path: Path, columns: Sequence[str], *, sheet: str | None = None) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a workbook's sheet as `read_csv` gives them, the line is the sheet's row; or of the same table as CSV.
 
     Args:
-        path: the file; one of its first rows names the columns, titles may stand above.
+        path: a workbook where it ends in `.xlsx`: one of its first rows names the columns, titles may stand above.
         columns: the columns that must be there; others may be, also without a name.
         sheet: its name; None: the first.
 
@@ -132,6 +132,9 @@ def read_excel(path: Path, columns: Sequence[str], *, sheet: str | None = None) 
         DataError: no such file, no workbook, no such sheet, or a column that is missing or there twice.
         MissingExtraError: pandas is not installed.
     """
+    if path.suffix != ".xlsx":
+        yield from read_csv(path, columns)
+        return
     try:
         from pandas import read_excel
     except ImportError as error:
@@ -146,11 +149,6 @@ def read_excel(path: Path, columns: Sequence[str], *, sheet: str | None = None) 
         named = {column: cell for column, cell in zip(header, row, strict=True) if column}
         if any(named.values()):
             yield line, named
-
-
-def read_sheet(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a workbook's first sheet where the file ends in `.xlsx`, else of a comma-separated file."""
-    return read_excel(path, columns) if path.suffix == ".xlsx" else read_csv(path, columns)
 
 
 def number(text: str, path: Path, line: int, what: str = "score") -> float:
