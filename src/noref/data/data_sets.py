@@ -24,7 +24,6 @@ CSIQ_KINDS = {"noise": "AWGN", "blur": "BLUR", "jpeg": "JPEG", "jpeg 2000": "jpe
 TID2013_TABLES = ("mos_with_names.txt", *meta("TID2013"))
 KADID10K_TABLES = ("dmos.csv", "kadid10k_label.txt", *meta("KADID10k"))
 LIVEC_TABLES = ("Data/AllImages_release.mat", *meta("LIVEChallenge"))
-LIVEC_SCORES = "Data/AllMOS_release.mat"
 LIVEC_TRAINING = tuple(f"t{i}.bmp" for i in range(1, 8))  # the first rows of the release's tables
 KONIQ10K_COLUMNS = {  # table -> image, score, part of the official split
     "koniq10k_distributions_sets.csv": ("image_name", "MOS", "set"),
@@ -34,7 +33,6 @@ KONIQ10K_TABLES = (*KONIQ10K_COLUMNS, *meta("KonIQ10k"))
 LIVEFB_TABLES = ("labels_image.csv", "database/labels_image.csv", *meta("FLIVE"))
 LIVEFB_TRAINING = ("labels=640_padded.csv", "labels<=640_padded.csv")  # some systems cannot write the release's `<`
 LIVEFB_TEST = ("labels640.csv", "labels>640.csv")
-LIVEFB_SPLIT = tuple(f"{folder}{name}" for folder in ("", "database/") for name in LIVEFB_TRAINING + LIVEFB_TEST)
 LIVEFB_META_PARTS = {"0": "training", "1": "validation", "2": "test"}
 SPAQ_SCORES = "Annotations/MOS and Image attribute scores"
 SPAQ_TABLES = (f"{SPAQ_SCORES}.xlsx", f"{SPAQ_SCORES}.csv", *meta("SPAQ"))
@@ -163,7 +161,7 @@ def livec(table: Path, found: Files, scale: Scale) -> Rows:
         scores, rows = table, read_csv(table, ["img_name", "mos"])
         cells = [(line, row["img_name"], row["mos"]) for line, row in rows if row["img_name"] not in LIVEC_TRAINING]
     else:
-        scores = found.folder / LIVEC_SCORES
+        scores = table.with_name("AllMOS_release.mat")
         files, values = read_matlab(table, "AllImages_release"), read_matlab(scores, "AllMOS_release")
         if len(files) != len(values):
             raise DataError(f"{scores}: {len(values)} scores for the {len(files)} images of {table.name}")

@@ -163,22 +163,20 @@ def _entries(text: str) -> list[dict[str, Any]]:
 
 
 def _copy_tables(name: str, source: Path, out: Path) -> None:
-    """The tables, as they are; those beside the folder come beside the new one's images."""
-    files = getattr(reader(name), "files", None)
+    """Every table below the folder, as it is, or the one table; one beside the folder comes beside the new images."""
+    root, here = source, out.resolve()
+    names = [Path(table) for table in getattr(reader(name), "tables", ()) if table.startswith("../")]
     if source.is_file():
-        source, files = source.parent, (source.name, source.stem + SCALE_SUFFIX)
-    for relative in _tables(source, out) if files is None else files:
-        if (source / relative).is_file():
-            goal = out / relative.removeprefix("../")
+        root, names = source.parent, [Path(source.name), Path(source.stem + SCALE_SUFFIX)]
+    else:
+        found = [path for path in root.rglob("*") if path.suffix.lower() in TABLE_SUFFIXES]
+        names += [path.relative_to(root) for path in found if not path.resolve().is_relative_to(here)]
+    for relative in names:
+        hidden = any(part.startswith(".") and part != ".." for part in relative.parts)
+        if not hidden and (root / relative).is_file():
+            goal = out / relative.as_posix().removeprefix("../")
             goal.parent.mkdir(parents=True, exist_ok=True)
-            _write(goal, (source / relative).read_bytes())
-
-
-def _tables(root: Path, out: Path) -> list[str]:
-    """Every table below a data set's folder, for a reader that does not name its files; none in `out` or hidden."""
-    found = [path for path in root.rglob("*") if path.suffix.lower() in TABLE_SUFFIXES]
-    names = [path.relative_to(root) for path in found if not path.resolve().is_relative_to(out.resolve())]
-    return [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]
+            _write(goal, (root / relative).read_bytes())
 
 
 def _finish(

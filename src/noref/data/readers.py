@@ -119,7 +119,6 @@ LIVE = Release(
     Scale(-3, 112, higher_is_better=False),
     "realigned DMOS",
     count=779,
-    beside=("refnames_all.mat",),
     originals=True,
 )
 LIVE_ORIGINAL = replace(
@@ -131,7 +130,6 @@ LIVEFB = Release(
     Scale(0, 100),
     "MOS of whole images",
     count=39810,
-    beside=sets.LIVEFB_SPLIT,
     official=(30253, 7727, 1827),
     half_split=sets.livefb_half_split,
 )
@@ -143,7 +141,7 @@ READERS: dict[str, Callable[..., list[Record]]] = {
     "csiq": Release(sets.csiq, sets.CSIQ_TABLES, Scale(0, 1, higher_is_better=False), "DMOS", count=866),
     "tid2013": Release(sets.tid2013, sets.TID2013_TABLES, Scale(0, 9), "MOS", count=3000),
     "kadid10k": Release(sets.kadid10k, sets.KADID10K_TABLES, Scale(1, 5), "MOS, called DMOS", count=10125),
-    "livec": Release(sets.livec, sets.LIVEC_TABLES, Scale(0, 100), "MOS", 1162, beside=(sets.LIVEC_SCORES,)),
+    "livec": Release(sets.livec, sets.LIVEC_TABLES, Scale(0, 100), "MOS", count=1162),
     "koniq10k": KONIQ10K,
     "livefb": LIVEFB,
     "spaq": Release(sets.spaq, sets.SPAQ_TABLES, Scale(0, 100), "MOS", count=11125),

@@ -19,8 +19,8 @@ META = "meta_info/meta_info_{}Dataset.csv"  # table of IQA-PyTorch
 class Release:
     """A reader: called with the release's folder, it gives the records in the order of the release's table.
 
-    A reader may also be a plain function `folder -> list[Record]`. What is optional here, `scores` and `files` may then
-    be attributes of the function: `my_reader.count = 500`.
+    A reader may also be a plain function `folder -> list[Record]`. What is optional here, and `scores`, may then be
+    attributes of the function: `my_reader.count = 500`.
 
     Args:
         rows: (table, files below the folder, scale) -> the table's rows; raises DataError with file and line.
@@ -28,7 +28,6 @@ class Release:
         scale: of all scores.
         what: which scores these are, such as `realigned DMOS`.
         count: how many images were published.
-        beside: further files that `rows` reads; `noref data prepare` copies them too.
         official: how many images the training, validation and test part of the official split have.
         originals: whether undistorted originals lie among the images on purpose, in no row.
         half_split: folder -> the file of the official split that lies there without the other one.
@@ -39,7 +38,6 @@ class Release:
     scale: Scale
     what: str = "MOS"
     count: int | None = None
-    beside: tuple[str, ...] = ()
     official: tuple[int, int, int] | None = None
     originals: bool = False
     half_split: Callable[[Path], Path | None] | None = None
@@ -65,11 +63,6 @@ class Release:
         """Which scores are read, with range and direction, in words."""
         direction = "higher" if self.scale.higher_is_better else "lower"
         return f"{self.what}, {self.scale.low:g} to {self.scale.high:g}, {direction} is better"
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Every file beside the images that the reader may read, relative to the folder."""
-        return self.tables + self.beside
 
 
 def meta(name: str) -> tuple[str, str]:
