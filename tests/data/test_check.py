@@ -55,7 +55,7 @@ def test_a_missing_a_damaged_and_a_doubled_image_are_named(whole):
     report = check("csv", whole)
     assert report.missing == (folder / "0blur1.png",)
     assert [path for path, _ in report.unreadable] == [folder / "1jpeg2.png"]
-    assert {record.path.name for record in report.twins[0]} == {"2blur1.png", "2jpeg3.png"}
+    assert {record.path.name for record in report.duplicates[0]} == {"2blur1.png", "2jpeg3.png"}
     assert report.problems == ["incomplete, 1 missing: 17 of 18 images are here", "1 images cannot be read"]
     assert report.exit_status == 1
     text = report.render()
@@ -140,7 +140,7 @@ def test_a_download_that_did_not_finish_is_named_with_what_it_spoils(whole, tmp_
         check("tid2013", folder)
 
 
-def test_twins_across_an_official_split_or_two_references_are_said_and_not_wrong(whole):
+def test_duplicates_across_an_official_split_or_two_references_are_said_and_not_wrong(whole):
     folder = whole.parent
     shutil.copy(folder / "0blur1.png", folder / "2blur1.png")
     report = check("csv", whole)
@@ -198,4 +198,4 @@ def test_shortfall_takes_the_larger_of_published_and_named():
 def test_the_real_photos(livec_restored):
     report = check("livec", livec_restored)
     assert report.problems == ["incomplete, 231 missing: 931 of 1162 images are here"]
-    assert [{record.path.stem for record in group} for group in report.twins] == [{"246", "333"}]
+    assert [{record.path.stem for record in group} for group in report.duplicates] == [{"246", "333"}]

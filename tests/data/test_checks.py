@@ -1,4 +1,4 @@
-"""What the doctor looks for, on folders that are broken on purpose."""
+"""The single checks of a data set, on folders that are broken on purpose."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 
 from noref.data.checks import (
     absent_classes,
+    across_split,
     falling_share,
-    listed,
     part_counts,
-    straddling,
-    strangers,
-    torn_downloads,
+    shortened,
+    unfinished_downloads,
+    unlisted_images,
 )
 from noref.data.records import Record, Scale
 
@@ -75,12 +75,12 @@ def test_many_absent_classes_are_one_sentence(row):
     assert sentence == "of the reference r0, r1, r2 and 2 more not one image is there (5 missing)"
 
 
-def test_strangers_are_images_that_no_row_names(row, draw, tmp_path):
+def test_unlisted_images_are_images_that_no_row_names(row, draw, tmp_path):
     rows = [row("d/1.png", reference="r.png"), row("d/2.png")]
     for name in ("d/1.png", "d/R.PNG", "d/x.JPG", "e/y.png"):
         draw(name)
     (tmp_path / "d" / "notes.txt").touch()
-    assert strangers(rows) == [tmp_path / "d" / "x.JPG"]
+    assert unlisted_images(rows) == [tmp_path / "d" / "x.JPG"]
 
 
 @pytest.fixture
@@ -117,19 +117,19 @@ def test_downloads_that_did_not_finish(tmp_path, archives):
     }
     for path, content in {**torn, **sound}.items():
         path.write_bytes(content)
-    found = torn_downloads(folder)
+    found = unfinished_downloads(folder)
     assert sorted(line.split(": ")[0] for line in found) == sorted(map(str, torn))
-    assert torn_downloads(tmp_path / "none") == []
+    assert unfinished_downloads(tmp_path / "none") == []
 
 
-def test_twins_straddle_where_the_official_split_tears_them_apart(row):
+def test_duplicates_in_two_parts_of_the_official_split(row):
     same = [row("1.png", split="training"), row("2.png", split="training")]
     torn = [row("3.png", split="training"), row("4.png", split="test")]
     loose = [row("5.png", split="unused"), row("6.png", split="test"), row("7.png")]
-    assert straddling([same, torn, loose]) == [torn]
+    assert across_split([same, torn, loose]) == [torn]
     assert part_counts([*same, *torn, *loose]) == (3, 0, 2)
 
 
 def test_a_few_names():
-    assert listed(["a"]) == "a"
-    assert listed(["a", "b", "c", "d", "e"], limit=2) == "a, b and 3 more"
+    assert shortened(["a"]) == "a"
+    assert shortened(["a", "b", "c", "d", "e"], limit=2) == "a, b and 3 more"

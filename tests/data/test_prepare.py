@@ -131,6 +131,16 @@ def test_a_release_keeps_its_layout_and_its_reader(livec_folder, tmp_path):
     assert len(READERS["livec"](done.path, every=True)) == 5
 
 
+def test_a_table_beside_the_folder_comes_into_the_new_one(tmp_path, draw):
+    draw("CSIQ/dst_imgs/a.AWGN.1.png")
+    (tmp_path / "meta_info").mkdir()
+    (tmp_path / "meta_info" / "meta_info_CSIQDataset.csv").write_text("dist_name,dmos\na.AWGN.1.png,0.2\n")
+    done = prepare("csiq", tmp_path / "CSIQ", tmp_path / "out" / "CSIQ", side=32)
+    (record,) = READERS["csiq"](done.path)
+    assert record.path == tmp_path / "out" / "CSIQ" / "dst_imgs" / "a.AWGN.1.png"
+    assert record.raw_score == 0.2
+
+
 def test_the_side_of_table_6():
     assert TABLE_6["csiq"] == TABLE_6["livefb"] == 512
     assert {TABLE_6[name] for name in ("live", "tid2013", "kadid10k", "koniq10k", "spaq")} == {384}

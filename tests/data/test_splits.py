@@ -14,6 +14,7 @@ from noref.data.readers import READERS
 from noref.data.records import Record, Scale
 from noref.data.splits import (
     checksum,
+    duplicates,
     folds,
     groups,
     load_split,
@@ -21,7 +22,6 @@ from noref.data.splits import (
     random_split,
     save_split,
     thinned,
-    twins,
 )
 from noref.errors import DataError, OptionError
 
@@ -59,22 +59,22 @@ def is_partition(split, count):
     return sorted(split.train + split.validation + split.test) == list(range(count))
 
 
-def test_twins_are_found_by_their_bytes(photos):
-    assert twins(photos) == [(3, 17, 30), (5, 6)]
+def test_duplicates_are_found_by_their_bytes(photos):
+    assert duplicates(photos) == [(3, 17, 30), (5, 6)]
     assert sorted(groups(photos)) == sorted(
         [(3, 17, 30), (5, 6)] + [(i,) for i in range(40) if i not in {3, 17, 30, 5, 6}]
     )
 
 
-def test_files_of_one_size_but_other_bytes_are_no_twins(tmp_path):
+def test_files_of_one_size_but_other_bytes_are_no_duplicates(tmp_path):
     records = [Record(tmp_path / name, 1, SCALE) for name in "ab"]
     for record in records:
         record.path.write_bytes(record.path.name.encode())
-    assert twins(records) == []
+    assert duplicates(records) == []
     assert len(groups(records)) == 2
 
 
-def test_twins_tie_their_references_together(tmp_path):
+def test_duplicates_tie_their_references_together(tmp_path):
     # a1 a2 | b1 b2 | c1, and a2 = b1 in bytes: a and b become one group
     content = {"a1": b"1", "a2": b"22", "b1": b"22", "b2": b"333", "c1": b"4444"}
     records = []
@@ -278,11 +278,11 @@ def test_the_checksum_knows_names_and_scores_but_no_order(photos):
     assert checksum(photos) != checksum([dataclasses.replace(photos[0], raw_score=0.5), *photos[1:]])
 
 
-def test_the_twins_among_the_real_photos(real_data):
+def test_the_duplicates_among_the_real_photos(real_data):
     records = [
         Record(path, float(i), SCALE) for i, path in enumerate(sorted((real_data / "livec" / "images").iterdir()))
     ]
-    assert [{records[i].path.stem for i in group} for group in twins(records)] == [{"246", "333"}]
+    assert [{records[i].path.stem for i in group} for group in duplicates(records)] == [{"246", "333"}]
 
 
 def test_splits_of_the_official_layout(livec_folder):

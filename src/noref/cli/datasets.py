@@ -1,4 +1,4 @@
-"""What one does with data sets: look at them, resize them once."""
+"""`noref data`: check a data set, resize its images once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from noref.cli.group import FAILED, Commands, cli
 
 @cli.group(cls=Commands)
 def data() -> None:
-    """Look at data sets, resize them once."""
+    """Check a data set, resize its images once."""
 
 
 @data.command()
@@ -22,7 +22,7 @@ def data() -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--all", "whole", is_flag=True, help="Write long lists to their end.")
 def check(name: str, path: Path, whole: bool) -> int:
-    """Compare the data set NAME at PATH with what was published: counts, missing and broken files, twins, direction.
+    """Compare the data set NAME at PATH with what was published: counts, missing, broken and equal files, direction.
 
     \b
     noref data check tid2013 TID2013
@@ -42,18 +42,18 @@ def check(name: str, path: Path, whole: bool) -> int:
 @data.command()
 @click.argument("name")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--out", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="A folder of its own.")
+@click.option("--out", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="A new folder.")
 @click.option("--side", type=int, metavar="PIXELS", help="Shorter side. Default: as in CSIQA's Table 6.")
 @click.option("--jpeg", type=int, metavar="QUALITY", help="Write JPEG, 95 to 100. Default: PNG, which loses nothing.")
 @click.option("--threads", type=int, help="Default: one for each core.")
 def prepare(name: str, path: Path, out: Path, side: int | None, jpeg: int | None, threads: int | None) -> int:
-    """Resize the data set NAME at PATH once, aspect kept, into FOLDER, which the same NAME takes afterwards.
+    """Resize the images of the data set NAME at PATH, aspect kept, into FOLDER, a data set of the same NAME.
 
     \b
     noref data prepare spaq SPAQ --out SPAQ-384
     noref data prepare csv scores.csv --out small --side 384 --jpeg 97
 
-    Repeat the same call after an interruption: what is finished stays. Exit status 1 when an image cannot be read.
+    After an interruption, repeat the same call: finished images stay. Exit status 1 when an image cannot be read.
     """
     from noref.data.prepare import prepare as resize
     from noref.images import printable
@@ -72,7 +72,7 @@ def prepare(name: str, path: Path, out: Path, side: int | None, jpeg: int | None
 
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on a terminal's stderr, begun when the first image is done; None where there is no terminal."""
+    """A progress bar on a terminal's stderr, shown from the first finished image on; None without a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

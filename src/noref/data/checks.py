@@ -1,16 +1,15 @@
-"""What the doctor looks for, each as one function: broken images, whole classes that are gone, torn downloads.
+"""The single checks of a data set, each one function: unreadable images, absent classes, unfinished downloads.
 
 `check` runs them all and says which of them make a data set wrong.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +20,20 @@ from noref.data.readers import PHOTO_SUFFIXES
 from noref.data.records import Record
 from noref.errors import ImageError
 
-GLANCE = Preprocessing(max_pixels=10_000, min_side=1)  # every byte is read, little is computed
+SMALL = Preprocessing(max_pixels=10_000, min_side=1)  # decodes every byte, computes little
 UNFINISHED = re.compile(r"\.(part|partial|crdownload|download|filepart|aria2|opdownload)\d*$", re.IGNORECASE)
-FEW = 3  # names that a sentence shows
+CLASSES: dict[str, Callable[[Record], str | None]] = {
+    "distortion": lambda row: row.distortion,
+    "reference": lambda row: row.reference,
+    "part of the official split": lambda row: row.split,
+    "folder": lambda row: images.printable(str(row.path.parent)),
+}
 
 
-def damage(path: Path) -> str | None:
+def read_error(path: Path) -> str | None:
     """Why an image cannot be read (names the file); None if it can."""
     try:
-        images.read(path, preprocessing=GLANCE)
+        images.read(path, preprocessing=SMALL)
     except ImageError as error:
         return str(error)
     return None
@@ -58,24 +62,18 @@ def falling_share(records: Sequence[Record]) -> float | None:
     return sum(slope < 0 for slope in slopes) / len(slopes) if slopes else None
 
 
-def absent_classes(rows: Sequence[Record], gone: Collection[Path]) -> list[str]:
-    """Distortions, references, parts of the official split and folders of which not one image is there.
+def absent_classes(rows: Sequence[Record], missing: Collection[Path]) -> list[str]:
+    """Distortions, references, parts of the official split and folders of which every image is missing.
 
     Args:
         rows: every row of the table.
-        gone: the images that are not on the disk.
+        missing: the images that are not on the disk.
 
     Returns:
-        One sentence for each kind; none where everything is gone, or nothing.
+        One sentence for each kind; none where everything is missing, or nothing.
     """
-    kinds: tuple[tuple[str, Callable[[Record], str | None]], ...] = (
-        ("distortion", lambda row: row.distortion),
-        ("reference", lambda row: row.reference),
-        ("part of the official split", lambda row: row.split),
-        ("folder", lambda row: images.printable(str(row.path.parent))),
-    )
-    lost, sentences, told = set(gone), [], list[set[Path]]()
-    for kind, of in kinds if 0 < len(lost) < len(rows) else ():
+    lost, sentences, told = set(missing), [], list[set[Path]]()
+    for kind, of in CLASSES.items() if 0 < len(lost) < len(rows) else ():
         classes: dict[str, set[Path]] = {}
         for row in rows:
             if (name := of(row)) is not None:
@@ -84,55 +82,41 @@ def absent_classes(rows: Sequence[Record], gone: Collection[Path]) -> list[str]:
         if empty and len(classes) > 1:
             told += empty.values()
             count = sum(map(len, empty.values()))
-            sentences.append(f"of the {kind} {listed(list(empty))} not one image is there ({count} missing)")
+            sentences.append(f"of the {kind} {shortened(list(empty))} not one image is there ({count} missing)")
     return sentences
 
 
-def strangers(rows: Sequence[Record]) -> list[Path]:
+def unlisted_images(rows: Sequence[Record]) -> list[Path]:
     """Image files in the folders of the rows that are in no row, and no row's reference either."""
     named: dict[Path, set[str]] = {}
     for row in rows:
         named.setdefault(row.path.parent, set()).add(row.path.name)
     references = {row.reference.casefold() for row in rows if row.reference is not None}
     return [
-        folder / name
+        path
         for folder, here in named.items()
-        for name in sorted(set(os.listdir(folder) if folder.is_dir() else ()) - here)
-        if os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES and name.casefold() not in references
+        for path in _entries(folder)
+        if path.suffix.lower() in PHOTO_SUFFIXES and path.name not in here and path.name.casefold() not in references
     ]
 
 
-def torn_downloads(folder: Path) -> list[str]:
+def unfinished_downloads(folder: Path) -> list[str]:
     """Downloads that did not finish and archives that are cut short, in a folder, one below it, or beside it.
 
-    Only what begins with the folder's own name counts beside it. Packed archives (`.tar.gz`, `.rar`, `.7z`) would have
-    to be unpacked to be judged; only their unfinished downloads are found.
+    Beside it only what begins with the folder's own name counts. Packed archives (`.tar.gz`, `.rar`, `.7z`) are not
+    opened; only their unfinished downloads are found.
     """
-    below = [entry for entry in _entries(folder) if entry.is_dir()]
-    near = [*_entries(folder), *(path for inner in below for path in _entries(inner))]
+    near = _entries(folder)
+    near += [path for inner in near if inner.is_dir() for path in _entries(inner)]
     whole = folder.absolute()
     near += [path for path in _entries(whole.parent) if path.name.casefold().startswith(f"{whole.name.casefold()}.")]
-    return [
-        f"{images.printable(str(path))}: {why}"
-        for path in near
-        if not path.name.startswith(".") and path.is_file() and (why := _torn(path))
-    ]
+    files = [path for path in near if not path.name.startswith(".") and path.is_file()]
+    return [f"{images.printable(str(path))}: {why}" for path in files if (why := _unfinished(path))]
 
 
-def straddling(groups: Sequence[Sequence[Record]]) -> list[Sequence[Record]]:
-    """Those groups of byte-identical images that the official split tears apart."""
+def across_split(groups: Sequence[Sequence[Record]]) -> list[Sequence[Record]]:
+    """Those sets of byte-identical images that have members in two parts of the official split."""
     return [group for group in groups if len({record.split for record in group} - {None, "unused"}) > 1]
-
-
-def listed(names: Sequence[str], limit: int = FEW) -> str:
-    """A few names in a sentence.
-
-    Example:
-        >>> listed(["a", "b", "c", "d"]), listed(["a", "b"])
-        ('a, b, c and 1 more', 'a, b')
-    """
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest
 
 
 def part_counts(records: Sequence[Record]) -> tuple[int, ...]:
@@ -141,14 +125,27 @@ def part_counts(records: Sequence[Record]) -> tuple[int, ...]:
     return tuple(count[part] for part in ("training", "validation", "test"))
 
 
-def _entries(folder: Path) -> Iterator[Path]:
+def shortened(names: Sequence[str], limit: int = 3) -> str:
+    """The first names of a list, for a sentence.
+
+    Example:
+        >>> shortened(["a", "b", "c", "d"]), shortened(["a", "b"])
+        ('a, b, c and 1 more', 'a, b')
+    """
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, sorted; nothing where there is no such folder or it cannot be read."""
     try:
-        yield from sorted(folder.iterdir())
-    except OSError:  # no such folder, or not ours: nothing to be found there
-        return
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
-def _torn(path: Path) -> str | None:
+def _unfinished(path: Path) -> str | None:
+    """Why a file is no whole download; None where nothing shows that."""
     if UNFINISHED.search(path.name):
         return "a download that did not finish"
     if path.suffix.lower() == ".zip" and not zipfile.is_zipfile(path):

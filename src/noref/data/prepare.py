@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,43 +23,20 @@ from PIL import Image
 
 from noref import images
 from noref.card import Preprocessing
-from noref.data import photo_sets, reference_sets
-from noref.data.readers import READERS, SCALE_SUFFIX, the_csv
-from noref.data.tables import place
-from noref.errors import DataError, ImageError, OptionError, unknown
+from noref.data.readers import SCALE_SUFFIX, read, reader
+from noref.data.tables import existing
+from noref.data.threads import in_threads
+from noref.errors import DataError, ImageError, OptionError
 from noref.writing import replacing
 
 FORMAT = 1
 JOURNAL = "prepared.jsonl"
 TABLE_6 = {  # shorter side in pixels; CSIQA's Table 6, column "Resize"; None: left as it is
-    "live": 384,
-    "live-original": 384,
-    "csiq": 512,
-    "tid2013": 384,
-    "kadid10k": 384,
+    **dict.fromkeys(("live", "live-original", "tid2013", "kadid10k", "koniq10k", "spaq"), 384),
+    **dict.fromkeys(("csiq", "livefb"), 512),
     "livec": None,
-    "koniq10k": 384,
-    "livefb": 512,
-    "spaq": 384,
 }
-TABLES = {
-    "live": (*reference_sets.LIVE_TABLES, "refnames_all.mat"),
-    "live-original": (*reference_sets.LIVE_ORIGINAL_TABLES, "refnames_all.mat"),
-    "csiq": reference_sets.CSIQ_TABLES,
-    "tid2013": reference_sets.TID2013_TABLES,
-    "kadid10k": reference_sets.KADID10K_TABLES,
-    "livec": (*photo_sets.LIVEC_TABLES, "Data/AllMOS_release.mat"),
-    "koniq10k": photo_sets.KONIQ10K_TABLES,
-    "livefb": tuple(
-        f"{folder}{name}"
-        for folder in ("", "database/")
-        for name in ("labels_image.csv", *photo_sets.LIVEFB_TRAINING, *photo_sets.LIVEFB_TEST)
-    )
-    + photo_sets.LIVEFB_TABLES[-2:],
-    "spaq": photo_sets.SPAQ_TABLES,
-    "agiqa3k": photo_sets.AGIQA3K_TABLES,
-    "bid": photo_sets.BID_TABLES,
-}
+TABLE_SUFFIXES = {".csv", ".json", ".mat", ".parquet", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +49,7 @@ class Prepared:
         written: how many images were resized now.
         kept: how many were finished already.
         missing: how many images of the table were not on the disk.
-        failed: the images that could not be read or written, with the reason.
+        failed: the images that could not be read, with the reason.
     """
 
     path: Path
@@ -119,33 +95,22 @@ def prepare(
         The paper's squeezed aspect (512 x 384 for every shape) is not reproduced. Pillow's bicubic filter; the paper
         names none. JPEG files are decoded at 1/2 to 1/8 where that leaves three times the size needed.
     """
-    if name not in READERS:
-        raise unknown("data set", name, READERS)
-    source = place(path)
-    table = the_csv(source) if name == "csv" else None
-    root, out = (table.parent if table else source), Path(out)
     side = _side(name, side)
+    source, out = existing(path), Path(out)
+    root = source.parent if source.is_file() else source
     if jpeg is not None and not 95 <= jpeg <= 100:
-        raise OptionError(f"JPEG quality must be 95 to 100, got {jpeg}: less would be seen in the scores")
-    records = READERS[name](source, every=True)
-    outside = next((record.path for record in records if not _below(root, record.path)), None)
-    if outside is not None:
-        raise DataError(f"{outside}: not below {root}, so its copy would have no place")
+        raise OptionError(f"JPEG quality must be 95 to 100, got {jpeg}: lower ones change the scores")
+    records = read(name, source)
+    for image in (record.path for record in records):
+        if not image.is_relative_to(root) or ".." in image.relative_to(root).parts:
+            raise DataError(f"{image}: not below {root}; such an image cannot be copied")
     finished = _begin(root, out, {"format": FORMAT, "name": name, "side": side, "jpeg": jpeg, "filter": "bicubic"})
-    _copy_tables(name, root, out, table)
+    _copy_tables(name, source, out)
     here = [record.path for record in records if record.path.is_file()]
     work = partial(_finish, root=root, out=out, side=side, jpeg=jpeg, finished=finished, lock=Lock())
-    results: list[bool | str] = []
-    pool = ThreadPoolExecutor(threads or os.cpu_count() or 1)
-    try:
-        for result in pool.map(work, here):
-            results.append(result)
-            if progress is not None:
-                progress(len(results), len(here))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    results = in_threads(work, here, threads=threads, progress=progress)
     return Prepared(
-        path=out / table.name if table else out,
+        path=out / source.name if source.is_file() else out,
         side=side,
         written=results.count(True),
         kept=results.count(False),
@@ -155,6 +120,7 @@ def prepare(
 
 
 def _side(name: str, side: int | None) -> int:
+    reader(name)  # an unknown name first
     if side is None and TABLE_6.get(name) is None:
         why = "leaves its images as they are" if name in TABLE_6 else "does not have it"
         raise OptionError(f"{name}: Table 6 of CSIQA {why}; --side PIXELS resizes all the same")
@@ -165,10 +131,10 @@ def _side(name: str, side: int | None) -> int:
 
 
 def _begin(root: Path, out: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Make the folder with its journal, or read the journal: image -> what is known of its source and copy."""
+    """Make the folder with its journal, or read the journal: image -> size and date of its source, size of its copy."""
     whole, goal = root.resolve(), out.resolve()
     if goal == whole or goal in whole.parents:
-        raise OptionError(f"{out}: the data set lies in it; resized images need a folder of their own")
+        raise OptionError(f"{out}: the data set lies in it; choose another folder")
     journal = out / JOURNAL
     if not journal.exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -177,37 +143,38 @@ def _begin(root: Path, out: Path, settings: dict[str, Any]) -> dict[str, dict[st
         _write(journal, (json.dumps(settings) + "\n").encode())
         return {}
     text = journal.read_text(encoding="utf-8", errors="replace")
-    first, *rest = text.splitlines() or [""]
-    before = _entry(first) or {}
+    before, *entries = _entries(text) or [{}]
     changed = [f"{key} {before.get(key)}, not {now}" for key, now in settings.items() if before.get(key) != now]
     if changed:
-        raise OptionError(f"{journal}: made with {', '.join(changed)}; other images need another folder")
+        raise OptionError(f"{journal}: made with {', '.join(changed)}; choose another folder")
     if not text.endswith("\n"):  # the last line was cut off: whatever follows begins a new one
         with journal.open("a", encoding="utf-8") as file:
             file.write("\n")
-    entries = (_entry(line) for line in rest)
-    return {entry["path"]: entry for entry in entries if entry is not None and isinstance(entry.get("path"), str)}
+    return {entry["path"]: entry for entry in entries if isinstance(entry.get("path"), str)}
 
 
-def _entry(line: str) -> dict[str, Any] | None:
-    """A line of the journal; None for one that an interruption has cut off."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) else None
+def _entries(text: str) -> list[dict[str, Any]]:
+    """The lines of the journal, without those that an interruption has cut off."""
+    found = []
+    for line in text.splitlines():
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return [entry for entry in found if isinstance(entry, dict)]
 
 
-def _below(root: Path, path: Path) -> bool:
-    return path.is_relative_to(root) and ".." not in path.relative_to(root).parts
-
-
-def _copy_tables(name: str, root: Path, out: Path, table: Path | None) -> None:
-    """The tables, as they are; those beside the folder come beside the new one's images."""
-    names = [table.name, table.stem + SCALE_SUFFIX] if table else TABLES[name]
+def _copy_tables(name: str, source: Path, out: Path) -> None:
+    """Every table below the folder, as it is, or the one table; one beside the folder comes beside the new images."""
+    root, here = source, out.resolve()
+    names = [Path(table) for table in getattr(reader(name), "tables", ()) if table.startswith("../")]
+    if source.is_file():
+        root, names = source.parent, [Path(source.name), Path(source.stem + SCALE_SUFFIX)]
+    else:
+        found = [path for path in root.rglob("*") if path.suffix.lower() in TABLE_SUFFIXES]
+        names += [path.relative_to(root) for path in found if not path.resolve().is_relative_to(here)]
     for relative in names:
-        if (root / relative).is_file():
-            goal = out / relative.removeprefix("../")
+        hidden = any(part.startswith(".") and part != ".." for part in relative.parts)
+        if not hidden and (root / relative).is_file():
+            goal = out / relative.as_posix().removeprefix("../")
             goal.parent.mkdir(parents=True, exist_ok=True)
             _write(goal, (root / relative).read_bytes())
 
@@ -241,7 +208,7 @@ def _finish(
 
 def _resized(path: Path, side: int, jpeg: int | None) -> bytes:
     """The bytes of the copy."""
-    sizing = Preprocessing(max_pixels=1, min_side=side, crop=side)  # first to nothing, then to `side` exactly
+    sizing = Preprocessing(max_pixels=1, min_side=side, crop=side)  # `max_pixels` alone would leave nothing
     pixels = images.read(path, preprocessing=sizing)
     with Image.open(path) as original:
         if sorted(original.size) == sorted(pixels.shape[:2]):

@@ -1,20 +1,25 @@
-"""From a data set's folder to records: one short function per data set, one dictionary of them all.
+"""From a data set's folder to records: one dictionary of all readers.
 
-Each takes the folder as the release unpacks it and gives the records in the order of the release's table,
-with raw scores. A row whose image is not on the disk is left out, and `missing` names it; `every=True` keeps it.
+A reader is a function `folder -> list[Record]`: it takes the folder as the release unpacks it and gives the records in
+the order of the release's table, with raw scores. A new data set is one function and one line of `READERS`; what else
+may be known of it is listed at `noref.data.release.Release`. A row whose image is not on the disk is left out, and
+`missing` names it; a reader with the parameter `every` keeps it with `every=True`.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from noref.data import photo_sets, reference_sets
+from noref.data import data_sets as sets
 from noref.data.records import Record, Scale
-from noref.data.tables import Files, kept, number, part, place, read_csv, read_text, whole_number
+from noref.data.release import Release, on_disk
+from noref.data.tables import Files, existing, number, read_csv, read_text, split_part, whole_number
 from noref.errors import DataError, OptionError, unknown
 
 PHOTO_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -29,24 +34,25 @@ def csv(
     higher_is_better: bool = True,
     every: bool = False,
 ) -> list[Record]:
-    """A table of your own: `path,score[,reference,distortion,level,split]`.
+    """Scores of a CSV file, on the range that it spans or is given.
+
+    The columns are `path,score`, and where they are known `reference,distortion,level,split`.
 
     Args:
         path: the CSV file, or a folder with exactly one. Image paths in it are relative to the file.
-        low: the worst-to-best range of the scores begins here. Without `low` and `high` the range is that of
-            `NAME.scale.json` beside `NAME.csv`, such as `{"low": 1, "high": 5, "higher_is_better": false}`; without
-            that it is 0-100 if all scores lie in it and span more than 10, otherwise the smallest to the largest
-            score of the file.
+        low: the range of the scores begins here. Without `low` and `high` the range is that of `NAME.scale.json`
+            beside `NAME.csv`, such as `{"low": 1, "high": 5, "higher_is_better": false}`; without that it is 0-100 if
+            all scores lie in it and span more than 10, otherwise the smallest to the largest score of the file.
         high: the range ends here; give both or none.
         higher_is_better: false for DMOS-like scores.
         every: keep rows whose image is not on the disk. By default such a row is an error.
 
     Raises:
-        OptionError: no such file or folder, or a range that is none.
+        OptionError: no such file or folder, or a range without two ends or with high below low.
         DataError: names file and line: a missing column, an unknown image, a score that is no number or outside of
             the range, an image that is there twice, a split of another name; or all scores are the same.
     """
-    file = the_csv(place(path))
+    file = _csv_file(existing(path))
     table = list(read_csv(file, ["path", "score"]))
     scores = [number(row["score"], file, line) for line, row in table]
     written = _written_scale(file) if low is None and high is None else None
@@ -60,16 +66,12 @@ def csv(
             raise DataError(f"{file}, line {line}: score {score:g} is outside of {scale.low:g}-{scale.high:g}")
         level = whole_number(row["level"], file, line, "level") if row.get("level") else None
         names = row.get("reference") or None, row.get("distortion") or None
-        rows.append((line, Record(image, score, scale, *names, level, part(row.get("split", ""), file, line))))
-    return kept(rows, file, found, every=every)
+        rows.append((line, Record(image, score, scale, *names, level, split_part(row.get("split", ""), file, line))))
+    return on_disk(rows, file, found, every=every)
 
 
-def the_csv(path: Path) -> Path:
-    """The CSV file itself, or the only one in a folder.
-
-    Raises:
-        DataError: there is none, or more than one.
-    """
+def _csv_file(path: Path) -> Path:
+    """The CSV file itself, or the only one in a folder."""
     if not path.is_dir():
         return path
     found = sorted(path.glob("*.csv"))
@@ -86,16 +88,12 @@ def _written_scale(file: Path) -> Scale | None:
         return None
     try:
         content = json.loads(read_text(path))
-        return Scale(float(content.pop("low")), float(content.pop("high")), _flag(content))
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        low, high, higher = (content.pop(key, None) for key in ("low", "high", "higher_is_better"))
+        if content or not isinstance(higher, bool | None):
+            raise ValueError(f"{content or higher}")
+        return Scale(float(low), float(high), higher is not False)
+    except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a scale, low, high and higher_is_better: {error}") from error
-
-
-def _flag(content: dict[str, Any]) -> bool:
-    """What is left of a scale file: its direction."""
-    if set(content) - {"higher_is_better"} or not isinstance(content.get("higher_is_better", True), bool):
-        raise ValueError(f"{content}")
-    return bool(content.get("higher_is_better", True))
 
 
 def _csv_scale(file: Path, scores: list[float], low: float | None, high: float | None, higher: bool) -> Scale:
@@ -115,38 +113,70 @@ def _csv_scale(file: Path, scores: list[float], low: float | None, high: float |
         raise OptionError(str(error)) from error
 
 
+LIVE = Release(
+    sets.live,
+    sets.LIVE_TABLES,
+    Scale(-3, 112, higher_is_better=False),
+    "realigned DMOS",
+    count=779,
+    originals=True,
+)
+LIVE_ORIGINAL = replace(
+    LIVE, tables=sets.LIVE_ORIGINAL_TABLES, scale=Scale(0, 100, False), what="original DMOS, before realignment"
+)
+LIVEFB = Release(
+    sets.livefb,
+    sets.LIVEFB_TABLES,
+    Scale(0, 100),
+    "MOS of whole images",
+    count=39810,
+    official=(30253, 7727, 1827),
+    half_split=sets.livefb_half_split,
+)
+KONIQ10K = Release(sets.koniq10k, sets.KONIQ10K_TABLES, Scale(0, 100), "MOS", count=10073, official=(7058, 1000, 2015))
+GENERATED = "MOS of quality, not of alignment with the prompt"
 READERS: dict[str, Callable[..., list[Record]]] = {
-    "live": reference_sets.live,
-    "live-original": reference_sets.live_original,
-    "csiq": reference_sets.csiq,
-    "tid2013": reference_sets.tid2013,
-    "kadid10k": reference_sets.kadid10k,
-    "livec": photo_sets.livec,
-    "koniq10k": photo_sets.koniq10k,
-    "livefb": photo_sets.livefb,
-    "spaq": photo_sets.spaq,
-    "agiqa3k": photo_sets.agiqa3k,
-    "bid": photo_sets.bid,
+    "live": LIVE,
+    "live-original": LIVE_ORIGINAL,
+    "csiq": Release(sets.csiq, sets.CSIQ_TABLES, Scale(0, 1, higher_is_better=False), "DMOS", count=866),
+    "tid2013": Release(sets.tid2013, sets.TID2013_TABLES, Scale(0, 9), "MOS", count=3000),
+    "kadid10k": Release(sets.kadid10k, sets.KADID10K_TABLES, Scale(1, 5), "MOS, called DMOS", count=10125),
+    "livec": Release(sets.livec, sets.LIVEC_TABLES, Scale(0, 100), "MOS", count=1162),
+    "koniq10k": KONIQ10K,
+    "livefb": LIVEFB,
+    "spaq": Release(sets.spaq, sets.SPAQ_TABLES, Scale(0, 100), "MOS", count=11125),
+    "agiqa3k": Release(sets.agiqa3k, sets.AGIQA3K_TABLES, Scale(0, 5), GENERATED, count=2982),
+    "bid": Release(sets.bid, sets.BID_TABLES, Scale(0, 5), "MOS", count=586),
     "csv": csv,
 }
-SCORES = {
-    "live": "realigned DMOS, -3 to 112, lower is better",
-    "live-original": "original DMOS, before realignment, 0 to 100, lower is better",
-    "csiq": "DMOS, 0 to 1, lower is better",
-    "tid2013": "MOS, 0 to 9, higher is better",
-    "kadid10k": "DMOS by name, 1 to 5, yet higher is better",
-    "livec": "MOS, 0 to 100, higher is better",
-    "koniq10k": "MOS, 0 to 100, higher is better",
-    "livefb": "MOS of whole images, 0 to 100, higher is better",
-    "spaq": "MOS, 0 to 100, higher is better",
-    "agiqa3k": "MOS of quality, not of alignment with the prompt, 0 to 5, higher is better",
-    "bid": "MOS, 0 to 5, higher is better",
-    "csv": "scores of a CSV file, on the range that it spans or is given",
-}
+
+
+def reader(name: str) -> Callable[..., list[Record]]:
+    """The reader of a data set; an unknown name is an OptionError. What is known besides are attributes of it."""
+    if name not in READERS:
+        raise unknown("data set", name, READERS)
+    return READERS[name]
+
+
+def read(name: str, path: Path, **options: Any) -> list[Record]:
+    """Every row of a data set, also where its image is not on the disk, if the reader keeps such rows.
+
+    Args:
+        name: a key of `READERS`.
+        path: as the reader takes it.
+        options: more keyword arguments of the reader, such as `low` and `high` of a CSV.
+
+    Raises:
+        OptionError: no such data set, or as the reader.
+        DataError: as the reader.
+    """
+    found = reader(name)
+    every = {"every": True} if "every" in inspect.signature(found).parameters else {}
+    return found(Path(path), **every, **options)
 
 
 def describe(name: str) -> str:
-    """Which scores of a data set are read, with range and direction, in words for a report.
+    """Which scores of a data set are read, in words for a report: from `scores` or the docstring of its reader.
 
     Raises:
         OptionError: no such data set.
@@ -155,9 +185,10 @@ def describe(name: str) -> str:
         >>> describe("live")
         'realigned DMOS, -3 to 112, lower is better'
     """
-    if name not in SCORES:
-        raise unknown("data set", name, SCORES)
-    return SCORES[name]
+    found = reader(name)
+    first = (found.__doc__ or "").strip().split("\n")[0].rstrip(".")
+    words = getattr(found, "scores", None) or first or f"scores as the reader {name} gives them"
+    return str(words if words[:2].isupper() else words[0].lower() + words[1:])
 
 
 def missing(name: str, path: Path) -> list[Path]:
@@ -167,9 +198,7 @@ def missing(name: str, path: Path) -> list[Path]:
         OptionError: no such data set, or as the reader.
         DataError: as the reader.
     """
-    if name not in READERS:
-        raise unknown("data set", name, READERS)
-    return [record.path for record in READERS[name](path, every=True) if not record.path.is_file()]
+    return [record.path for record in read(name, path) if not record.path.is_file()]
 
 
 def photos(folder: Path) -> list[Path]:
@@ -179,7 +208,7 @@ def photos(folder: Path) -> list[Path]:
         OptionError: no such folder.
         DataError: no image file in it.
     """
-    folder = place(folder)
+    folder = existing(folder)
     if not folder.is_dir():
         raise OptionError(f"{folder}: not a folder")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file())

@@ -1,4 +1,4 @@
-"""Training, validation and test parts: by reference, twins together, seeded, and saved so that others can use them."""
+"""Training, validation and test parts: by reference, duplicates together, seeded, saved so that others can use them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Which records train, which choose, which test: indices into one list of records, each part in rising order.
+    """Which records train, validate and test: indices into one list of records, each part in rising order.
 
     Args:
         train: indices of the training part.
-        validation: indices of the part that may choose settings and epochs; may be empty.
-        test: indices of the part that only judges.
+        validation: indices of the part that settings and epochs may be chosen on; may be empty.
+        test: indices of the part for the final figures alone.
         seed: what the parts were drawn with; None for an official split.
         description: how they were drawn, in words that a report can print.
     """
@@ -40,7 +40,7 @@ class Split:
 
 
 def groups(records: Sequence[Record]) -> list[tuple[int, ...]]:
-    """Sets of records that must not be torn apart: same reference, or files with the same bytes.
+    """Sets of records that belong on one side of a split: same reference, or files with the same bytes.
 
     Reads those files that have the same size as another one.
 
@@ -51,40 +51,33 @@ def groups(records: Sequence[Record]) -> list[tuple[int, ...]]:
     Raises:
         DataError: a file cannot be read.
     """
-    keys = names(records)
-    parent = list(range(len(records)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    first: dict[tuple[str, str], int] = {}
-    for index, (record, twin) in enumerate(zip(records, _twin_keys(records), strict=True)):
-        for key in (("reference", record.reference), ("bytes", twin)):
-            if key[1] is not None:
-                parent[root(index)] = root(first.setdefault((key[0], key[1]), index))
-    together: dict[int, list[int]] = {}
-    for index in sorted(range(len(records)), key=lambda i: (keys[i].casefold(), keys[i])):
-        together.setdefault(root(index), []).append(index)
-    return [tuple(sorted(members)) for members in together.values()]
+    group, first = [[index] for index in range(len(records))], dict[tuple[str, str], int]()
+    for index, (record, same_bytes) in enumerate(zip(records, _duplicate_keys(records), strict=True)):
+        for what, key in (("reference", record.reference), ("bytes", same_bytes)):
+            own, other = group[index], group[index if key is None else first.setdefault((what, key), index)]
+            if own is not other:
+                other += own
+                for member in own:
+                    group[member] = other
+    order = [(name.casefold(), name) for name in names(records)]
+    together = {id(members): tuple(sorted(members)) for members in group}
+    return sorted(together.values(), key=lambda members: min(order[index] for index in members))
 
 
-def twins(records: Sequence[Record]) -> list[tuple[int, ...]]:
+def duplicates(records: Sequence[Record]) -> list[tuple[int, ...]]:
     """Sets of two and more records whose files have the same bytes, as indices.
 
     Raises:
         DataError: a file cannot be read.
     """
     same: dict[str, list[int]] = {}
-    for index, key in enumerate(_twin_keys(records)):
+    for index, key in enumerate(_duplicate_keys(records)):
         if key is not None:
             same.setdefault(key, []).append(index)
     return [tuple(members) for members in same.values() if len(members) > 1]
 
 
-def _twin_keys(records: Sequence[Record]) -> list[str | None]:
+def _duplicate_keys(records: Sequence[Record]) -> list[str | None]:
     """SHA-256 of each file that shares its size with another record's file; None for the others."""
     try:
         sizes = [record.path.stat().st_size for record in records]
@@ -107,7 +100,7 @@ def random_split(
     seed: int,
     together: Sequence[tuple[int, ...]] | None = None,
 ) -> Split:
-    """Draw a split by groups: all images of a reference, and byte-identical twins, fall on the same side.
+    """Draw a split by groups: all images of a reference and all files with the same bytes fall on the same side.
 
     The same seed gives the same test part whatever `validation` is.
 
@@ -130,13 +123,13 @@ def random_split(
     what = "by reference" if any(record.reference is not None for record in records) else "by image"
     left = 1 - test - validation
     shares = "/".join(f"{100 * share:g}" for share in ((left, validation, test) if validation else (left, test)))
-    return _split(parts, validation > 0, seed, f"random {shares} {what}")
+    return _split(parts, seed, f"random {shares} {what}", validated=validation > 0)
 
 
 def thinned(split: Split, records: Sequence[Record], fraction: float, *, seed: int) -> Split:
     """The same split with a share of its training part: of its references where it has them, else of its images.
 
-    Byte-identical twins stay together. A smaller fraction is a subset of a larger one's.
+    Files with the same bytes stay together. A smaller fraction is a subset of a larger one's.
 
     Args:
         split: with its whole training part.
@@ -175,15 +168,11 @@ def folds(
     order = _shuffled(groups(records) if together is None else together, seed)
     if len(order) < k:
         raise DataError(f"{len(order)} groups of records do not fill {k} folds")
-    return [
-        _split(
-            [[g for i, g in enumerate(order) if i % k != fold], [], order[fold::k]],
-            False,
-            seed,
-            f"fold {fold + 1} of {k}",
-        )
-        for fold in range(k)
-    ]
+    found = []
+    for fold in range(k):
+        train = [members for number, members in enumerate(order) if number % k != fold]
+        found.append(_split([train, [], order[fold::k]], seed, f"fold {fold + 1} of {k}"))
+    return found
 
 
 def official_split(records: Sequence[Record]) -> Split:
@@ -197,7 +186,7 @@ def official_split(records: Sequence[Record]) -> Split:
             raise DataError(f"{record.path}: in no part of an official split")
     parts = [[(i,) for i, r in enumerate(records) if r.split == part] for part in ("training", "validation", "test")]
     unused = sum(record.split == "unused" for record in records)
-    return _split(parts, False, None, f"official, {unused} images in none of its parts" if unused else "official")
+    return _split(parts, None, f"official, {unused} images in none of its parts" if unused else "official")
 
 
 def _shuffled(together: Sequence[tuple[int, ...]], seed: int) -> list[tuple[int, ...]]:
@@ -206,9 +195,12 @@ def _shuffled(together: Sequence[tuple[int, ...]], seed: int) -> list[tuple[int,
     return [together[i] for i in np.random.default_rng(seed).permutation(len(together))]
 
 
-def _split(parts: Sequence[Sequence[tuple[int, ...]]], validated: bool, seed: int | None, description: str) -> Split:
-    train, validation, test = (tuple(sorted(index for group in part for index in group)) for part in parts)
-    for part, indices in (("training", train), ("test", test), *([("validation", validation)] if validated else [])):
+def _split(
+    groups: Sequence[Sequence[tuple[int, ...]]], seed: int | None, description: str, *, validated: bool = False
+) -> Split:
+    """The split of these groups for training, validation and test; the second may be empty unless `validated`."""
+    train, validation, test = (tuple(sorted(index for members in part for index in members)) for part in groups)
+    for part, indices in (("training", train), ("test", test), ("validation", validation if validated else train)):
         if not indices:
             raise DataError(f"too few images for a split ({description}): the {part} part is empty")
     return Split(train, validation, test, seed, description)
@@ -243,10 +235,10 @@ def load_split(path: Path, records: Sequence[Record]) -> Split:
     content = _read_split(path)
     keys = {name: index for index, name in enumerate(names(records))}
     listed = [name for part in PARTS for name in content[part]]
-    strangers = [name for name in listed if name not in keys]
-    if strangers:
-        share = f"{len(strangers)} of its {len(listed)} images"
-        raise DataError(f"{path}: {share} are not among the {len(keys)} records, such as {strangers[0]}")
+    unknown = [name for name in listed if name not in keys]
+    if unknown:
+        share = f"{len(unknown)} of its {len(listed)} images"
+        raise DataError(f"{path}: {share} are not among the {len(keys)} records, such as {unknown[0]}")
     if len(set(listed)) != len(listed):
         twice = next(name for name in listed if listed.count(name) > 1)
         raise DataError(f"{path}: {twice} is in it twice")
@@ -275,12 +267,12 @@ def _read_split(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:
         raise DataError(f"{path}: not a split file: {error}") from error
-    wanted = {"description": str, "seed": int | None, "records": int, "checksum": str, **dict.fromkeys(PARTS, list)}
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f"{path}: not a split file of format {FORMAT}")
+    wanted = {"description": str, "seed": int | None, "records": int, "checksum": str, **dict.fromkeys(PARTS, list)}
     for key, kind in wanted.items():
         if not isinstance(content.get(key), kind):
             raise DataError(f"{path}: not a split file: {key} is missing or of another kind")
     if not all(isinstance(name, str) for part in PARTS for name in content[part]):
-        raise DataError(f"{path}: not a split file: an image is named by something that is no text")
+        raise DataError(f"{path}: not a split file: the name of an image is no text")
     return content

@@ -6,18 +6,17 @@ Every row comes with its line number (for a table that is no text: its row numbe
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from noref.data.records import Record
 from noref.errors import DataError, MissingExtraError, OptionError
 
-PARTS = {
+SPLIT_PARTS = {
     "train": "training",
     "training": "training",
     "val": "validation",
@@ -30,7 +29,7 @@ PARTS = {
 HEADER_ROWS = 10  # a workbook may begin with titles; its column names are looked for in so many rows
 
 
-def place(path: Path | str) -> Path:
+def existing(path: Path | str) -> Path:
     """A file or folder that the caller named, as a path.
 
     Raises:
@@ -43,7 +42,7 @@ def place(path: Path | str) -> Path:
     return Path(path)
 
 
-def either(folder: Path, names: Sequence[str]) -> Path:
+def first_table(folder: Path, names: Sequence[str]) -> Path:
     """The first of these tables that is there; the first of all where none is, so that the error names it."""
     tables = [folder / name for name in names]
     return next((table for table in tables if table.is_file()), tables[0])
@@ -55,11 +54,17 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: the file cannot be read or is no UTF-8 text.
     """
+    content = _content(path)
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
+        line = content[: error.start].count(b"\n") + 1
         raise DataError(f"{path}, line {line}: not UTF-8 text") from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
 
@@ -67,9 +72,7 @@ def read_text(path: Path) -> str:
 def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows of a comma-separated file as (line number, column -> text), cells stripped; empty lines are left out.
 
-    Args:
-        path: the file; its first line names the columns.
-        columns: the columns that must be there; others may be.
+    The first line names the columns; those in `columns` must be there, others may be.
 
     Raises:
         DataError: no such file, no header, a column that is missing or there twice, a row of another length.
@@ -104,7 +107,7 @@ def read_cells(path: Path, count: int, *, separator: str | None = None) -> Itera
     Args:
         path: the file.
         count: how many cells each row must have.
-        separator: what stands between cells; None: spaces or tabs.
+        separator: between the cells; None: spaces or tabs.
 
     Raises:
         DataError: no such file, or a row with another number of cells.
@@ -117,11 +120,11 @@ def read_cells(path: Path, count: int, *, separator: str | None = None) -> Itera
             yield line, cells
 
 
-def read_excel(path: Path, columns: Sequence[str], *, sheet: str | None = None) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a workbook's sheet as `read_csv` gives them; the line is the sheet's row.
+def read_sheet(path: Path, columns: Sequence[str], *, sheet: str | None = None) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a workbook's sheet as `read_csv` gives them, the line is the sheet's row; or of the same table as CSV.
 
     Args:
-        path: the file; one of its first rows names the columns, titles may stand above.
+        path: a workbook where it ends in `.xlsx`: one of its first rows names the columns, titles may stand above.
         columns: the columns that must be there; others may be, also without a name.
         sheet: its name; None: the first.
 
@@ -129,19 +132,17 @@ def read_excel(path: Path, columns: Sequence[str], *, sheet: str | None = None) 
         DataError: no such file, no workbook, no such sheet, or a column that is missing or there twice.
         MissingExtraError: pandas is not installed.
     """
+    if path.suffix != ".xlsx":
+        yield from read_csv(path, columns)
+        return
     try:
         from pandas import read_excel
     except ImportError as error:
         raise MissingExtraError("train", f"reading {path.name}") from error
-    try:
-        cells = read_excel(path, sheet_name=sheet or 0, header=None, dtype=str, keep_default_na=False)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
-    except Exception as error:  # a zip file that is none, broken XML inside, or another sheet
-        raise DataError(f"{path}: not an Excel workbook with {sheet or 'a first sheet'}: {error}") from error
+    read = partial(read_excel, sheet_name=sheet or 0, header=None, dtype=str, keep_default_na=False)
+    cells = _parsed(path, read, f"an Excel workbook with {sheet or 'a first sheet'}")
     rows = [[str(cell).strip() for cell in row] for row in cells.itertuples(index=False)]
-    heads = [at for at, row in enumerate(rows[:HEADER_ROWS]) if set(columns) <= set(row)]
-    top = heads[0] if heads else 0
+    top = next((at for at, row in enumerate(rows[:HEADER_ROWS]) if set(columns) <= set(row)), 0)
     header = rows[top] if rows else []
     _check_header(path, [cell for cell in header if cell], columns, top + 1)
     for line, row in enumerate(rows[top + 1 :], start=top + 2):
@@ -173,15 +174,21 @@ def whole_number(text: str, path: Path, line: int, what: str) -> int:
     return int(value)
 
 
-def part(text: str, path: Path, line: int) -> str | None:
-    """A cell of an official split as `training`, `validation` or `test`; None where it is empty.
+def split_part(text: str, path: Path, line: int, words: Mapping[str, str] = SPLIT_PARTS) -> str | None:
+    """A cell of an official split as `training`, `validation`, `test` or `unused`; None where it is empty.
+
+    Args:
+        text: the cell.
+        path: the table, for the error.
+        line: of the cell, for the error.
+        words: what the cell may say -> the part.
 
     Raises:
         DataError: another word.
     """
-    if text and text.casefold() not in PARTS:
-        raise DataError(f"{path}, line {line}: split {text!r} is none of {', '.join(sorted(PARTS))}")
-    return PARTS[text.casefold()] if text else None
+    if text and text.casefold() not in words:
+        raise DataError(f"{path}, line {line}: split {text!r} is none of {', '.join(sorted(words))}")
+    return words[text.casefold()] if text else None
 
 
 def read_matlab(path: Path, name: str) -> list[Any]:
@@ -195,14 +202,7 @@ def read_matlab(path: Path, name: str) -> list[Any]:
         from scipy.io import loadmat
     except ImportError as error:
         raise MissingExtraError("train", f"reading {path.name}") from error
-    try:
-        path.open("rb").close()  # the system's reason, before scipy gives its own
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
-    try:
-        content = loadmat(path, variable_names=[name])
-    except Exception as error:  # scipy raises whatever its parser stumbles over
-        raise DataError(f"{path}: not a MATLAB file: {error}") from error
+    content = _parsed(path, partial(loadmat, variable_names=[name]), "a MATLAB file")
     if name not in content:
         raise DataError(f"{path}: no variable {name}")
     array = content[name]
@@ -211,34 +211,13 @@ def read_matlab(path: Path, name: str) -> list[Any]:
     return [str(cell.item()) if cell.size == 1 else str(cell) for cell in array.ravel()]
 
 
-def kept(rows: Sequence[tuple[int, Record]], table: Path, found: Files, *, every: bool) -> list[Record]:
-    """The records whose image is on the disk; all of them with `every`.
-
-    Args:
-        rows: (line number, record) in the table's order.
-        table: the file that they come from.
-        found: what found the images; it knows which have another name on the disk.
-        every: keep the others too.
-
-    Raises:
-        DataError: no row, an image in two rows, or no image at all on the disk.
-    """
-    if not rows:
-        raise DataError(f"{table}: no rows")
-    seen: dict[Path, int] = {}
-    for line, record in rows:
-        if record.path in seen:
-            raise DataError(f"{table}, line {line}: {record.path.name} is there already, in line {seen[record.path]}")
-        seen[record.path] = line
-    records = [record for _, record in rows]
-    if not every:
-        records = [record for record in records if record.path.is_file()]
-    if not records:
-        raise DataError(f"{table}: none of its {len(rows)} images is there; the first should be {rows[0][1].path}")
-    return [
-        dataclasses.replace(record, listed=found.renamed[record.path]) if record.path in found.renamed else record
-        for record in records
-    ]
+def _parsed(path: Path, read: Callable[[Any], Any], what: str) -> Any:
+    """What a library reads from a file; its parser may raise anything."""
+    content = io.BytesIO(_content(path))
+    try:
+        return read(content)
+    except Exception as error:
+        raise DataError(f"{path}: not {what}: {error}") from error
 
 
 class Files:
@@ -260,7 +239,7 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.renamed: dict[Path, str] = {}
-        self._listed: dict[Path, tuple[set[str], dict[str, str | None]]] = {}
+        self._names: dict[Path, dict[str, list[str]]] = {}
 
     def path(self, name: str) -> Path:
         """The file of that name, else the only one that differs in letter case alone, else where it should be.
@@ -269,31 +248,22 @@ class Files:
             name: with forward slashes, relative to the root; only the last part may differ in letter case.
         """
         wanted = self.folder / name
-        if wanted.parent not in self._listed:
-            self._listed[wanted.parent] = _list(wanted.parent)
-        exact, folded = self._listed[wanted.parent]
-        other = folded.get(wanted.name.casefold())
-        if wanted.name in exact or other is None:
+        alike = [] if wanted.is_file() else self._names_in(wanted.parent).get(wanted.name.casefold(), [])
+        if len(alike) != 1:
             return wanted
-        self.renamed[wanted.with_name(other)] = wanted.name
-        return wanted.with_name(other)
+        self.renamed[wanted.with_name(alike[0])] = wanted.name
+        return wanted.with_name(alike[0])
 
     def first(self, name: str, folders: Sequence[str]) -> Path:
         """The file in the first of these folders that has it; else where it should be in the first that is there."""
-        likely: Path | None = None
-        for folder in folders:
-            path = self.path(f"{folder}/{name}")
-            if path.is_file():
-                return path
-            if likely is None and self._listed[path.parent][0]:
-                likely = path
-        return likely or self.folder / folders[0] / name
+        paths = [self.path(f"{folder}/{name}") for folder in folders]
+        here = next((path for path in paths if path.is_file()), None)
+        return here or next((path for path in paths if self._names_in(path.parent)), paths[0])
 
-
-def _list(folder: Path) -> tuple[set[str], dict[str, str | None]]:
-    """Names in a folder, and folded name -> name, or None where several names fold alike."""
-    found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    folded: dict[str, str | None] = {}
-    for name in found:
-        folded[name.casefold()] = None if name.casefold() in folded else name
-    return found, folded
+    def _names_in(self, folder: Path) -> dict[str, list[str]]:
+        """The names in a folder, by what they are without regard to letter case."""
+        if folder not in self._names:
+            self._names[folder] = {}
+            for entry in folder.iterdir() if folder.is_dir() else ():
+                self._names[folder].setdefault(entry.name.casefold(), []).append(entry.name)
+        return self._names[folder]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from noref.card import Card, read_card
 from noref.data.loading import Protocol
+from noref.data.perceptual_hash import learnt_images
 from noref.data.records import Record
 from noref.data.splits import load_split
 from noref.errors import DataError, OptionError
@@ -119,7 +120,14 @@ def _with_scorer(scorer: Scorer, records: Sequence[Record]) -> NDArray[np.float6
 
 
 def _caution(card: Card, data: DataSet, judged: Sequence[Record], folder: Path | None) -> str | None:
-    """What is against these metrics: the model learnt from this data set, and may have seen what it is tested on."""
+    """What is against these metrics: the model learnt from images that it is tested on.
+
+    Found by their content; by the data set's name where the model's card has no hashes of its training images.
+    """
+    count = learnt_images(card, judged)
+    if count is not None:
+        words = f"learnt from {count} of these {len(judged)} images, or from copies of them"
+        return f"{card.name} {words}: no test of it" if count else None
     learnt = {str(run.get("data set")) for run in (card.training, card.training.get("run") or {})}
     if data.name not in learnt:
         return None

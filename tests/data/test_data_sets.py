@@ -169,13 +169,13 @@ def test_live_original_scores_and_wrong_lengths(official):
     flags = loadmat(folder / "dmos_realigned.mat")["orgs"]
     scores = [[random.Random(i).uniform(0, 84) for i in range(982)]]
     savemat(folder / "dmos.mat", {"dmos": scores, "orgs": flags})
-    records = READERS["live"](folder, realigned=False, every=True)
+    records = READERS["live-original"](folder, every=True)
     expected = [score for score, copy in zip(scores[0], flags[0], strict=True) if not copy]
     assert [r.raw_score for r in records] == expected
     assert all(r.scale.low == 0 and r.scale.high == 100 for r in records)
     savemat(folder / "dmos.mat", {"dmos": [scores[0][:-1]], "orgs": flags})
     with pytest.raises(DataError, match=r"dmos\.mat: 981 scores, 982 flags"):
-        READERS["live"](folder, realigned=False)
+        READERS["live-original"](folder)
 
 
 def test_kadid_from_the_release_csv(tmp_path):
