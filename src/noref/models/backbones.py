@@ -44,9 +44,13 @@ class Cnn(nn.Module):
         super().__init__()
         self.net = net
         self.width: int = net.num_features
-        self._stage8, self._stage16 = stage_at(net, 8), stage_at(net, 16)
-        stages = _stages(net)
-        self._stride = int(stages[-1]["reduction"]) if stages else None  # of the last one
+        info = getattr(net, "feature_info", None) or []
+        strides = [
+            int(stage["reduction"]) for stage in getattr(info, "info", info)
+        ]  # of timm's stages, the first first
+        self._stride = strides[-1] if strides else None
+        known = dict(zip(strides, range(len(strides)), strict=True)) if hasattr(net, "forward_intermediates") else {}
+        self._stage8, self._stage16 = known.get(8), known.get(16)  # the last stages with these strides
 
     def forward(self, images: Tensor, *, layers: Embedding | None = None, stages: int = 0) -> Features:
         """Normalised images (B, 3, H, W) -> features, D the channels of the last stage, pooled by the mean.
@@ -145,20 +149,6 @@ class Cnn(nn.Module):
 
 
 Backbone = Cnn | Vit
-
-
-def stage_at(net: Any, stride: int) -> int | None:
-    """The place of the last stage with this stride among those that `forward_intermediates` counts."""
-    if not hasattr(net, "forward_intermediates"):
-        return None
-    places = [place for place, stage in enumerate(_stages(net)) if stage["reduction"] == stride]
-    return places[-1] if places else None
-
-
-def _stages(net: Any) -> list[dict[str, Any]]:
-    """What timm says of a network's stages, the first first."""
-    info = getattr(net, "feature_info", None) or []
-    return list(getattr(info, "info", info))
 
 
 def build_backbone(plan: Planned, *, weights: str = "timm") -> tuple[Normalize, Backbone, Planned]:
