@@ -70,14 +70,11 @@ class Cnn(nn.Module):
         if stages:
             return self._last_stages(images, stages, layers)
         check_size(self.net, images)
-        wanted = [self._stage8, self._stage16] if layers else [self._stage16]
-        places = [place for place in wanted if place is not None]
-        maps: list[Tensor] = []
+        places = [place for place in (self._stage8, self._stage16) if layers and place is not None]
         if places:
             last, maps = self.net.forward_intermediates(images, indices=places)
         else:
-            last = self.net.forward_features(images)
-        stride16 = None if self._stage16 is None else maps[-1]
+            last, maps = self.net.forward_features(images), []
         if last.ndim == 4 and getattr(self.net, "output_fmt", "NCHW") == "NHWC":
             last = last.permute(0, 3, 1, 2)
         if last.ndim == 3 and self._stride:
@@ -88,7 +85,7 @@ class Cnn(nn.Module):
             raise ModelError(
                 f"{type(self.net).__name__}: its features {tuple(last.shape)} are no map of {self.width} channels"
             )
-        return of_maps(last, maps, layers, stride16=stride16)
+        return of_maps(last, maps, layers)
 
     @property
     def stage_count(self) -> int:
