@@ -30,8 +30,8 @@ class Cnn(nn.Module):
     """A network of stages as a backbone: the positions of its last feature map are the tokens.
 
     Args:
-        net: any timm network whose `forward_features` gives a map, or a token for each place of one behind tokens that
-            stand for no place, without a classifier.
+        net: any timm network whose `forward_features` gives a map, or the tokens of one behind prefix tokens, without a
+            classifier.
     """
 
     normalised = False
@@ -65,7 +65,7 @@ class Cnn(nn.Module):
 
         Raises:
             OptionError: a size that this network cannot take.
-            ModelError: features that are neither a map nor a token for each place of one.
+            ModelError: features that are neither a map nor the tokens of one.
         """
         if stages:
             return self._last_stages(images, stages, layers)
@@ -279,7 +279,7 @@ def freeze_stages(backbone: Backbone, count: int) -> None:
 
 
 def freeze_batch_norm(module: nn.Module) -> int:
-    """Keep every batch norm in `module` in evaluation mode for good, whatever `train()` is called on.
+    """Keep every batch norm in `module` in evaluation mode; `train()` does not change that.
 
     The running statistics then never move and never depend on the batch; weight and bias still learn. Weights
     whose batch norms were folded into the convolutions have statistics of 0 and 1 that are no statistics at

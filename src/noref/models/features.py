@@ -1,4 +1,4 @@
-"""What goes into a backbone and what comes out of it, whatever the backbone is."""
+"""What goes into a backbone and what comes out of it, the same for all backbones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frozen batch norms computed as part of the convolutions in front of them: the same numbers, sooner.
+"""Frozen batch norms computed as part of the convolutions in front of them: the same numbers in less time.
 
 A batch norm in evaluation mode is a factor and an offset for each channel. Taken into the convolution's weights at
 every call, it costs no pass over the maps, and it still learns: the parameters, and their names, stay where they are.
@@ -28,7 +28,7 @@ def fuse_frozen_norms(net: nn.Module, example: Tensor) -> int:
     not known from that, so its output on `example` is compared, and where it changes everything is put back.
 
     Args:
-        net: batch norms in evaluation mode for good; changed in place.
+        net: its batch norms never train; changed in place.
         example: (N, 3, H, W) input, normalised.
 
     Returns:
