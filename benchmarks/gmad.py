@@ -21,7 +21,7 @@ from statistics import median
 import numpy as np
 
 from noref.gmad.pairs import both_roles
-from noref.gmad.score_table import Opponent, align, read_opponent
+from noref.gmad.score_table import ScoreTable, align, read_score_table
 
 LEVELS, TOP, RUNS = 6, 4, 7
 
@@ -33,17 +33,17 @@ def seconds(run: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def columns(rows: int) -> tuple[Opponent, Opponent]:
+def columns(rows: int) -> tuple[ScoreTable, ScoreTable]:
     """Two models that agree in part: correlation 0.8, scores to four digits as tables have them."""
     rng = np.random.default_rng(0)
     truth = rng.normal(size=rows)
     paths = tuple(f"images/{row // 1000:03}/{row:06}.png" for row in range(rows))
     first, second = (np.round(50 + 15 * (truth + 0.5 * rng.normal(size=rows)), 4) for _ in range(2))
-    return Opponent("first", paths, first), Opponent("second", paths, second)
+    return ScoreTable("first", paths, first), ScoreTable("second", paths, second)
 
 
-def write(opponent: Opponent, path: Path) -> None:
-    lines = (f"{name},{score}\n" for name, score in zip(opponent.paths, opponent.scores, strict=True))
+def write(table: ScoreTable, path: Path) -> None:
+    lines = (f"{name},{score}\n" for name, score in zip(table.paths, table.scores, strict=True))
     path.write_text("path,score\n" + "".join(lines), encoding="utf-8")
 
 
@@ -55,14 +55,14 @@ def main() -> None:
     first, second = columns(chosen.rows)
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / "first.csv", Path(folder) / "second.csv"]
-        for opponent, file in zip((first, second), files, strict=True):
-            write(opponent, file)
+        for table, file in zip((first, second), files, strict=True):
+            write(table, file)
 
         def search() -> object:
             return both_roles(first, second, levels=LEVELS, top=TOP)
 
         def from_files() -> object:
-            return both_roles(*align(*(read_opponent(file) for file in files)), levels=LEVELS, top=TOP)
+            return both_roles(*align(*(read_score_table(file) for file in files)), levels=LEVELS, top=TOP)
 
         def sort() -> object:
             return np.sort(first.scores), np.sort(second.scores)
@@ -75,13 +75,13 @@ def main() -> None:
         search()
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    figures = {f"{name}_cpu_s": round(median(times), 4) for name, times in taken.items()}
-    figures |= {"rows": chosen.rows, "search_peak_mb": round(peak / 1e6, 1), "square_matrix_mb": chosen.rows**2 * 8e-6}
-    for name, value in figures.items():
+    metrics = {f"{name}_cpu_s": round(median(times), 4) for name, times in taken.items()}
+    metrics |= {"rows": chosen.rows, "search_peak_mb": round(peak / 1e6, 1), "square_matrix_mb": chosen.rows**2 * 8e-6}
+    for name, value in metrics.items():
         print(f"{name}\t{value:g}")
     if chosen.json:
         machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
-        chosen.json.write_text(json.dumps(figures | machine | {"numpy": np.__version__}, indent=2) + "\n")
+        chosen.json.write_text(json.dumps(metrics | machine | {"numpy": np.__version__}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a model's scores are worth beyond its own data set: python benchmarks/quality.py [--model FILE] [--out FILE]
 
-ladder      photographs that no lesson was drawn from (`kept_apart`), degraded step by step: share of steps that fall
+series      photographs without distorted views (`held_out`), degraded step by step: share of steps that lower the score
 cross       re-created stimuli of TID2013 with published human scores: SRCC on the exact ones
 size        rated photographs of a run's test part judged at other sizes, and as large and small copies
 worst       a sheet of the twenty worst predictions of several runs' test parts
@@ -28,8 +28,8 @@ from PIL import Image, ImageDraw
 
 from noref import Scorer, images
 from noref.card import Preprocessing
-from noref.default_model.distorted_views import kept_apart, ladder_step
-from noref.default_model.training import PREPROCESSING
+from noref.default_model.config import PREPROCESSING
+from noref.default_model.distorted_views import distort, held_out
 from noref.evaluate.correlation import plcc, srcc
 from noref.scoring.network import Network
 
@@ -37,14 +37,14 @@ STEPS = {"blur": (1.5, 3.0, 6.0), "noise": (12.0, 25.0, 50.0), "jpeg": (30.0, 12
 Row = dict[str, Any]
 
 
-def ladder(scorer: Scorer, data: Path) -> list[Row]:
+def severity_series(scorer: Scorer, data: Path) -> list[Row]:
     """Share of steps in which the score falls, a row a kind."""
-    photos = [path for path in sorted((data / "photos" / "images").iterdir()) if kept_apart(path.name)]
+    photos = [path for path in sorted((data / "photos" / "images").iterdir()) if held_out(path.name)]
     fallen: dict[str, list[bool]] = {kind: [] for kind in STEPS}
     for number, path in enumerate(photos):
         photo = images.read(path)
         rng = np.random.default_rng([5, number])
-        versions = [photo, *(ladder_step(photo, kind, a, rng) for kind, amounts in STEPS.items() for a in amounts)]
+        versions = [photo, *(distort(photo, kind, a, rng) for kind, amounts in STEPS.items() for a in amounts)]
         scores = [score.quality for score in scorer.score_many(versions)]
         for place, kind in enumerate(STEPS):
             found = [scores[0], *scores[1 + 3 * place : 4 + 3 * place]]
@@ -138,7 +138,7 @@ def worst(runs: list[Path], livec: Path, sheet: Path) -> list[Row]:
 def main() -> None:
     """Parse, run the parts asked for, print a row a line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["ladder", "cross"], help="ladder, cross, size, worst")
+    parser.add_argument("parts", nargs="*", default=["series", "cross"], help="series, cross, size, worst")
     parser.add_argument("--model", default="default")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--run", type=Path, action="append", default=[])
@@ -148,8 +148,8 @@ def main() -> None:
     given = parser.parse_args()
     found: dict[str, list[Row]] = {}
     for part in given.parts:
-        if part in ("ladder", "cross"):
-            found[part] = {"ladder": ladder, "cross": cross}[part](Scorer(given.model), given.data)
+        if part in ("series", "cross"):
+            found[part] = {"series": severity_series, "cross": cross}[part](Scorer(given.model), given.data)
         elif part in ("size", "worst") and given.run and given.livec:
             found[part] = (
                 size(given.run[0], given.livec) if part == "size" else worst(given.run, given.livec, given.sheet)

@@ -1,4 +1,4 @@
-"""`noref embed`: from a trained run and labelled images to picture, page, table and figures."""
+"""`noref embed`: from a trained run and labelled images to figure, page, table and metrics."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
+from safetensors.numpy import load_file
 
 from noref.card import Card, Preprocessing, Scale
 from noref.cli import run
@@ -88,7 +91,7 @@ def test_everything_is_written(made, capsys):
     assert Image.open(made / "embed.png").size[0] > 400
     assert len(re.findall(r"<circle cx", (made / "embed.html").read_text())) == 24
     said = json.loads((made / "embed.json").read_text())
-    assert [figure["name"] for figure in said["maps"]["tiny"]] == [
+    assert [metric["name"] for metric in said["maps"]["tiny"]] == [
         "score of neighbours",
         "neighbours of the same type",
         "silhouette by type",
@@ -96,21 +99,23 @@ def test_everything_is_written(made, capsys):
     assert any("may have seen these images" in note for note in said["notes"])
 
 
-def test_the_figures_are_of_the_features_and_not_of_the_map(made):
-    kept = sorted((made / "features").rglob("*.npy"))
+def test_the_metrics_are_of_the_features_and_not_of_the_map(made):
+    kept = sorted((made / "features").rglob("*.safetensors"))
     assert len(kept) == 24
     from noref.card import digest
 
     folder, facts = kept[0].parent, rows(made)
     source = {row["path"]: row for row in facts}
     records = READERS["csv"](_table(made))
-    features = np.stack([np.load(folder / f"{digest(record.path)[:32]}.npy").mean(axis=0) for record in records])
+    features = np.stack(
+        [load_file(folder / f"{digest(record.path)[:32]}.safetensors")["feature"].mean(axis=0) for record in records]
+    )
     kinds = np.array([record.distortion == "noise" for record in records], dtype=int)
     groups = np.array([int(record.reference[1:]) for record in records])
-    figures = {f["name"]: f["value"] for f in json.loads((made / "embed.json").read_text())["maps"]["tiny"]}
-    assert figures["silhouette by type"] == pytest.approx(silhouette(features, kinds, "type").value, abs=1e-6)
+    metrics = {m["name"]: m["value"] for m in json.loads((made / "embed.json").read_text())["maps"]["tiny"]}
+    assert metrics["silhouette by type"] == pytest.approx(silhouette(features, kinds, "type").value, abs=1e-6)
     right = np.mean(kinds[nearest(features, groups)] == kinds[:, None])
-    assert figures["neighbours of the same type"] == pytest.approx(right)
+    assert metrics["neighbours of the same type"] == pytest.approx(right)
     assert set(source) == {record.path.name for record in records}
 
 
@@ -216,6 +221,17 @@ def test_a_folder_that_cannot_be_written(model, labelled, tmp_path, capsys):
     if os.geteuid():
         (tmp_path / "shut").mkdir(mode=0o500)
         assert embed(model, labelled, tmp_path / "shut" / "out") == 2
+
+
+def test_without_the_train_extra_one_line_says_what_to_install():
+    code = """import sys
+sys.modules["timm"] = None
+from noref.cli import run
+sys.exit(run(["embed", "default", "--data", "csv=set.csv", "--out", "map"]))"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'noref[train]'" in done.stderr
 
 
 def test_two_data_sets_with_references_of_the_same_name(made, model, labelled, tmp_path, capsys):

@@ -58,6 +58,24 @@ def test_what_fails_is_listed_with_status_one(photo, model, tmp_path, capsys):
     assert printed.startswith("1 drawn, 1 failed")
 
 
+def test_a_name_with_a_line_break_is_one_line_of_the_list(photo, model, tmp_path, capsys):
+    other = tmp_path / "a\nb.jpg"
+    Image.open(photo).save(other)
+    given = [str(other), photo, "--model", model, "--crop", "48", "--out", str(tmp_path / "out")]
+    status, printed, complained = call(capsys, *given)
+    listed = str(other).replace("\n", "\\n")
+    assert (status, complained) == (1, f"left out: {listed}: its name has a line break: rename it\n")
+    assert printed.startswith("1 drawn, 1 failed")
+
+
+def test_a_map_that_is_named_twice_is_drawn_once(photo, model, tmp_path, capsys):
+    out = tmp_path / "out"
+    given = [photo, "--model", model, "--crop", "48", "--map", "quality", "--map", "quality", "--out", str(out)]
+    assert call(capsys, *given)[0] == 0
+    with np.load(out / "maps" / "a.npz") as kept:
+        assert kept["kinds"].tolist() == ["quality"]
+
+
 def test_photos_without_a_true_score_are_listed(photo, model, tmp_path, capsys):
     other = tmp_path / "b.png"
     Image.fromarray(np.zeros((60, 60, 3), np.uint8)).save(other)

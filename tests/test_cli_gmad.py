@@ -100,22 +100,22 @@ def test_what_the_page_saves_is_what_is_counted(two, tmp_path, capsys):
     out = tmp_path / "contest"
     run([*two, "--levels", "2", "--out", str(out)])
     page = (out / "gmad.html").read_text()
-    data = json.loads(html.unescape(re.search(r'id="matches">(.*?)</script>', page, re.S)[1]))
+    data = json.loads(html.unescape(re.search(r'id="pairs">(.*?)</script>', page, re.S)[1]))
     votes = tmp_path / "votes.csv"
     with votes.open("w", newline="") as file:
         writer = csv.DictWriter(file, data["columns"])
         writer.writeheader()
-        for match in data["matches"]:  # this reader always sees what the attacker `second` sees
-            side = "left" if match["left"] == "better" else "right"
-            writer.writerow(match | {"vote": side if match["attacker"] == "second" else "same"})
+        for pair in data["pairs"]:  # this reader always sees what the attacker `second` sees
+            side = "left" if pair["left"] == "better" else "right"
+            writer.writerow(pair | {"vote": side if pair["attacker"] == "second" else "same"})
     capsys.readouterr()
-    assert run(["gmad", "tally", str(votes), "--out", str(tmp_path / "figures.csv")]) == 0
+    assert run(["gmad", "tally", str(votes), "--out", str(tmp_path / "counts.csv")]) == 0
     said = capsys.readouterr().out
     assert re.search(r"first +second +2 +2 +0.00 .* 1.00 ", said)
     assert re.search(r"second +first +2 +2 +1.00 .* 0.00 ", said)
     ranked = said[said.index("model ") :].splitlines()[1:3]
     assert [line.split()[0] for line in ranked] == ["second", "first"]
-    assert (tmp_path / "figures.csv").read_text().count("\n") == 3
+    assert (tmp_path / "counts.csv").read_text().count("\n") == 3
 
 
 def test_names_of_files_and_models_cannot_break_the_page(tmp_path):

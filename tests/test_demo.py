@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from noref import demo
-from noref.demo import LADDERS, degrade, run, scene
+from noref.demo import SEVERITY_SERIES, degrade, run, scene
 from noref.errors import OptionError
 
 SHARPNESS = """<ir_version: 8, opset_import: ["" : 17]> sharp (uint8[n, h, w, 3] image) => (float[n] quality) {
@@ -40,7 +40,7 @@ def test_the_scene_is_a_picture_and_always_the_same():
 
 def test_each_step_moves_the_picture_further():
     original = scene().astype(float)
-    for kind, (_, steps) in LADDERS.items():
+    for kind, (_, steps) in SEVERITY_SERIES.items():
         errors = [np.square(degrade(scene(), kind, step) - original).mean() for step in steps]
         assert errors[0] == 0
         assert errors == sorted(errors)
@@ -69,7 +69,7 @@ def test_a_model_whose_scores_do_not_fall_fails_the_demo(make_model):
 
 
 def test_scores_that_fall_pass_and_pictures_are_kept(make_model, monkeypatch, tmp_path):
-    monkeypatch.setattr(demo, "LADDERS", {"blur": LADDERS["blur"]})
+    monkeypatch.setattr(demo, "SEVERITY_SERIES", {"blur": SEVERITY_SERIES["blur"]})
     stream = io.StringIO()
     assert run(model=str(make_model(SHARPNESS)), out=str(tmp_path / "new" / "folder"), stream=stream)
     assert stream.getvalue().endswith("3 of 3 steps lower the score.\n")

@@ -1,8 +1,11 @@
-"""Make a run the model inside the package: python experiments/embedded/publish.py RUN --splits RUN... [--facts FILE]
+"""Make a run the model inside the package.
 
-RUN was trained on all images (`--test 0`). Its figures are those of the recipe: the runs behind --splits, same
-options, each with a test part. FILE is what benchmarks/quality.py wrote with --out. The model goes to
-src/noref/scoring/default/ with its card.
+python experiments/embedded/publish.py RUN --splits RUN... --chosen TEXT [--facts FILE]
+
+RUN was trained on all images (`--test 0`). Its metrics are those of the recipe: the runs behind --splits, same
+options, each with a test part. TEXT goes on the card beside the metrics and says on which images the options were
+chosen: they should be inner folds (`contrast.py --inner`). FILE is what benchmarks/quality.py wrote with --out. The
+model goes to src/noref/scoring/default/ with its card.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from noref.card import read_card
-from noref.default_model.training import PREPROCESSING
+from noref.default_model.config import PREPROCESSING
 
 DEFAULT = Path(__file__).parents[2] / "src" / "noref" / "scoring" / "default" / "model.onnx"
 INITIALISED = {
@@ -53,7 +56,7 @@ POLICY = [
 LIMITS = Path(__file__).parent / "limits.txt"
 
 
-def recipe_results(runs: list[Path]) -> list[dict[str, Any]]:
+def recipe_results(runs: list[Path], chosen: str) -> list[dict[str, Any]]:
     """Median and range over the runs' own test parts, a row a metric."""
     found = [json.loads((run / "results.json").read_text()) for run in runs]
     rows = []
@@ -63,7 +66,7 @@ def recipe_results(runs: list[Path]) -> list[dict[str, Any]]:
             {
                 "data": "livec",
                 "protocol": f"the recipe on {len(runs)} random 80/20 splits of the 931 photographs, last epoch; "
-                "this model then trained on all of them",
+                f"this model then trained on all of them; {chosen}",
                 "metric": metric,
                 "median": round(statistics.median(values), 4),
                 "each": [round(value, 4) for value in values],
@@ -77,13 +80,13 @@ def fact_results(path: Path) -> list[dict[str, Any]]:
     found = json.loads(path.read_text())
     rows = [
         {
-            "data": f"{row['photos']} photographs that gave no lesson",
+            "data": f"{row['photos']} photographs that no distorted view was made of",
             "protocol": "each photograph and three steps of Pillow's Gaussian blur (radius 1.5, 3, 6), noise (sigma "
             "12, 25, 50) or JPEG (quality 30, 12, 5)",
             "metric": f"share of {row['kind']} steps in which the score falls",
             "value": round(row["falls"], 4),
         }
-        for row in found.get("ladder", [])
+        for row in found.get("series", found.get("ladder", []))
     ]
     rows += [
         {
@@ -103,11 +106,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--splits", type=Path, nargs="+", required=True)
+    parser.add_argument("--chosen", required=True)
     parser.add_argument("--facts", type=Path)
     given = parser.parse_args()
     card = read_card(given.run / "model.onnx")
     training = {"initialised from": INITIALISED, "trained on": TRAINED, "run": card.training}
-    results = recipe_results(given.splits) + (fact_results(given.facts) if given.facts else [])
+    results = recipe_results(given.splits, given.chosen) + (fact_results(given.facts) if given.facts else [])
     limits = [line for line in LIMITS.read_text(encoding="utf-8").splitlines() if line]
     DEFAULT.parent.mkdir(exist_ok=True)
     shutil.copyfile(given.run / "model.onnx", DEFAULT)

@@ -1,10 +1,10 @@
-"""A scene drawn by program, degraded step by step, and scored: scores fall as the picture gets worse."""
+"""A drawn scene, degraded step by step, and scored: the scores fall as the picture gets worse."""
 
 from __future__ import annotations
 
 import io
-import math
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import TextIO
 
@@ -18,8 +18,8 @@ from noref.scoring.scorer import Scorer
 from noref.scoring.screen import bar_for
 
 WIDTH, HEIGHT = 512, 384
-WIDE = 40  # cells of a bar
-LADDERS: dict[str, tuple[str, tuple[int | float, ...]]] = {  # kind -> unit and steps; 0 leaves the scene as it is
+BAR_WIDTH = 40  # cells
+SEVERITY_SERIES = {  # distortion -> unit and steps; step 0 leaves the scene as it is
     "blur": ("radius in pixels", (0, 1.5, 3, 6)),
     "noise": ("sigma in grey levels", (0, 12, 25, 50)),
     "jpeg": ("quality setting", (0, 30, 12, 5)),
@@ -48,21 +48,12 @@ def scene(seed: int = 0) -> Pixels:
         (0.70, 0.08, 1.2, (0.13, 0.24, 0.13)),
         (0.78, 0.03, 1.6, (0.38, 0.50, 0.18)),
     ):
-        _range(canvas, rng, base, height, roughness, color)
+        _paint_hills(canvas, rng, base, height, roughness, color)
     return np.array(np.rint(255 * canvas.clip(0, 1)), dtype=np.uint8)
 
 
 def degrade(image: Pixels, kind: str, step: float) -> Pixels:
-    """One rung of a ladder.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        kind: a key of `LADDERS`.
-        step: strength as in `LADDERS`; 0 changes nothing.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
+    """(H, W, 3) uint8 RGB -> the same at one step of a series of `SEVERITY_SERIES`; step 0 changes nothing."""
     if not step:
         return image
     if kind == "noise":
@@ -77,7 +68,7 @@ def degrade(image: Pixels, kind: str, step: float) -> Pixels:
 
 
 def run(*, model: str = "default", out: str | None = None, stream: TextIO | None = None) -> bool:
-    """Score each ladder and write it step by step.
+    """Score the scene at each step of each severity series and print the scores.
 
     Args:
         model: as in `Scorer`.
@@ -85,61 +76,59 @@ def run(*, model: str = "default", out: str | None = None, stream: TextIO | None
         stream: where the text goes; None: stdout.
 
     Returns:
-        Whether the score falls at every step of every ladder.
+        Whether the score falls at every step.
 
     Raises:
         OptionError: the folder cannot be written.
     """
     stream = stream or sys.stdout
-    scorer, original, bar, falls = Scorer(model), scene(), bar_for(stream), []
-    print("A scene drawn by program, degraded step by step. Scores 0-100, higher is better.", file=stream)
-    for kind, (unit, steps) in LADDERS.items():
-        rungs = [degrade(original, kind, step) for step in steps]
-        scores = [score.value for score in scorer.score_many(rungs)]
+    scorer, original, bar, falls = Scorer(model), scene(), bar_for(stream), list[bool]()
+    print("A drawn scene, degraded step by step. Scores 0-100, higher is better.", file=stream)
+    for kind, (unit, steps) in SEVERITY_SERIES.items():
+        series = [degrade(original, kind, step) for step in steps]
+        scores = [score.value for score in scorer.score_many(series)]
         if out is not None:
-            _save(Path(out), kind, steps, rungs)
+            _save(Path(out), kind, steps, series)
         print(f"\n{kind}, {unit}", file=stream)
-        for step, score, before in zip(steps, scores, [math.inf, *scores], strict=False):
-            falls.append(score < before)
-            remark = "" if falls[-1] else "does not fall"
-            print(f"  {step or 'none':>4}  {score:5.1f}  {bar(score, WIDE)}  {remark}".rstrip(), file=stream)
-    print(f"\n{falls.count(True) - len(LADDERS)} of {len(falls) - len(LADDERS)} steps lower the score.", file=stream)
+        series_falls = [after < before for before, after in pairwise(scores)]
+        for step, score, lower in zip(steps, scores, [True, *series_falls], strict=True):
+            remark = "" if lower else "does not fall"
+            print(f"  {step or 'none':>4}  {score:5.1f}  {bar(score, BAR_WIDTH)}  {remark}".rstrip(), file=stream)
+        falls += series_falls
+    print(f"\n{sum(falls)} of {len(falls)} steps lower the score.", file=stream)
     return all(falls)
 
 
-def _save(folder: Path, kind: str, steps: tuple[int | float, ...], rungs: list[Pixels]) -> None:
+def _save(folder: Path, kind: str, steps: tuple[float, ...], series: list[Pixels]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for step, rung in zip(steps, rungs, strict=True):
-            Image.fromarray(rung).save(folder / f"{kind}_{step}.png")
+        for step, image in zip(steps, series, strict=True):
+            Image.fromarray(image).save(folder / f"{kind}_{step}.png")
     except OSError as error:
         raise OptionError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
 def _sky(rng: np.random.Generator) -> Plane:
-    """(H, W, 3) in [0, 1]: blue above, pale below, clouds between."""
+    """(H, W, 3) in [0, 1]: blue above, pale below, with clouds."""
     down = np.linspace(0, 1, HEIGHT)[:, None, None]
     sky = (1 - down) * (0.25, 0.47, 0.80) + down * (0.93, 0.90, 0.84)
     clouds = _texture(rng, 1.7, stretch=3).clip(0, 2)[..., None] / 2.2
     return sky + clouds * (1 - down) * (1 - sky)
 
 
-def _range(
+def _paint_hills(
     canvas: Plane, rng: np.random.Generator, base: float, height: float, roughness: float, color: tuple[float, ...]
 ) -> None:
-    """Paint everything below a rough line in a colour that is lit by a texture, in place."""
+    """Paint everything below a rough line in a textured colour, in place."""
     line = HEIGHT * (base - height * _texture(rng, roughness)[0] / 2)
-    row = np.arange(HEIGHT)[:, None]
-    cover = (row - line[None, :] + 0.5).clip(0, 1)[..., None]  # soft by one pixel
+    cover = (np.arange(HEIGHT)[:, None] - line + 0.5).clip(0, 1)[..., None]  # soft by one pixel
     light = 1 + 0.35 * _texture(rng, 1.1)[..., None]
     canvas[:] = (1 - cover) * canvas + cover * np.array(color) * light
 
 
 def _texture(rng: np.random.Generator, roughness: float, stretch: int = 1) -> Plane:
-    """(H, W) noise of mean 0 and deviation 1 whose amplitude falls as 1 / frequency ** roughness, as in nature."""
-    rows = np.fft.fftfreq(HEIGHT)[:, None]
-    columns = np.fft.rfftfreq(WIDTH)[None, :] * stretch
-    frequency = np.hypot(rows, columns)
+    """(H, W) noise of mean 0 and deviation 1 with amplitude 1 / frequency ** roughness, as in natural images."""
+    frequency = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH) * stretch)
     frequency[0, 0] = np.inf
     waves = rng.normal(size=frequency.shape) + 1j * rng.normal(size=frequency.shape)
     plane = np.fft.irfft2(waves / frequency**roughness, s=(HEIGHT, WIDTH))

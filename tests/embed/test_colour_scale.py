@@ -57,7 +57,7 @@ def test_types_of_one_group_are_akin_and_levels_are_opacity():
     assert found.colours[24] == found.colours[0]
     assert found.opacity[24] == 1.0
     assert found.opacity[0] == pytest.approx(0.3 + 0.7 / 5)
-    assert "1 to 5" in found.words
+    assert "1 to 5" in found.note
     assert list(found.legend) == names
 
 

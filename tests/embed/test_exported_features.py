@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from noref import Scorer
-from noref.embed.exported_features import Exported, with_feature
-from noref.embed.feature_extractor import find_looker
+from noref.embed.exported_features import ExportedModel, with_feature
+from noref.embed.feature_extractor import load_extractor
 from noref.errors import ImageError, ModelError
 from noref.scoring.network import DEFAULT
 
@@ -23,7 +23,7 @@ def photo(tmp_path):
 
 def test_the_line_on_the_feature_is_the_score(photo):
     """By hand from the file's own numbers: standardised feature times weights, then the curve that ends the graph."""
-    feature = Exported("default").feature(photo).astype(np.float64)
+    feature = ExportedModel("default").extract(photo).astype(np.float64)
     assert feature.shape[0] == 1
     graph = onnx.load(DEFAULT).graph
     fixed = {one.name: onnx.numpy_helper.to_array(one).astype(np.float64) for one in graph.initializer}
@@ -35,17 +35,17 @@ def test_the_line_on_the_feature_is_the_score(photo):
     assert 100 * float(value.reshape(-1)[0]) == pytest.approx(Scorer().score(photo).value, abs=0.01)
 
 
-def test_the_default_is_looked_at_like_any_model(photo, tmp_path):
-    looker = find_looker("default")
-    assert looker.kinds == ("head",)
-    found = looker.features("head", [photo], tmp_path / "cache", {})
-    assert np.array_equal(found[photo], Exported("default").feature(photo)[0])
+def test_the_default_gives_features_like_any_model(photo, tmp_path):
+    extractor = load_extractor("default")
+    assert extractor.feature_names == ("head",)
+    found = extractor.features("head", [photo], tmp_path / "cache", {})
+    assert np.array_equal(found[photo], ExportedModel("default").extract(photo)[0])
 
 
 def test_a_broken_photo_is_named(tmp_path):
     (tmp_path / "torn.png").write_bytes(b"no picture")
     with pytest.raises(ImageError, match=r"torn\.png"):
-        Exported("default").feature(tmp_path / "torn.png")
+        ExportedModel("default").extract(tmp_path / "torn.png")
 
 
 def graph_of(*nodes, fixed=()):
@@ -80,4 +80,4 @@ def test_no_onnx_file_is_refused(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"nothing")
     (tmp_path / "model.card.json").write_text(json.dumps({}))
     with pytest.raises(ModelError, match="model"):
-        Exported(tmp_path / "model.onnx")
+        ExportedModel(tmp_path / "model.onnx")

@@ -7,20 +7,18 @@ from scipy.stats import spearmanr
 
 from noref.embed.metrics import (
     nearest,
-    numbered,
     score_agreement,
     silhouette,
     thirds,
     tsne,
     type_agreement,
     unit,
-    voted,
 )
 from noref.errors import DataError, OptionError
 
 
 @pytest.fixture
-def cloud():
+def labelled():
     """30 images in 10 groups of 3, 2 types; type and score are seen in the features, the group too."""
     rng = np.random.default_rng(3)
     groups, kinds, scores = np.repeat(np.arange(10), 3), np.tile([0, 1, 1], 10), rng.uniform(0, 9, 30)
@@ -39,20 +37,20 @@ def slow_neighbours(features, groups, count):
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_neighbours_against_a_slow_loop(cloud, count):
-    features, groups, _, _ = cloud
+def test_neighbours_against_a_slow_loop(labelled, count):
+    features, groups, _, _ = labelled
     assert nearest(features, groups, count=count).tolist() == slow_neighbours(features, groups, count)
 
 
-def test_neighbours_block_by_block(cloud, monkeypatch):
-    features, groups, _, _ = cloud
+def test_neighbours_block_by_block(labelled, monkeypatch):
+    features, groups, _, _ = labelled
     whole = nearest(features, groups)
     monkeypatch.setattr("noref.embed.metrics.BLOCK", 7)
     assert np.array_equal(nearest(features, groups), whole)
 
 
-def test_score_agreement_against_a_slow_loop(cloud):
-    features, groups, _, scores = cloud
+def test_score_agreement_against_a_slow_loop(labelled):
+    features, groups, _, scores = labelled
     means = [np.mean([scores[j] for j in row]) for row in slow_neighbours(features, groups, 5)]
     found = score_agreement(nearest(features, groups), scores, groups)
     assert found.value == pytest.approx(spearmanr(means, scores).statistic)
@@ -66,8 +64,8 @@ def test_chance_never_takes_the_own_group():
     assert found.value == found.chance == found.high == 0
 
 
-def test_chance_of_types_is_their_share_among_the_others(cloud):
-    features, groups, kinds, _ = cloud
+def test_chance_of_types_is_their_share_among_the_others(labelled):
+    features, groups, kinds, _ = labelled
     found = type_agreement(nearest(features, groups), kinds, groups, draws=400)
     others = [np.mean(kinds[groups != groups[i]] == kinds[i]) for i in range(30)]
     assert found.chance == pytest.approx(np.mean(others), abs=0.01)
@@ -82,12 +80,6 @@ def test_chance_lies_below_zero_where_groups_differ_in_score():
     assert found.high < 0
 
 
-def test_the_vote():
-    kinds = np.array([0, 0, 1, 1, 2])
-    neighbours = np.array([[1, 2, 3], [0, 2, 4], [0, 1, 4], [2, 0, 1], [4, 0, 0]])  # by hand: no, tie won, no, no, no
-    assert voted(neighbours, kinds).tolist() == [False, True, False, False, False]
-
-
 def test_silhouette_by_hand():
     angle = np.radians([0, 60, 90, 150])
     features = np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -99,8 +91,8 @@ def test_silhouette_by_hand():
     assert found.name == "silhouette by type"
 
 
-def test_silhouette_against_a_slow_loop(cloud):
-    features, _, kinds, _ = cloud
+def test_silhouette_against_a_slow_loop(labelled):
+    features, _, kinds, _ = labelled
     widths = []
     for i in range(30):
         means = {}
@@ -114,9 +106,9 @@ def test_silhouette_against_a_slow_loop(cloud):
     assert found.low <= found.chance <= found.high < found.value
 
 
-def test_silhouette_of_many_images_takes_a_part(monkeypatch, cloud):
+def test_silhouette_of_many_images_takes_a_part(monkeypatch, labelled):
     monkeypatch.setattr("noref.embed.metrics.LARGEST", 20)
-    features, _, kinds, _ = cloud
+    features, _, kinds, _ = labelled
     assert silhouette(features, kinds, "type") == silhouette(features, kinds, "type")
 
 
@@ -128,8 +120,8 @@ def test_thirds():
         thirds([1], (70, 35))
 
 
-def test_same_seed_same_map(cloud):
-    features = cloud[0]
+def test_same_seed_same_map(labelled):
+    features = labelled[0]
     first = tsne(features, perplexity=5, seed=1)
     assert first.shape == (30, 2)
     assert np.array_equal(first, tsne(features, perplexity=5, seed=1))
@@ -142,12 +134,6 @@ def test_the_map_keeps_apart_what_is_apart():
     kinds = np.repeat(np.arange(3), 15)
     distance = np.linalg.norm(places[:, None] - places, axis=2) + 1e9 * np.eye(45)
     assert np.array_equal(kinds[distance.argmin(axis=1)], kinds)
-
-
-def test_numbered():
-    places, names = numbered(["jpeg", "blur", "jpeg"])
-    assert places.tolist() == [1, 0, 1]
-    assert names == ["blur", "jpeg"]
 
 
 @pytest.mark.parametrize(
@@ -168,13 +154,13 @@ def test_features_that_cannot_be_mapped(features, reason):
 
 
 @pytest.mark.parametrize("perplexity", [30, 31, 0, -1])
-def test_a_perplexity_that_cannot_be(cloud, perplexity):
+def test_a_perplexity_out_of_range(labelled, perplexity):
     with pytest.raises(OptionError, match="10 would do"):
-        tsne(cloud[0], perplexity=perplexity)
+        tsne(labelled[0], perplexity=perplexity)
 
 
-def test_figures_that_cannot_be(cloud):
-    features, groups, kinds, _ = cloud
+def test_metrics_that_have_no_value(labelled):
+    features, groups, kinds, _ = labelled
     with pytest.raises(DataError, match="an image has 0 of those"):
         nearest(features, np.zeros(30, int))
     with pytest.raises(DataError, match="as many groups"):

@@ -1,4 +1,4 @@
-"""Looks of a network, and the window that holds most of one."""
+"""Attention maps of a network, and the salient window."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from noref.errors import OptionError  # noqa: E402
-from noref.explain import attention_maps as looks  # noqa: E402
+from noref.explain.attention_maps import attention_map, available, whole_image, window_map  # noqa: E402
 from noref.models.network import Plan, build  # noqa: E402
 
 from .conftest import scene  # noqa: E402
@@ -26,18 +26,22 @@ def squashed(pixels, side):
     return torch.from_numpy(small.transpose(2, 0, 1).copy())[None]
 
 
-def test_each_network_has_the_looks_that_it_can_have():
-    assert looks.kinds(network()) == ("panel-attention", "activation", "window")
-    assert looks.kinds(network(head="pooled")) == ("activation", "window")
-    assert looks.kinds(network("test_vit")) == ("class-attention", "panel-attention", "activation", "window")
+def test_each_network_has_the_maps_that_it_can_have():
+    assert available(network()) == ("panel-attention", "activation", "window")
+    assert available(network(head="pooled")) == ("activation", "window")
+    assert available(network("test_vit")) == ("class-attention", "panel-attention", "activation", "window")
 
 
-@pytest.mark.parametrize("kind", ["panel-attention", "activation"])
-def test_a_look_is_the_networks_own_over_its_mean(kind):
+def test_the_whole_photo_is_squashed_to_a_square():
+    torch.testing.assert_close(whole_image(scene(), 128, "bicubic"), squashed(scene(), 128))
+
+
+@pytest.mark.parametrize("name", ["panel-attention", "activation"])
+def test_a_map_is_the_networks_own_over_its_mean(name):
     net, pixels = network(), scene()
-    found = looks.look(net, pixels, kind, side=128, resample="bicubic").values
+    found = attention_map(net, squashed(pixels, 128), name).values
     with torch.no_grad():
-        if kind == "activation":
+        if name == "activation":
             tokens = net.features(squashed(pixels, 128)).tokens[0].numpy()
             plane = np.array([sum(max(0.0, float(v)) for v in token) for token in tokens]).reshape(4, 4)
         else:
@@ -48,7 +52,7 @@ def test_a_look_is_the_networks_own_over_its_mean(kind):
 
 def test_class_attention_is_a_row_of_the_softmax():
     net, pixels = network("test_vit"), scene()
-    found = looks.look(net, pixels, "class-attention", side=160, resample="bicubic").values
+    found = attention_map(net, squashed(pixels, 160), "class-attention").values
     blocks = len(net.backbone.net.blocks)
     _, maps = net.backbone.class_attention(net.normalize(squashed(pixels, 160)), blocks=min(3, blocks))
     plane = maps[0].detach().double().numpy()
@@ -57,18 +61,19 @@ def test_class_attention_is_a_row_of_the_softmax():
 
 @pytest.mark.parametrize("size", [1, 5, 14])
 def test_the_window_holds_more_than_any_other(size):
-    found = looks.window(network(), scene(), size=size, by="activation", side=448, resample="bicubic")
+    found = window_map(network(), squashed(scene(), 448), size=size, by="activation")
     top, left, bottom, right = (round(14 * side) for side in found.window)
     assert (bottom - top, right - left) == (size, size)
     sums = [found.values[i : i + size, j : j + size].sum() for i in range(15 - size) for j in range(15 - size)]
     assert found.values[top:bottom, left:right].sum() == pytest.approx(max(sums), rel=1e-5)
 
 
-def test_windows_that_cannot_be():
+def test_windows_that_do_not_fit():
+    image = squashed(scene(), 448)
     with pytest.raises(OptionError, match="window must be 1 to 14"):
-        looks.window(network(), scene(), size=15, by="activation", side=448, resample="bicubic")
+        window_map(network(), image, size=15, by="activation")
     with pytest.raises(OptionError, match="not 'sound'"):
-        looks.window(network(), scene(), size=3, by="sound", side=448, resample="bicubic")
+        window_map(network(), image, size=3, by="sound")
     with pytest.raises(OptionError, match="take it by activation"):
-        looks.check_window(network(head="pooled"), "attention")
-    looks.check_window(network(head="pooled"), "activation")
+        window_map(network(head="pooled"), image, size=3, by="attention")
+    window_map(network(head="pooled"), image, size=3, by="activation")

@@ -7,16 +7,16 @@ import pytest
 from PIL import Image
 
 from noref.errors import OptionError
-from noref.explain.colormap import DIM, FRAME, SHADES, framed, laid_over, legend, overlay, paint
-from noref.explain.map_types import KINDS, Map, check, known, relative, span
+from noref.explain.colormap import COLORMAPS, DIM, FRAME, draw_window, laid_over, legend, overlay, paint
+from noref.explain.map_types import MAP_TYPES, Map, check_maps, color_range, over_mean
 
 
-@pytest.mark.parametrize("shade", SHADES)
-def test_colours_are_the_stops_and_straight_between_them(shade):
-    stops = np.array(SHADES[shade], float)
+@pytest.mark.parametrize("colormap", COLORMAPS)
+def test_colours_are_the_stops_and_straight_between_them(colormap):
+    stops = np.array(COLORMAPS[colormap], float)
     last = len(stops) - 1
     values = np.array([[0.0, 1.0, -5.0, 9.0, 0.5 / last]])
-    found = paint(values, shade, 0.0, 1.0)[0]
+    found = paint(values, colormap, 0.0, 1.0)[0]
     np.testing.assert_array_equal(found[:4], stops[[0, last, 0, last]])
     np.testing.assert_allclose(found[4], (stops[0] + stops[1]) / 2, atol=0.51)
 
@@ -37,7 +37,7 @@ def test_the_photo_below_a_map_is_grey_below_a_window_it_is_not():
 
 
 def test_a_window_is_clear_inside_framed_at_its_edge_and_dim_outside():
-    found = np.asarray(framed((0.25, 0.5, 0.75, 1.0), (200, 100)))
+    found = np.asarray(draw_window((0.25, 0.5, 0.75, 1.0), (200, 100)))
     assert tuple(found[50, 150]) == (0, 0, 0, 0)
     assert tuple(found[10, 150]) == tuple(found[50, 50]) == DIM
     for row, column in ((26, 150), (73, 150), (50, 101), (50, 198)):  # one pixel inside of each edge
@@ -53,7 +53,7 @@ def test_a_legend_goes_from_one_end_to_the_other():
 
 
 @pytest.mark.parametrize(
-    ("kind", "values", "ends"),
+    ("name", "values", "ends"),
     [
         ("quality", [[10, 80], [30, 40]], (10, 80)),
         ("quality", [[50, 51]], (40.5, 60.5)),
@@ -64,23 +64,23 @@ def test_a_legend_goes_from_one_end_to_the_other():
         ("activation", [[0.1, 5.0]], (0, 5)),
     ],
 )
-def test_the_ends_of_the_colours(kind, values, ends):
-    assert span(kind, [Map(kind, np.array(values, float))]) == pytest.approx(ends)
+def test_the_ends_of_the_colours(name, values, ends):
+    assert color_range([Map(name, np.array(values, float))]) == pytest.approx(ends)
 
 
 def test_maps_side_by_side_share_their_ends():
     maps = [Map("quality", np.array([[20.0, 30.0]])), Map("quality", np.array([[60.0, 70.0]]))]
-    assert span("quality", maps) == (20, 70)
+    assert color_range(maps) == (20, 70)
 
 
-def test_a_look_without_any_look():
-    assert relative(np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]]
+def test_a_map_of_zeros_stays_as_it_is():
+    assert over_mean(np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]]
 
 
 def test_unknown_and_missing_maps():
-    assert known(["quality", "quality", "window"]) == ["quality", "window"]
+    check_maps(["quality", "quality", "window"], ["quality", "window"], "default")
     with pytest.raises(OptionError, match="unknown map 'qualty': did you mean quality"):
-        known(["qualty"])
+        check_maps(["qualty"], ["quality"], "default")
     with pytest.raises(OptionError, match="default has no map window: it has quality"):
-        check(["quality", "window"], ["quality"], "default")
-    assert all(kind.meaning and kind.title for kind in KINDS.values())
+        check_maps(["quality", "window"], ["quality"], "default")
+    assert all(one.meaning and one.title for one in MAP_TYPES.values())

@@ -13,10 +13,10 @@ from noref.card import Preprocessing
 from noref.errors import DataError, MissingExtraError, OptionError
 from noref.explain import explain as runs
 from noref.explain import store
-from noref.explain.explain import Options, explain
-from noref.explain.figure import CELL, GAP, Column, Sheet, draw, key_of
-from noref.explain.map_types import Map
-from noref.explain.page import render_page, shown
+from noref.explain.explain import explain
+from noref.explain.figure import CELL, GAP, ModelMaps, PhotoMaps, draw, key_of
+from noref.explain.map_types import Map, Options
+from noref.explain.page import page_entry, render_page
 
 from .conftest import scene
 
@@ -59,7 +59,7 @@ def test_what_is_there_and_current_is_not_drawn_again(photo, model, tmp_path, mo
     out = tmp_path / "out"
     explain([str(photo)], out, models=[model], options=SMALL)
     first = (out / "scene.png").read_bytes(), (out / "explain.html").read_bytes()
-    monkeypatch.setattr(runs, "_column", None)  # must not be called
+    monkeypatch.setattr(runs, "model_maps", None)  # must not be called
     again = explain([str(photo)], out, models=[model], options=SMALL)
     assert (again.drawn, again.kept) == (0, 1)
     assert ((out / "scene.png").read_bytes(), (out / "explain.html").read_bytes()) == first
@@ -91,6 +91,14 @@ def test_a_broken_photo_is_listed_and_the_others_go_on(photo, model, tmp_path):
     assert outcome.drawn == 1
     assert set(outcome.failed) == {str(photo.parent / "broken.jpg"), str(tmp_path / "none.jpg")}
     assert outcome.failed[str(photo.parent / "broken.jpg")] == "not an image that can be read"
+
+
+def test_a_name_with_a_line_break_is_listed_and_the_others_go_on(photo, model, tmp_path):
+    broken = photo.with_name("a\nb.png")
+    Image.fromarray(scene(seed=1)).save(broken)
+    outcome = explain([str(photo.parent)], tmp_path / "out", models=[model], options=SMALL)
+    assert (outcome.drawn, outcome.failed) == (1, {str(broken): "its name has a line break: rename it"})
+    assert (tmp_path / "out" / "scene.png").exists()
 
 
 def test_no_photo_no_page(model, tmp_path):
@@ -186,29 +194,29 @@ def test_a_map_that_a_model_has_not(photo, model, tmp_path):
 
 
 def test_without_jinja2_there_are_figures_and_no_page(photo, model, tmp_path, monkeypatch):
-    def missing():
+    def missing(*_given):
         raise MissingExtraError("report", "the page of explanations")
 
-    monkeypatch.setattr(runs, "template", missing)
+    monkeypatch.setattr(runs, "render_page", missing)
     outcome = explain([str(photo)], tmp_path / "out", models=[model], options=SMALL)
     assert outcome.drawn == 1
     assert outcome.page is None
     assert "noref[report]" in outcome.no_page
 
 
-def columns():
+def models():
     cam = Map("gradcam-up", np.arange(12.0).reshape(3, 4) / 11)
     window = Map("window", np.ones((14, 14)), (0.0, 0.25, 0.5, 0.75))
-    return tuple(Column(name, score, (cam, window)) for name, score in (("A", 61.26), ("B", 7.0)))
+    return tuple(ModelMaps(name, score, (cam, window)) for name, score in (("A", 61.26), ("B", 7.0)))
 
 
 def test_what_is_kept_comes_back(tmp_path):
-    store.save(tmp_path / "a.npz", "key", columns())
+    store.save(tmp_path / "a.npz", "key", models())
     found = store.load(tmp_path / "a.npz", "key")
-    for one, other in zip(found, columns(), strict=True):
+    for one, other in zip(found, models(), strict=True):
         assert (one.model, one.score) == (other.model, other.score)
         for kept, given in zip(one.maps, other.maps, strict=True):
-            assert (kept.kind, kept.window) == (given.kind, given.window)
+            assert (kept.type, kept.window) == (given.type, given.window)
             np.testing.assert_allclose(kept.values, given.values, rtol=1e-6)
     assert store.load(tmp_path / "a.npz", "another key") is None
     assert store.load(tmp_path / "none.npz", "key") is None
@@ -216,8 +224,8 @@ def test_what_is_kept_comes_back(tmp_path):
 
 def test_the_page_asks_nobody_and_says_everything():
     pytest.importorskip("jinja2")
-    sheet = Sheet("a <b>.jpg", scene(), columns(), "63.0")
-    text = render_page([shown(sheet)], [("A", "first"), ("B", "second")])
+    photo_maps = PhotoMaps("a <b>.jpg", scene(), models(), "63.0")
+    text = render_page([page_entry(photo_maps)], [("A", "first"), ("B", "second")])
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|#)|url\((?!["']?data:)|https?://|@import|fetch\(""", text)
     assert "a &lt;b&gt;.jpg" in text
     for words in ("predicted 61.3", "predicted 7.0", "true score 63.0", "1.0 lifts most", 'type="range"'):
@@ -226,9 +234,52 @@ def test_the_page_asks_nobody_and_says_everything():
     assert "prefers-color-scheme: dark" in text
 
 
+def page_of(scores, map_types=("quality",)):
+    pytest.importorskip("jinja2")
+    entries = []
+    for name, score in scores.items():
+        maps = tuple(Map(one, np.linspace(39, 60, 12).reshape(3, 4)) for one in map_types)
+        found = (ModelMaps("A", score, maps), ModelMaps("B", 100 - score, maps))
+        entries.append(page_entry(PhotoMaps(name, scene(), found)))
+    return render_page(entries, [("A", "first"), ("B", "second")])
+
+
+def test_the_page_has_the_worst_photo_first_and_an_index():
+    text = page_of({"good.jpg": 90.0, "bad.jpg": 29.0, "fair.jpg": 60.0})
+    assert re.findall(r"<h2>(.*?)</h2>", text) == [
+        "Photos and predicted scores by A, B",
+        "bad.jpg",
+        "fair.jpg",
+        "good.jpg",
+    ]
+    index = re.findall(r'<li><a href="#(.*?)">(.*?)</a> <span>(.*?)</span></li>', text)
+    assert index == [
+        ("photo-1", "bad.jpg", "29.0, 71.0"),
+        ("photo-2", "fair.jpg", "60.0, 40.0"),
+        ("photo-3", "good.jpg", "90.0, 10.0"),
+    ]
+    assert re.findall(r'<article class="photo" id="(.*?)">\n<h2>(.*?)</h2>', text) == [one[:2] for one in index]
+    assert "The photo with the lowest score by A comes first" in text
+    assert 'class="index"' not in page_of({"one.jpg": 50.0})
+
+
+def test_each_map_of_the_page_has_its_scale_right_below_it():
+    text = page_of({"a.jpg": 29.0})
+    assert len(re.findall(r'<img class="map"[^>]*>\s*</div>\s*<div class="scale">', text)) == 2
+    assert text.count('<div class="scale">') == 2
+    assert "39 worse" in text
+    assert "60 better" in text
+
+
+def test_the_page_says_that_a_crop_and_a_photo_are_judged_differently():
+    words = "A crop and a whole photo are not judged alike"
+    assert words in page_of({"a.jpg": 29.0})
+    assert words not in page_of({"a.jpg": 29.0}, ("activation",))
+
+
 def test_the_figure_has_a_column_a_model_and_no_scale_below_a_window(tmp_path):
-    sheet = Sheet("a.jpg", scene(), columns(), None)
-    figure = draw(sheet)
+    photo_maps = PhotoMaps("a.jpg", scene(), models(), None)
+    figure = draw(photo_maps)
     assert figure.width == GAP + 3 * (CELL + GAP)
     pixels = np.asarray(figure).astype(int)
     gold = (abs(pixels - np.array([255, 214, 10])).sum(axis=2) < 12).sum(axis=0)
@@ -237,7 +288,7 @@ def test_the_figure_has_a_column_a_model_and_no_scale_below_a_window(tmp_path):
 
 
 def test_a_long_name_and_another_script_do_not_break_the_figure():
-    assert draw(Sheet("n" * 300 + " 写真.jpg", scene(), columns(), "1")).width == GAP + 3 * (CELL + GAP)
+    assert draw(PhotoMaps("n" * 300 + " 写真.jpg", scene(), models(), "1")).width == GAP + 3 * (CELL + GAP)
 
 
 def test_keys_of_files(tmp_path):

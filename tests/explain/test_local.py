@@ -79,11 +79,11 @@ def test_one_score_everywhere_is_a_flat_map_and_the_map_stays_within_the_scores(
     np.testing.assert_allclose(flat, 0.2, atol=1e-7)
     seen = []
 
-    def judge(crops):
+    def predict(crops):
         seen.extend(brightness(crops))
         return brightness(crops)
 
-    found = local_quality(picture(40, 50), judge, crop=16, step=4)
+    found = local_quality(picture(40, 50), predict, crop=16, step=4)
     assert min(seen) - 1e-7 <= found.min() < found.max() <= max(seen) + 1e-7
 
 
@@ -100,14 +100,14 @@ def test_the_bright_half_is_the_better_one_and_the_middle_lies_between():
 def test_crops_come_in_batches_of_sixteen_and_twice_is_the_same():
     sizes = []
 
-    def judge(crops):
+    def predict(crops):
         sizes.append(len(crops))
         return brightness(crops)
 
-    first = local_quality(picture(60, 60), judge, crop=16, step=6)
+    first = local_quality(picture(60, 60), predict, crop=16, step=6)
     assert max(sizes) == 16
     assert sum(sizes) == len(starts(60, 16, 6)) ** 2
-    np.testing.assert_array_equal(first, local_quality(picture(60, 60), judge, crop=16, step=6))
+    np.testing.assert_array_equal(first, local_quality(picture(60, 60), predict, crop=16, step=6))
 
 
 def test_a_large_picture_has_a_map_of_bounded_size():

@@ -1,4 +1,4 @@
-"""Trained models: what is explained is the score, maps cover the picture, shuffling changes what was learnt."""
+"""Trained models: what is explained is the score, maps cover the picture, randomising changes what was learnt."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ pytest.importorskip("pytorch_grad_cam", reason="needs the explain extra")
 
 from noref.card import Card, Preprocessing, Scale  # noqa: E402
 from noref.errors import ImageError, ModelError, OptionError  # noqa: E402
+from noref.explain import trained  # noqa: E402
 from noref.explain.load import open_model  # noqa: E402
-from noref.explain.trained import _OfCrops, _rated  # noqa: E402
+from noref.explain.map_types import Options  # noqa: E402
+from noref.explain.trained import ArniqaScorer, arniqa_crops  # noqa: E402
 from noref.models import arniqa_regressor as raters  # noqa: E402
 from noref.models.arniqa import EncoderPlan, build_encoder  # noqa: E402
 
@@ -19,7 +21,7 @@ from .conftest import save_model, scene  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def rater_folder(tmp_path_factory):
+def arniqa_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "rater"
     folder.mkdir()
     torch.manual_seed(0)
@@ -42,23 +44,23 @@ def test_the_score_is_the_mean_over_the_grid(run_folder):
 
 def test_maps_of_a_cnn(run_folder):
     model = open_model(str(run_folder))
-    assert model.kinds == ("quality", "gradcam-up", "gradcam-down", "panel-attention", "activation", "window")
-    found = {one.kind: one for one in model.maps(scene(), model.kinds)}
-    assert list(found) == list(model.kinds)
+    assert model.map_types == ("quality", "gradcam-up", "gradcam-down", "panel-attention", "activation", "window")
+    found = {one.type: one for one in model.maps(scene(), model.map_types)}
+    assert list(found) == list(model.map_types)
     assert found["quality"].values.shape == found["gradcam-up"].values.shape == (96, 128)
     up, down = found["gradcam-up"].values, found["gradcam-down"].values
     assert min(up.min(), down.min()) >= 0
     assert max(up.max(), down.max()) == 1
-    again = {one.kind: one for one in model.maps(scene(), model.kinds)}
-    for kind, one in found.items():
-        np.testing.assert_array_equal(one.values, again[kind].values)
+    again = {one.type: one for one in model.maps(scene(), model.map_types)}
+    for name, one in found.items():
+        np.testing.assert_array_equal(one.values, again[name].values)
 
 
 def test_maps_of_a_transformer(vit_folder):
     model, pixels = open_model(str(vit_folder)), scene(160, 200)
-    for one in model.maps(pixels, model.kinds):
+    for one in model.maps(pixels, model.map_types):
         assert np.isfinite(one.values).all()
-    assert "class-attention" in model.kinds
+    assert "class-attention" in model.map_types
 
 
 def test_a_picture_smaller_than_a_crop_is_an_image_error(vit_folder):
@@ -66,16 +68,16 @@ def test_a_picture_smaller_than_a_crop_is_an_image_error(vit_folder):
         open_model(str(vit_folder)).maps(scene(100, 120), ["quality"])
 
 
-def test_a_raters_ten_crops_give_its_score_and_lie_where_they_were_cut(rater_folder):
-    model, pixels = open_model(str(rater_folder)), scene(150, 170)
-    assert model.kinds == ("quality", "gradcam-up", "gradcam-down")
-    crops, places = _rated(model.network, pixels)
+def test_an_arniqa_models_ten_crops_give_its_score_and_lie_where_they_were_cut(arniqa_folder):
+    model, pixels = open_model(str(arniqa_folder)), scene(150, 170)
+    assert model.map_types == ("quality", "gradcam-up", "gradcam-down")
+    crops, boxes = next(arniqa_crops(model.network, pixels))
     with torch.no_grad():
-        assert 100 * float(_OfCrops(model.network)(crops)[0]) == pytest.approx(model.score(pixels), abs=1e-3)
-    for crop, place in list(zip(crops, places, strict=True))[:5]:
-        cut = pixels[place.top : place.top + 64, place.left : place.left + 64].transpose(2, 0, 1)
+        assert 100 * float(ArniqaScorer(model.network)(crops)[0]) == pytest.approx(model.score(pixels), abs=1e-3)
+    for crop, box in list(zip(crops, boxes, strict=True))[:5]:
+        cut = pixels[box.top : box.top + 64, box.left : box.left + 64].transpose(2, 0, 1)
         np.testing.assert_allclose(crop.numpy() * 255, cut, atol=1e-3)
-    assert places[5:] == [
+    assert boxes[5:] == [
         (0, 0, (128, 128)),
         (0, 42, (128, 128)),
         (22, 0, (128, 128)),
@@ -88,10 +90,10 @@ def test_a_raters_ten_crops_give_its_score_and_lie_where_they_were_cut(rater_fol
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_shuffling_keeps_the_values_and_begins_at_the_head(run_folder, share):
+def test_randomising_keeps_the_values_and_begins_at_the_head(run_folder, share):
     model = open_model(str(run_folder))
     before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
-    after = model.shuffled(share, np.random.default_rng(0)).network.state_dict()
+    after = model.randomised(share, np.random.default_rng(0)).network.state_dict()
     changed = [name for name, tensor in before.items() if not torch.equal(tensor, after[name])]
     for name, tensor in before.items():
         torch.testing.assert_close(tensor.flatten().sort().values, after[name].flatten().sort().values)
@@ -101,6 +103,18 @@ def test_shuffling_keeps_the_values_and_begins_at_the_head(run_folder, share):
     assert [name in changed for name in (weights[0], weights[-1])] == [share == 1, share > 0]
 
 
+def test_gradcam_is_zero_where_a_randomised_score_no_longer_depends_on_the_layer(run_folder, monkeypatch):
+    def no_gradient(*_given):
+        raise OptionError("the score does not depend on the output of this layer")
+
+    model = open_model(str(run_folder))
+    monkeypatch.setattr(trained, "gradcam", no_gradient)
+    with pytest.raises(OptionError, match="does not depend"):
+        model.maps(scene(), ["gradcam-up"])
+    (found,) = model.randomised(1.0, np.random.default_rng(0)).maps(scene(), ["gradcam-up"])
+    assert not found.values.any()
+
+
 def test_models_that_cannot_be_opened(tmp_path, run_folder):
     (tmp_path / "empty").mkdir()
     with pytest.raises(OptionError, match=r"neither model\.safetensors nor model\.onnx"):
@@ -108,15 +122,15 @@ def test_models_that_cannot_be_opened(tmp_path, run_folder):
     with pytest.raises(OptionError, match="no such model file"):
         open_model(str(tmp_path / "none.safetensors"))
     with pytest.raises(OptionError, match="exported model, whose layers"):
-        open_model("default", layer="conv1")
+        open_model("default", Options(layer="conv1"))
     with pytest.raises(OptionError, match="unknown model 'defualt'"):
         open_model("defualt")
     with pytest.raises(OptionError, match="takes crops of 64"):
-        open_model(str(run_folder), crop=80)
+        open_model(str(run_folder), Options(crop=80))
     with pytest.raises(OptionError, match="at least 32"):
-        open_model("default", crop=8)
+        open_model("default", Options(crop=8))
     with pytest.raises(OptionError, match="no layer 'layer7': possible are"):
-        open_model(str(run_folder), layer="layer7")
+        open_model(str(run_folder), Options(layer="layer7"))
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"broken\.card\.json"):

@@ -11,15 +11,22 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 
 from noref.errors import DataError
-from noref.gmad.preference_counts import COLUMNS, Vote, read_votes, strengths, tally, write_tally
+from noref.gmad.preference_counts import (
+    COLUMNS,
+    Preference,
+    count_preferences,
+    read_preferences,
+    strengths,
+    write_counts,
+)
 
 
 def said(attacker, defender, pair, *answers):
-    return [Vote(attacker, defender, f"{pair}+", f"{pair}-", answer) for answer in answers]
+    return [Preference(attacker, defender, f"{pair}+", f"{pair}-", answer) for answer in answers]
 
 
-def duel(result, attacker, defender):
-    (found,) = [d for d in result.duels if (d.attacker, d.defender) == (attacker, defender)]
+def role_of(result, attacker, defender):
+    (found,) = [d for d in result.roles if (d.attacker, d.defender) == (attacker, defender)]
     return found
 
 
@@ -29,32 +36,32 @@ def test_worked_by_hand():
         *said("new", "old", "b", -1, 1),  # s = 0
         *said("old", "new", "c", 0, 0, -1, -1),  # s = -1/2
     ]
-    result = tally(votes, repeats=50)
-    new = duel(result, "new", "old")
+    result = count_preferences(votes, repeats=50)
+    new = role_of(result, "new", "old")
     assert (new.pairs, new.votes) == (2, 6)
     assert new.aggressiveness.value == pytest.approx((4 * 0.75 + 2 * 0) / 6)
     assert new.resistance.value == pytest.approx((4 * 0.25 + 2 * 1) / 6)
-    old = duel(result, "old", "new")
+    old = role_of(result, "old", "new")
     assert (old.aggressiveness.value, old.resistance.value) == (-0.5, 0.5)
     assert math.isnan(old.resistance.low)  # one pair says nothing of other pairs
-    assert [model.model for model in result.standings] == ["new", "old"]
+    assert [model.model for model in result.models] == ["new", "old"]
 
 
 def test_the_order_of_votes_and_the_names_of_models_play_no_role():
     rng = np.random.default_rng(0)
     pairs = [(f"{i}", *rng.integers(-1, 2, size=3)) for i in range(8)]
     votes = [vote for i, pair in enumerate(pairs) for vote in said(*(("x", "y") if i % 2 else ("y", "x")), *pair)]
-    assert tally(votes[::-1], seed=3) == tally(votes, seed=3)
-    assert tally(votes, seed=3) != tally(votes, seed=4)
+    assert count_preferences(votes[::-1], seed=3) == count_preferences(votes, seed=3)
+    assert count_preferences(votes, seed=3) != count_preferences(votes, seed=4)
     swapped = [
-        Vote({"x": "y", "y": "x"}[v.attacker], {"x": "y", "y": "x"}[v.defender], v.better, v.worse, v.agrees)
+        Preference({"x": "y", "y": "x"}[v.attacker], {"x": "y", "y": "x"}[v.defender], v.better, v.worse, v.agrees)
         for v in votes
     ]
-    here, there = tally(votes), tally(swapped)
-    assert duel(here, "x", "y").aggressiveness.value == duel(there, "y", "x").aggressiveness.value
+    here, there = count_preferences(votes), count_preferences(swapped)
+    assert role_of(here, "x", "y").aggressiveness.value == role_of(there, "y", "x").aggressiveness.value
 
 
-def test_standings_are_where_scipy_finds_the_peak():
+def test_overall_strengths_are_where_scipy_finds_the_peak():
     rng = np.random.default_rng(1)
     for size in (2, 3, 6):
         wins = rng.uniform(0, 1, (size, size))
@@ -96,10 +103,10 @@ def test_three_models_are_ranked():
     ]:
         for pair in range(4):
             votes += said(attacker, defender, f"{attacker}{defender}{pair}", answer)
-    result = tally(votes, repeats=20)
-    assert [model.model for model in result.standings] == ["a", "b", "c"]
-    assert [model.aggressiveness.value for model in result.standings] == sorted(
-        (model.aggressiveness.value for model in result.standings), reverse=True
+    result = count_preferences(votes, repeats=20)
+    assert [model.model for model in result.models] == ["a", "b", "c"]
+    assert [model.aggressiveness.value for model in result.models] == sorted(
+        (model.aggressiveness.value for model in result.models), reverse=True
     )
 
 
@@ -108,7 +115,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     inside = 0
     for seed in range(60):  # people agree with the attacker in 7 pairs of 10, one vote a pair
         votes = [v for i, agree in enumerate(rng.random(60) < 0.7) for v in said("x", "y", i, 1 if agree else -1)]
-        estimate = tally(votes, seed=seed, repeats=300, level=0.8).duels[0].aggressiveness
+        estimate = count_preferences(votes, seed=seed, repeats=300, level=0.8).roles[0].aggressiveness
         inside += estimate.low <= 0.4 <= estimate.high
     assert 35 <= inside <= 60  # 48 expected; four standard deviations
 
@@ -128,7 +135,7 @@ def test_sides_become_agreement(tmp_path):
     cases = {("better", "left"): 1, ("better", "right"): -1, ("worse", "left"): -1, ("worse", "right"): 1}
     cases |= {("better", "same"): 0, ("worse", "same"): 0}
     rows = [[*ROW[:5], f"{i}.png", "z.png", *case] for i, case in enumerate(cases)]
-    assert [vote.agrees for vote in read_votes(write(tmp_path / "v.csv", rows))] == list(cases.values())
+    assert [vote.agrees for vote in read_preferences(write(tmp_path / "v.csv", rows))] == list(cases.values())
 
 
 @pytest.mark.parametrize(
@@ -145,20 +152,23 @@ def test_sides_become_agreement(tmp_path):
 )
 def test_rows_that_are_no_votes_are_refused_with_their_line(tmp_path, rows, reason):
     with pytest.raises(DataError, match=reason):
-        read_votes(write(tmp_path / "v.csv", rows))
+        read_preferences(write(tmp_path / "v.csv", rows))
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     with pytest.raises(DataError, match="column left and vote missing"):
-        read_votes(write(tmp_path / "v.csv", [], header=COLUMNS[:-2]))
+        read_preferences(write(tmp_path / "v.csv", [], header=COLUMNS[:-2]))
     with pytest.raises(DataError, match="No such file"):
-        read_votes(tmp_path / "none.csv")
+        read_preferences(tmp_path / "none.csv")
     with pytest.raises(DataError, match="no votes"):
-        tally([])
+        count_preferences([])
 
 
-def test_figures_are_written_as_a_table(tmp_path):
-    write_tally(tally([*said("x", "y", "a", 1), *said("x", "y", "b", 0), *said("y", "x", "c", 1)]), tmp_path / "t.csv")
+def test_metrics_are_written_as_a_table(tmp_path):
+    write_counts(
+        count_preferences([*said("x", "y", "a", 1), *said("x", "y", "b", 0), *said("y", "x", "c", 1)]),
+        tmp_path / "t.csv",
+    )
     first, second = csv.DictReader((tmp_path / "t.csv").open())
     assert (first["attacker"], first["pairs"], first["aggressiveness"], first["resistance"]) == (
         "x",

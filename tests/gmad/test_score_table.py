@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from noref.errors import DataError, OptionError
-from noref.gmad.pairs import both_roles, write_matches
-from noref.gmad.score_table import Opponent, align, read_opponent
+from noref.gmad.pairs import both_roles, write_pairs
+from noref.gmad.score_table import ScoreTable, align, read_score_table
 
 
 def table(path, text):
@@ -19,7 +19,7 @@ def table(path, text):
 
 def test_columns_and_direction_are_the_callers(tmp_path):
     path = table(tmp_path / "niqe.csv", "image,niqe,extra\nb.png,5.5,x\na.png,3,y\n")
-    read = read_opponent(path, path_column="image", score_column="niqe", higher_is_better=False)
+    read = read_score_table(path, columns=("image", "niqe"), higher_is_better=False)
     assert (read.name, read.paths, read.scores.tolist()) == ("niqe", ("b.png", "a.png"), [5.5, 3])
     assert read.order.tolist() == [-5.5, -3]
     assert read.direction == "lower is better"
@@ -27,7 +27,7 @@ def test_columns_and_direction_are_the_callers(tmp_path):
 
 def test_paths_below_the_folder_lose_it(tmp_path):
     path = table(tmp_path / "s.csv", f"path,score\nphotos/x/a.png,1\n{Path.cwd()}/photos/b.png,2\n./c.png,3\n")
-    assert read_opponent(path, below=Path("photos")).paths == ("x/a.png", "b.png", "c.png")
+    assert read_score_table(path, below=Path("photos")).paths == ("x/a.png", "b.png", "c.png")
 
 
 @pytest.mark.parametrize(
@@ -45,29 +45,31 @@ def test_paths_below_the_folder_lose_it(tmp_path):
 )
 def test_rows_without_a_score_are_refused_with_their_line(tmp_path, text, reason):
     with pytest.raises(DataError, match=reason):
-        read_opponent(table(tmp_path / "s.csv", text))
+        read_score_table(table(tmp_path / "s.csv", text))
 
 
-def opponent(name, **scores):
-    return Opponent(name, tuple(scores), np.array(list(scores.values()), dtype=float))
+def scores_of(name, **scores):
+    return ScoreTable(name, tuple(scores), np.array(list(scores.values()), dtype=float))
 
 
 def test_two_tables_come_onto_one_list():
-    first, second = align(opponent("x", a=1, b=2, c=3), opponent("y", c=30, a=10, b=20))
+    first, second = align(scores_of("x", a=1, b=2, c=3), scores_of("y", c=30, a=10, b=20))
     assert first.paths == second.paths == ("a", "b", "c")
     assert second.scores.tolist() == [10, 20, 30]
 
 
 def test_images_of_one_table_only_are_named():
     with pytest.raises(DataError, match="y has no score for b, nor for 1 others, which x has"):
-        align(opponent("x", a=1, b=2, c=3), opponent("y", a=1))
+        align(scores_of("x", a=1, b=2, c=3), scores_of("y", a=1))
     with pytest.raises(DataError, match="x has no score for z, which y has"):
-        align(opponent("x", a=1), opponent("y", a=1, z=1))
+        align(scores_of("x", a=1), scores_of("y", a=1, z=1))
 
 
 def test_the_exact_order_goes_before_the_scores_that_are_shown():
-    clipped = Opponent("x", ("a", "b", "c", "d"), np.array([100.0, 100, 0, 0]), exact=np.array([1.2, 1.1, -0.1, -0.2]))
-    other = opponent("y", a=1, b=2, c=3, d=4)
+    clipped = ScoreTable(
+        "x", ("a", "b", "c", "d"), np.array([100.0, 100, 0, 0]), exact=np.array([1.2, 1.1, -0.1, -0.2])
+    )
+    other = scores_of("y", a=1, b=2, c=3, d=4)
     found = both_roles(clipped, other, levels=2)
     assert [(m.defender, m.level, m.better, m.worse) for m in found] == [
         ("x", 1, "d", "c"),
@@ -79,8 +81,8 @@ def test_the_exact_order_goes_before_the_scores_that_are_shown():
 
 
 def test_a_score_where_lower_is_better_attacks_in_its_own_direction():
-    noise = Opponent("noise", ("a", "b"), np.array([1.0, 9.0]), higher_is_better=False)
-    (first, second) = both_roles(noise, opponent("y", a=2, b=1), levels=1)
+    noise = ScoreTable("noise", ("a", "b"), np.array([1.0, 9.0]), higher_is_better=False)
+    (first, second) = both_roles(noise, scores_of("y", a=2, b=1), levels=1)
     assert (first.defender, first.better, second.defender, second.better) == ("noise", "a", "y", "a")
     assert (second.attacker_better, second.attacker_worse) == (1.0, 9.0)
 
@@ -88,25 +90,25 @@ def test_a_score_where_lower_is_better_attacks_in_its_own_direction():
 def test_sides_are_shuffled_by_the_seed_and_say_nothing():
     rng = np.random.default_rng(0)
     paths = tuple(f"{i}.png" for i in range(1000))
-    x, y = (Opponent(name, paths, rng.normal(size=1000)) for name in "xy")
+    x, y = (ScoreTable(name, paths, rng.normal(size=1000)) for name in "xy")
     found = both_roles(x, y, levels=50, top=2, seed=1)
-    left = [match.left for match in found]
+    left = [pair.left for pair in found]
     assert 70 < left.count("better") < 130  # 100 expected of 200; four standard deviations
-    assert left == [match.left for match in both_roles(x, y, levels=50, top=2, seed=1)]
-    assert left != [match.left for match in both_roles(x, y, levels=50, top=2, seed=2)]
-    assert len({match.pair for match in found}) == 200
+    assert left == [pair.left for pair in both_roles(x, y, levels=50, top=2, seed=1)]
+    assert left != [pair.left for pair in both_roles(x, y, levels=50, top=2, seed=2)]
+    assert len({pair.pair for pair in found}) == 200
 
 
-def test_competitions_that_cannot_be_are_refused():
+def test_models_that_cannot_compete_are_refused():
     with pytest.raises(OptionError, match="both models are called 'x'"):
-        both_roles(opponent("x", a=1, b=2), opponent("x", a=1, b=2))
+        both_roles(scores_of("x", a=1, b=2), scores_of("x", a=1, b=2))
     with pytest.raises(OptionError, match="same images"):
-        both_roles(opponent("x", a=1, b=2), opponent("y", b=1, a=2))
+        both_roles(scores_of("x", a=1, b=2), scores_of("y", b=1, a=2))
 
 
 def test_the_table_of_pairs_holds_every_field(tmp_path):
-    found = both_roles(opponent("x", a=1, b=2), opponent("y", a=1.5, b=0.25), levels=1)
-    write_matches(found, tmp_path / "pairs.csv")
+    found = both_roles(scores_of("x", a=1, b=2), scores_of("y", a=1.5, b=0.25), levels=1)
+    write_pairs(found, tmp_path / "pairs.csv")
     header, first, second = (tmp_path / "pairs.csv").read_text().splitlines()
     assert header.startswith("pair,attacker,defender,level,rank,better,worse,left,")
     assert first.startswith("1-1-1,y,x,1,1,a,b,")

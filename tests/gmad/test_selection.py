@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import noref.gmad
 from noref.errors import DataError, OptionError
 from noref.gmad.selection import find_pairs, select_pairs
 
@@ -85,6 +88,13 @@ def test_worked_by_hand():
     # width 20: 10 20 | 30 40 | 50 60 70, borders 30 and 50 belong to the upper level
     width = find_pairs(attacker, defender, levels=3, groups="width", top=2)
     assert [(p.level, p.rank, p.better, p.worse) for p in width] == [(1, 1, 3, 1), (2, 1, 5, 4), (3, 1, 6, 0)]
+
+
+def test_the_public_name_is_the_same_function_and_needs_no_torch():
+    assert noref.gmad.select_pairs is select_pairs
+    code = "import sys; from noref.gmad import select_pairs; print({'torch', 'scipy', 'jinja2'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_the_next_pair_takes_what_is_left():

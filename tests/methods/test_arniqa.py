@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,14 +17,15 @@ from PIL import Image
 
 from noref import Scorer
 from noref.cli import run as command
-from noref.data.pairs import Pairs
-from noref.degrade.pipeline import DISTORTIONS, sample_composition
+from noref.data.pairs import Pairs, hold_out
+from noref.degrade.pipeline import apply_composition, sample_composition
 from noref.errors import DataError, OptionError
 from noref.methods import arniqa
-from noref.methods.arniqa import Config, composition, contrast, hold_out, restarts
-from noref.methods.epoch_chunks import Steps
+from noref.methods.arniqa import Config, contrast
 from noref.models.arniqa import load_encoder
 from noref.train import evaluate_export as trained
+from noref.train.epoch_chunks import EpochChunks
+from noref.train.optim import WarmRestarts
 from noref.train.run_folder import DataSet, Run
 
 SMALL = Config(backbone="test_resnet", weights="none", embedding=8, crop=32, batch=3, epochs=2, accelerator="cpu")
@@ -68,6 +68,11 @@ def train(config, folder, out, fabric, resumed=False):
     return arniqa.train(config, data, run, fabric)
 
 
+def chunks_of(config, count):
+    pairs = config.batch if config.hard_negatives else 2 * config.batch
+    return EpochChunks.of(count, pairs=pairs, most=config.chunk, epochs=config.epochs, steps=config.steps)
+
+
 def rows(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -93,33 +98,29 @@ def test_the_loss_sets_both_scales_of_first_photos_against_both_of_second_ones()
 
 @pytest.mark.parametrize("first", [1.0, 2.0])
 def test_restarts_are_torchs_cosine_with_warm_restarts(first):
-    config = Config(lr=0.1, restart=first)
+    restarts = WarmRestarts(0.1, first=first)
     steps = 7  # an epoch
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     wanted = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, int(first * steps), 2, eta_min=1e-6)
     for step in range(80):
-        assert restarts(config, step / steps) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6)
+        assert restarts(step / steps) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6)
         optimizer.step()
         wanted.step()
 
 
-def test_compositions_follow_the_options():
-    rng, same = np.random.default_rng(0), np.random.default_rng(0)
-    for _ in range(50):
-        assert composition(Config(), rng) == sample_composition(same)
-    single = [composition(Config(max_distortions=1, pristine=0), rng) for _ in range(50)]
-    assert {len(found) for found in single} == {1}
-    flat = Counter(
-        level for _ in range(900) for _, level in composition(Config(sigma=math.inf, max_distortions=7), rng)
-    )
-    assert max(flat.values()) < 1.15 * min(flat.values())
-    fixed = [composition(Config(order="realesrgan", pristine=0), rng) for _ in range(400)]
-    for found in fixed:
-        assert [DISTORTIONS[name].group for name, _ in found] == ["blur", "spatial", "noise", "compression"]
-    levels = Counter(level for found in fixed for _, level in found)
-    assert levels[1] > levels[3] > levels[5] > 0
-    empty = [composition(Config(order="realesrgan", pristine=0.5), rng) for _ in range(200)]
-    assert 60 < sum(not found for found in empty) < 140
+def test_a_crop_is_degraded_by_the_composition_that_was_drawn():
+    image = np.random.default_rng(3).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    for number in range(10):
+        config = Config(max_distortions=1 + number % 3, pristine=0.2, sigma=math.inf if number % 2 else 2.5)
+        drawn = sample_composition(
+            np.random.default_rng(number),
+            max_distortions=config.max_distortions,
+            pristine=config.pristine,
+            sigma=config.sigma,
+        )
+        degrade = arniqa.draw(config, np.random.default_rng(number))
+        expected = apply_composition(image, drawn, np.random.default_rng(7))
+        assert np.array_equal(degrade(image, np.random.default_rng(7)), expected)
 
 
 @pytest.mark.parametrize(
@@ -128,22 +129,22 @@ def test_compositions_follow_the_options():
         ({}, 11, (3, 3, 6, 2)),
         ({"hard_negatives": False}, 11, (1, 1, 2, 2)),
         ({"steps": 7}, 11, (3, 3, 7, 3)),
-        ({"part": 3}, 16, (2, 4, 8, 4)),  # five batches make two parts of two, and one is left out
+        ({"chunk": 3}, 16, (2, 4, 8, 4)),  # five batches make two chunks of two, and one is left out
     ],
 )
-def test_steps_are_cut_into_passes_and_parts(given, count, wanted):
-    found = Steps.of(replace(SMALL, **given), count)
-    assert (found.part, found.epoch, found.total, found.parts) == wanted
+def test_steps_are_cut_into_passes_and_chunks(given, count, wanted):
+    found = chunks_of(replace(SMALL, **given), count)
+    assert (found.chunk, found.epoch, found.total, found.count) == wanted
 
 
-def test_parts_give_every_step_once(folder):
-    config = replace(SMALL, part=3, steps=7)
+def test_chunks_give_every_step_once(folder):
+    config = replace(SMALL, chunk=3, steps=7)
     pairs = Pairs(sorted(folder.iterdir())[:9] * 2, draw=partial(arniqa.draw, config), size=32)
-    plan = Steps.of(config, 18)
-    assert (plan.part, plan.epoch, plan.parts) == (3, 6, 3)
-    found = [batch.crops for part in range(plan.parts) for batch in plan.batches(part, pairs, 0)]
+    chunks = chunks_of(config, 18)
+    assert (chunks.chunk, chunks.epoch, chunks.count) == (3, 6, 3)
+    found = [batch.crops for number in range(chunks.count) for batch in chunks.batches(number, pairs, 0)]
     assert len(found) == 7
-    again = list(plan.batches(2, pairs, 0))
+    again = list(chunks.batches(2, pairs, 0))
     assert len(again) == 1
     assert torch.equal(again[0].crops, found[6])
 
@@ -190,7 +191,7 @@ def test_a_run_keeps_an_encoder_and_says_what_it_left_out(folder, fabric, tmp_pa
 
 
 def test_a_resumed_run_is_the_unbroken_one(folder, fabric, tmp_path, monkeypatch):
-    config = replace(SMALL, part=2, steps=5, optimizer="adamw")
+    config = replace(SMALL, chunk=2, steps=5, optimizer="adamw")
     train(config, folder, tmp_path / "whole", fabric)
     real, calls = arniqa.contrast, []
 
@@ -220,12 +221,14 @@ def test_a_resumed_run_is_the_unbroken_one(folder, fabric, tmp_path, monkeypatch
         {"restart": 0.0},
         {"batch": 0},
         {"steps": 0},
+        {"epochs": 0},
+        {"lr": -1.0},
         {"max_distortions": 8},
         {"pristine": 2.0},
         {"head_only": True},
     ],
 )
-def test_options_that_cannot_be(given, folder, fabric, tmp_path):
+def test_options_that_make_no_sense(given, folder, fabric, tmp_path):
     with pytest.raises(OptionError):
         train(replace(SMALL, **given), folder, tmp_path / "run", fabric)
 
@@ -247,7 +250,7 @@ def test_pretrain_fit_a_head_evaluate_export_and_score(folder, rated, tmp_path, 
     said = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
     results = json.loads((out / "results.json").read_text())
     assert float(said["srcc"]) == pytest.approx(results["srcc"], abs=1e-4)
-    kept = {file: file.stat().st_mtime_ns for file in (encoder / "features").rglob("*.npy")}
+    kept = {file: file.stat().st_mtime_ns for file in (encoder / "features").rglob("*.safetensors")}
     assert len(kept) == 24
 
     assert command(["evaluate", str(out), "--data", f"csv={rated}"]) == 0
@@ -264,7 +267,7 @@ def test_pretrain_fit_a_head_evaluate_export_and_score(folder, rated, tmp_path, 
 
     second = ["--seed", "1", "--out", str(tmp_path / "again"), "--data", f"csv={rated}"]
     assert command(["train", "arniqa", *given, *second]) == 0  # another split: no image is looked at again
-    assert {file: file.stat().st_mtime_ns for file in (encoder / "features").rglob("*.npy")} == kept
+    assert {file: file.stat().st_mtime_ns for file in (encoder / "features").rglob("*.safetensors")} == kept
 
 
 @pytest.mark.parametrize(

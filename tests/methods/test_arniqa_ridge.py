@@ -19,7 +19,7 @@ from noref.evaluate.correlation import srcc
 from noref.methods import arniqa
 from noref.methods import arniqa_ridge as ridge
 from noref.methods.arniqa import Config
-from noref.methods.arniqa_ridge import GRID, choose, kept_features, predict, set_linear_head
+from noref.methods.arniqa_ridge import GRID, cached_features, choose, predict, set_linear_head
 from noref.models.arniqa import EncoderPlan, build_encoder, save_encoder
 from noref.models.arniqa_regressor import ARNIQA
 from noref.train.run_folder import DataSet, Run
@@ -41,7 +41,7 @@ def normal_equations(x, y, alpha):
     return weight, mean - centre @ weight
 
 
-def test_the_penalty_that_serves_the_validation_part_is_chosen_and_the_line_is_ridges():
+def test_the_penalty_that_serves_the_validation_part_is_chosen_and_the_head_is_ridges():
     found, raw = features(60)
     split = Split(tuple(range(8)), tuple(range(8, 30)), tuple(range(30, 60)), 0, "")
     rows, wanted = found[:8].reshape(-1, 6).astype(float), np.repeat(raw[:8], 5)
@@ -82,15 +82,15 @@ def test_features_that_say_nothing_are_an_error():
 
 
 @pytest.mark.parametrize("scale", [Scale(0, 100), Scale(-3, 112, higher_is_better=False)])
-def test_the_line_puts_out_quality_whatever_the_scale(scale):
+def test_the_linear_head_puts_out_quality_whatever_the_scale(scale):
     torch.manual_seed(0)
-    rater = ARNIQA(build_encoder(EncoderPlan("test_resnet"), weights="none").eval(), crop=32)
+    network = ARNIQA(build_encoder(EncoderPlan("test_resnet"), weights="none").eval(), crop=32)
     weight = np.random.default_rng(0).standard_normal(192)
-    set_linear_head(rater, (weight, 30.0), scale.quality)
+    set_linear_head(network, (weight, 30.0), scale)
     picture = torch.randint(0, 256, (1, 3, 50, 50), generator=torch.Generator().manual_seed(0)).byte()
     with torch.no_grad():
-        raw = (rater.features(picture)[0].double() @ torch.from_numpy(weight) + 30).mean()
-        assert float(rater(picture)) == pytest.approx(scale.quality(float(raw)), abs=1e-5)
+        raw = (network.features(picture)[0].double() @ torch.from_numpy(weight) + 30).mean()
+        assert float(network(picture)) == pytest.approx(scale.quality(float(raw)), abs=1e-5)
 
 
 @pytest.fixture
@@ -103,22 +103,22 @@ def encoder(tmp_path):
 
 def test_features_are_kept_by_content(encoder, rated, tmp_path, monkeypatch):
     records = csv(rated)
-    rater = ARNIQA(encoder, crop=32).eval()
-    found = kept_features(rater, records, RULE, tmp_path / "kept")
+    network = ARNIQA(encoder, crop=32).eval()
+    found = cached_features(network, records, RULE, tmp_path / "kept")
     assert found.shape == (24, 5, 192)
     looked = []
     real = ridge.images.read
     monkeypatch.setattr(ridge.images, "read", lambda path, **given: looked.append(path) or real(path, **given))
-    assert np.array_equal(kept_features(rater, records[::-1], RULE, tmp_path / "kept"), found[::-1])
+    assert np.array_equal(cached_features(network, records[::-1], RULE, tmp_path / "kept"), found[::-1])
     shutil.copy(records[3].path, tmp_path / "copy.png")
     copied = dataclasses.replace(records[3], path=tmp_path / "copy.png")
-    assert np.array_equal(kept_features(rater, [copied], RULE, tmp_path / "kept")[0], found[3])
+    assert np.array_equal(cached_features(network, [copied], RULE, tmp_path / "kept")[0], found[3])
     assert looked == []
     for other in (ARNIQA(encoder, crop=40), ARNIQA(encoder, crop=32, pad="zero")):
-        kept_features(other.eval(), records[:1], RULE, tmp_path / "kept")
+        cached_features(other.eval(), records[:1], RULE, tmp_path / "kept")
     with torch.no_grad():
         next(iter(encoder.backbone.parameters())).add_(0.01)
-    kept_features(rater, records[:1], RULE, tmp_path / "kept")
+    cached_features(network, records[:1], RULE, tmp_path / "kept")
     assert looked == [records[0].path] * 3
 
 
@@ -127,7 +127,7 @@ def test_a_broken_image_is_named(encoder, rated, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"bad\.png"):
-        kept_features(ARNIQA(encoder, crop=32), [dataclasses.replace(records[0], path=bad)], RULE, tmp_path / "kept")
+        cached_features(ARNIQA(encoder, crop=32), [dataclasses.replace(records[0], path=bad)], RULE, tmp_path / "kept")
 
 
 def head(rated, tmp_path, out, **given):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,12 +47,20 @@ def test_an_experiment_is_a_config_with_a_header(path):
 def test_a_grid_is_variants_that_the_recipe_can_have(path):
     words = header(path)
     assert f"--grid experiments/{path.parent.name}/{path.name}" in words
-    recipe = re.split(r"(?:noref|\.py) bench ", words)[1].split()[0]
+    script, recipe = re.search(r"(?:python experiments/(\S+\.py)|noref) bench (\w+)", words).groups()
     base = re.search(r"--config (\S+)", words)
     common = read_yaml(ROOT / base.group(1)) if base else {}
-    config = page(recipe).Config
+    config = (load(script) if script and hasattr(load(script), "Config") else page(recipe)).Config
     chosen = [build(config, common, variant) for variant in read_variants(path).values()]
     assert len(chosen) == len({repr(one) for one in chosen}) > 1, "variants that do not differ"
+
+
+def load(script):
+    """A script of experiments/ as a module; one that has a Config adds to a method."""
+    spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / "experiments" / script)
+    module = sys.modules[Path(script).stem] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def header(path):

@@ -227,13 +227,13 @@ def test_the_exported_file_scores_as_the_run_did(finished, exported, rated):
 def test_evaluating_a_run_takes_its_own_test_part(finished, exported, rated, tmp_path):
     out, results = finished
     own = evaluate(str(out), data=f"csv={rated}", output=str(tmp_path / "rows.csv"))
-    assert own.figures == pytest.approx(results)
+    assert own.metrics == pytest.approx(results)
     assert "own test part" in own.part
-    assert len(table(tmp_path / "rows.csv")) == own.figures["images"] == 5
+    assert len(table(tmp_path / "rows.csv")) == own.metrics["images"] == 5
     named = evaluate(str(exported), data=f"csv={rated}", split=str(out / "split.json"))
-    assert named.figures == pytest.approx(results, rel=1e-3)
+    assert named.metrics == pytest.approx(results, rel=1e-3)
     for model in (str(exported), str(out / "model.safetensors")):
-        assert evaluate(model, data=f"csv={rated}", split="all").figures["images"] == 24
+        assert evaluate(model, data=f"csv={rated}", split="all").metrics["images"] == 24
 
 
 def test_evaluating_on_other_images_takes_them_all(finished, rated, tmp_path):

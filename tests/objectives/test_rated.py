@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import pearsonr
 
-from noref.objectives.rated import ladder_loss, lesson_losses, rating_loss, score_loss
+from noref.objectives.rated import distorted_view_losses, rating_loss, score_loss, severity_loss
 
 
 def smooth_l1_by_hand(predicted, wanted, beta=0.1):
@@ -36,14 +36,14 @@ def test_rating_loss_leaves_out_what_has_no_rating():
     assert float(rating_loss(predicted, wanted)) == pytest.approx(smooth_l1_by_hand([0.1, 0.4], [0.2, 0.9]), rel=1e-5)
 
 
-def test_ladder_loss_by_hand():
+def test_severity_loss_by_hand():
     # steps fall by 0.3, -0.1, 0.05 where 0.1 is asked: missing 0, 0.2, 0.05
-    assert float(ladder_loss(torch.tensor([0.8, 0.5, 0.6, 0.55]), margin=0.1)) == pytest.approx(0.25 / 3, rel=1e-5)
+    assert float(severity_loss(torch.tensor([0.8, 0.5, 0.6, 0.55]), margin=0.1)) == pytest.approx(0.25 / 3, rel=1e-5)
 
 
 def test_the_losses_of_a_lesson_are_those_of_its_parts():
     score, rating = torch.tensor([0.9, 0.8, 0.8, 0.1]), torch.tensor([0.7, 0.6, 0.3, 0.2])
     quality = torch.tensor([0.9, float("nan"), float("nan"), 0.3])
-    found = lesson_losses(score, rating, quality, ladder=3, margin=0.2)
+    found = distorted_view_losses(score, rating, quality, series=3, margin=0.2)
     assert float(found["ranking"]) == pytest.approx(((0.1 + 0.2) / 2 + (0.1 + 0.0) / 2) / 2)  # two steps, two heads
     assert float(found["rating"]) == pytest.approx(((0.2 - 0.05) + 0.1**2 / 0.2) / 2)  # smooth L1 with beta 0.1

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import noref
-from noref.demo import LADDERS, degrade, scene
+from noref.demo import SEVERITY_SERIES, degrade, scene
 from noref.images import read
 from noref.scoring.network import DEFAULT
 
@@ -56,7 +56,7 @@ def test_the_same_alone_together_in_any_order_and_with_any_threads(scorer):
 def test_scores_fall_as_scenes_are_degraded(scorer):
     falls = []
     for seed in range(2):
-        for kind, (_, steps) in LADDERS.items():
+        for kind, (_, steps) in SEVERITY_SERIES.items():
             values = [score.value for score in scorer.score_many(degrade(scene(seed), kind, step) for step in steps)]
             falls += list(np.diff(values) < 0)
     assert np.mean(falls) >= 0.9

@@ -3,183 +3,90 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
-from noref.methods.distillation import Teacher, fed
-from noref.methods.feature_cache import Bank
+from PIL import Image
+from torch import nn
 
-from noref.card import Card, Preprocessing, Scale
-from noref.data.loading import Crops, make_loader
-from noref.data.readers import READERS
-from noref.data.salient import SalientCrops
-from noref.errors import OptionError
-from noref.methods import deiqt, launch
-from noref.models.backbones import freeze_stages
-from noref.models.frozen_stages import TailNet
-from noref.models.network import Plan, build
-from noref.train import options
-from noref.train.loop import Loaders
-from noref.train.setup import CHECKPOINT
-
-RULE = Preprocessing(min_side=64, crop=64)
+from noref.errors import ImageError
+from noref.train.feature_cache import FeatureCache, fingerprint, key, of_images
 
 
-@pytest.fixture(scope="module")
-def fabric():
-    return Fabric(accelerator="cpu", devices=1)
+@pytest.mark.parametrize("folder", [None, "cache"])
+def test_an_entry_is_computed_once(tmp_path, folder):
+    cache, calls = FeatureCache(folder and tmp_path / folder, "facts", 3), []
+
+    def compute():
+        calls.append(1)
+        return {"map": torch.arange(6).view(2, 3).bfloat16(), "label": torch.tensor(0.5)}
+
+    for _ in range(3):
+        found = cache.get("a", compute)
+        assert torch.equal(found["map"], torch.arange(6).view(2, 3).bfloat16())
+        assert found["label"] == 0.5
+    assert len(calls) == 1
 
 
-def cut(seed=0, frozen=3):
-    torch.manual_seed(seed)
-    whole = build(Plan("test_efficientnet", width=24, heads=3), weights="none")
-    freeze_stages(whole.backbone, frozen)
-    return TailNet(whole, frozen)
+def test_other_facts_are_another_folder_and_equal_ones_the_same(tmp_path):
+    FeatureCache(tmp_path, "x", (1, 2)).get("a", lambda: {"v": torch.ones(1)})
+    assert FeatureCache(tmp_path, "x", (1, 2)).get("a", dict)["v"] == 1
+    assert FeatureCache(tmp_path, "x", (1, 3)).get("a", lambda: {"v": torch.zeros(1)})["v"] == 0
+    assert key("x", (1, 2)) == key("x", (1, 2)) != key("x", (2, 1))
 
 
-def crops_of(rated, kind=SalientCrops, count=2, **chosen):
-    crops = kind(READERS["csv"](rated)[:7], size=64, crops=count, preprocessing=RULE, **chosen)
-    crops.places = np.arange(14).reshape(7, 2) % 7
-    return crops
+def test_what_fails_leaves_nothing(tmp_path):
+    cache = FeatureCache(tmp_path, "x")
+    with pytest.raises(ZeroDivisionError):
+        cache.get("a", lambda: {"v": torch.ones(1 // 0)})
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def loaders_of(crops):
-    def epoch(number, done=0):
-        return make_loader(crops, batch_images=3, epoch=number, start_batch=done)
-
-    return Loaders(epoch, 3, rest=epoch)
-
-
-def test_kept_maps_are_those_of_the_crops_and_the_salient_ones_move(rated, tmp_path, fabric):
-    network, crops = cut(), crops_of(rated)
-    bank = Bank(tmp_path, crops, network, count=2, sets=2, fabric=fabric)
-    loaders = bank.through(loaders_of(crops))
-    plain = crops_of(rated)
-    for epoch in range(4):
-        for batch in loaders.train(epoch):
-            assert batch.crops.dtype == torch.bfloat16
-            plain.set_epoch(epoch % 2)
-            for place, index in enumerate(batch.indices.tolist()):
-                expected = network.frozen_features(plain[index].crops).bfloat16()
-                torch.testing.assert_close(batch.crops[place].float(), expected.float(), rtol=0.02, atol=0.02)
-    first, third = (next(iter(loaders.train(epoch))) for epoch in (0, 2))
-    by_index = dict(zip(third.indices.tolist(), third.crops, strict=True))
-    same = [i for i in first.indices.tolist() if i in by_index]
-    assert all(torch.equal(first.crops[first.indices.tolist().index(i), :2], by_index[i][:2]) for i in same)
-    crops.places = np.zeros((7, 2), dtype=np.int64)
-    moved = next(iter(loaders.train(0)))
-    assert torch.equal(moved.crops[:, :2], first.crops[:, :2])
-    assert not torch.equal(moved.crops[:, 2], first.crops[:, 2])
+def test_memory_is_kept_up_to_a_limit():
+    cache, calls = FeatureCache(None, memory=100), []
+    for _ in range(2):
+        for name in ("a", "b"):
+            cache.get(name, lambda name=name: calls.append(name) or {"v": torch.zeros(20)})  # 80 bytes
+    assert calls == ["a", "b", "b"]
 
 
-def test_batches_after_an_interruption_are_the_rest(rated, tmp_path, fabric):
-    crops = crops_of(rated)
-    loaders = Bank(tmp_path, crops, cut(), count=2, sets=1, fabric=fabric).through(loaders_of(crops))
-    whole, rest = list(loaders.train(1)), list(loaders.left(1, 2))
-    assert len(rest) == 1
-    assert torch.equal(rest[0].crops, whole[2].crops)
+def picture(path, value):
+    Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(path)
+    return path
 
 
-def test_a_bank_is_made_once_for_what_decides_it(rated, tmp_path, fabric, monkeypatch):
-    def files():
-        return {path.name for path in tmp_path.glob("*.npy")}
+def test_images_are_known_by_their_content(tmp_path):
+    one, same, other = (picture(tmp_path / f"{name}.png", value) for name, value in (("a", 5), ("b", 5), ("c", 6)))
+    cache, seen = FeatureCache(tmp_path / "cache", "x"), []
 
-    bank = lambda network, **more: Bank(tmp_path, crops_of(rated, **more), network, count=2, sets=1, fabric=fabric)  # noqa: E731
-    bank(cut())
-    one = files()
-    assert len(one) == 1
-    monkeypatch.setattr(Bank, "_fill", lambda self: pytest.fail("made again"))
-    bank(cut(), window=5)  # another row of a sweep
-    network = cut()
+    def compute(path):
+        seen.append(path.name)
+        return torch.tensor([float(np.asarray(Image.open(path))[0, 0, 0])])
+
+    found = dict(of_images(cache, [one, same, other], compute))
+    assert [float(found[path]) for path in (one, same, other)] == [5, 5, 6]
+    assert seen == ["a.png", "c.png"]
+
+
+def test_images_that_cannot_be_read_are_listed_or_raised(tmp_path):
+    good, gone = picture(tmp_path / "a.png", 1), tmp_path / "gone.png"
+    broken: dict = {}
+
+    def compute(path):
+        raise ImageError(f"{path}: broken")
+
+    assert not list(of_images(FeatureCache(None), [good, gone], compute, broken=broken))
+    assert broken[good] == "broken"
+    assert "No such file" in broken[gone]
+    with pytest.raises(ImageError, match=r"gone\.png"):
+        list(of_images(FeatureCache(None), [gone], compute))
+
+
+def test_a_fingerprint_is_of_what_decides_a_feature():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    network[0].requires_grad_(False)
+    frozen, every = fingerprint(network, frozen=True), fingerprint(network)
     with torch.no_grad():
-        for parameter in (p for p in network.parameters() if p.requires_grad):
-            parameter.add_(1)  # what learns decides nothing
-    bank(network)
-    monkeypatch.undo()
-    bank(cut(seed=1))
-    bank(cut(), seed=1)
-    bank(cut(frozen=2))
-    assert len(files()) == 4
-    assert not list(tmp_path.glob("*.part"))
-
-
-def test_without_a_salient_crop_there_are_only_kept_ones(rated, tmp_path, fabric):
-    crops = crops_of(rated, kind=Crops)
-    batch = next(iter(Bank(tmp_path, crops, cut(), count=2, sets=1, fabric=fabric).through(loaders_of(crops)).train(0)))
-    assert batch.crops.shape[:2] == (3, 2)
-
-
-def test_no_set_at_all_is_an_option_error(rated, tmp_path, fabric):
-    with pytest.raises(OptionError, match="at least one set"):
-        Bank(tmp_path, crops_of(rated), cut(), count=2, sets=0, fabric=fabric)
-
-
-def test_a_run_on_kept_maps_is_the_run_on_images_that_come_again(rated, tmp_path, small):
-    """Kept in float32's place as bfloat16, so the loss is that of the run on images but for rounding."""
-    chosen = {**small, "backbone": ("test_efficientnet", ""), "together": ("2", ""), "epochs": ("1", "")}
-    chosen |= {"frozen": ("3", ""), "first_teacher": ("network", "")}
-    losses = {}
-    for name, more in (("images", {}), ("maps", {"bank": (str(tmp_path / "bank"), "")})):
-        launch.train("lml_iqa", data=f"csv={rated}", out=str(tmp_path / name), options={**chosen, **more})
-        line = (tmp_path / name / "log.csv").read_text().splitlines()[1].split(",")
-        losses[name] = [float(value) for value in line[1:4]]
-    assert losses["maps"] == pytest.approx(losses["images"], rel=0.01)
-    launch.train(
-        "lml_iqa",
-        data=f"csv={rated}",
-        out=str(tmp_path / "again"),
-        options={**chosen, "bank": (str(tmp_path / "bank"), "")},
-    )
-    assert (tmp_path / "again" / CHECKPOINT).read_bytes() == (tmp_path / "maps" / CHECKPOINT).read_bytes()
-    assert len(list((tmp_path / "bank").glob("*.npy"))) == 1
-
-
-def test_a_bank_without_frozen_stages_is_refused(rated, tmp_path, small):
-    with pytest.raises(OptionError, match="frozen stages"):
-        launch.train(
-            "lml_iqa",
-            data=f"csv={rated}",
-            out=str(tmp_path / "run"),
-            options={**small, "together": ("2", ""), "bank": (str(tmp_path), "")},
-        )
-
-
-@pytest.mark.parametrize("recipe", ["deiqt", "csiqa"])
-def test_any_recipe_runs_on_kept_maps_as_on_images(rated, tmp_path, small, recipe):
-    """With as many sets as epochs no crop comes twice; CSIQA's teacher is trained on maps of its own."""
-    chosen = {**small, "backbone": ("test_efficientnet", ""), "crops": ("1", ""), "epochs": ("2", "")}
-    chosen |= {"frozen": ("3", "")} | ({"head": ("panel", ""), "mask": ("none", "")} if recipe == "csiqa" else {})
-    losses = {}
-    for name, more in (("images", {}), ("maps", {"bank": (str(tmp_path / "bank"), ""), "bank_sets": ("2", "")})):
-        launch.train(recipe, data=f"csv={rated}", out=str(tmp_path / name), options={**chosen, **more})
-        lines = (tmp_path / name / "log.csv").read_text().splitlines()[1:]
-        losses[name] = [float(value) for line in lines for value in line.split(",")[1:4]]
-    assert losses["maps"] == pytest.approx(losses["images"], rel=0.02)
-    assert len(list((tmp_path / "bank").glob("*.npy"))) == 1
-
-
-def test_a_bank_and_an_averaged_network_are_refused(rated, tmp_path, small):
-    chosen = {**small, "crops": ("1", ""), "frozen": ("3", ""), "bank": (str(tmp_path), ""), "average": ("0.9", "")}
-    with pytest.raises(OptionError, match="average"):
-        launch.train("deiqt", data=f"csv={rated}", out=str(tmp_path / "run"), options=chosen)
-
-
-def test_a_teacher_with_the_same_frozen_stages_scores_the_kept_maps(rated, tmp_path, fabric):
-    network = cut()
-    own = cut().whole  # frozen alike, another tail
-    with torch.no_grad():
-        for parameter in (p for p in own.parameters() if p.requires_grad):
-            parameter.mul_(1.1)
-    foreign = cut(seed=1).whole
-    config = options.build(
-        deiqt.Config, {"bank": (str(tmp_path), ""), "frozen": ("3", ""), "crops": ("2", ""), "together": ("2", "")}
-    )
-    card = Card("t", "t", Scale(0, 1), RULE)
-    for whole, tolerance in ((own, 0.02), (foreign, 1e-6)):
-        crops = crops_of(rated, kind=Crops)
-        plain = list(loaders_of(crops_of(rated, kind=Crops)).train(0))
-        teacher = Teacher(whole, card, fabric)
-        found = list(fed(config, loaders_of(crops), crops, teacher, crops.records, network, fabric).train(0))
-        for batch, images in zip(found, plain, strict=True):
-            assert batch.crops.dtype == torch.bfloat16
-            with torch.no_grad():
-                expected = torch.stack([whole(each) for each in images.crops])
-            torch.testing.assert_close(batch.teacher, expected, rtol=0, atol=tolerance)
+        network[1].weight.add_(1)  # it learns
+    assert fingerprint(network, frozen=True) == frozen
+    assert fingerprint(network) != every
+    network[1].running_mean.add_(1)  # it does not
+    assert fingerprint(network, frozen=True) != frozen

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from noref.errors import OptionError
-from noref.train.loop import Loaders, Pace, fit, predict
+from noref.train.loop import Loaders, Schedule, fit, predict
 from noref.train.state import State
 
 
@@ -42,7 +42,7 @@ def same(first, second):
 def test_plain_steps_are_those_of_a_plain_loop(fabric):
     state = fresh(fabric)
     network = copy.deepcopy(state.network.module)
-    fit(squared, Loaders(data, 5), state, fabric, pace=Pace(2, lr=lambda epoch: 0.1 / (1 + epoch)))
+    fit(squared, Loaders(data, 5), state, fabric, schedule=Schedule(2, lr=lambda epoch: 0.1 / (1 + epoch)))
     losses = []
     for epoch in range(2):
         for place, batch in enumerate(data(epoch)):
@@ -62,11 +62,13 @@ def test_plain_steps_are_those_of_a_plain_loop(fabric):
 def test_accumulated_batches_are_one_large_batch(fabric, batches):
     pieces = data(0, batches)
     state, whole = fresh(fabric), fresh(fabric)
-    fit(squared, Loaders(lambda _: pieces, batches), state, fabric, pace=Pace(1, lr=lambda _: 0.1, accumulate=2))
+    fit(
+        squared, Loaders(lambda _: pieces, batches), state, fabric, schedule=Schedule(1, lr=lambda _: 0.1, accumulate=2)
+    )
     joined = [
         tuple(torch.cat(parts) for parts in zip(*pieces[at : at + 2], strict=True)) for at in range(0, batches, 2)
     ]
-    fit(squared, Loaders(lambda _: joined, len(joined)), whole, fabric, pace=Pace(1, lr=lambda _: 0.1))
+    fit(squared, Loaders(lambda _: joined, len(joined)), whole, fabric, schedule=Schedule(1, lr=lambda _: 0.1))
     for ours, expected in zip(state.network.parameters(), whole.network.parameters(), strict=True):
         torch.testing.assert_close(ours, expected)
     assert state.step == whole.step == math.ceil(batches / 2)
@@ -75,7 +77,7 @@ def test_accumulated_batches_are_one_large_batch(fabric, batches):
 def test_clipping_bounds_the_step(fabric):
     state = fresh(fabric)
     before = [parameter.detach().clone() for parameter in state.network.parameters()]
-    fit(squared, Loaders(lambda _: data(0, 1), 1), state, fabric, pace=Pace(1, lr=lambda _: 2.0, clip=1e-3))
+    fit(squared, Loaders(lambda _: data(0, 1), 1), state, fabric, schedule=Schedule(1, lr=lambda _: 2.0, clip=1e-3))
     moved = torch.cat([(b - a).flatten() for a, b in zip(before, state.network.parameters(), strict=True)])
     assert moved.norm().item() == pytest.approx(2e-3, rel=1e-3)
 
@@ -87,7 +89,7 @@ def test_hooks_are_called_in_their_places(fabric):
         Loaders(data, 5, validate=lambda state: calls.append(("validate", state.epoch)) or {"srcc": 0.5}),
         fresh(fabric),
         fabric,
-        pace=Pace(2, lr=lambda _: 0.1, accumulate=3),
+        schedule=Schedule(2, lr=lambda _: 0.1, accumulate=3),
         after_step=lambda state: calls.append(("step", state.step)),
         after_epoch=lambda state: calls.append(("epoch", len(state.log), state.log[-1]["srcc"])),
     )
@@ -115,8 +117,10 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, fabric):
                     raise KilledError
                 yield batch
 
-        pace = Pace(4, lr=lambda epoch: 0.1 / (1 + epoch), clip=1.0)
-        return fit(squared, Loaders(dying, 5), state, fabric, pace=pace, after_epoch=lambda s: s.save(path, fabric))
+        schedule = Schedule(4, lr=lambda epoch: 0.1 / (1 + epoch), clip=1.0)
+        return fit(
+            squared, Loaders(dying, 5), state, fabric, schedule=schedule, after_epoch=lambda s: s.save(path, fabric)
+        )
 
     unbroken = run(start())
     with pytest.raises(KilledError):
@@ -149,10 +153,17 @@ def steps_of(state, fabric, path, *, every=0, accumulate=1, kill=None, interrupt
         loss = (network(batch[0])[:, 0] - batch[1] * state.extras["factor"].sum()).square().mean()
         return {"loss": loss, "twice": 2 * loss}
 
-    pace = Pace(4, lr=lambda epoch: 0.1 / (1 + epoch), clip=1.0, accumulate=accumulate, save_every=every)
+    schedule = Schedule(4, lr=lambda epoch: 0.1 / (1 + epoch), clip=1.0, accumulate=accumulate, save_every=every)
     save = lambda s: s.save(path, fabric)  # noqa: E731
     return fit(
-        step, Loaders(dying, 5, rest=dying), state, fabric, pace=pace, before_epoch=before, after_epoch=save, save=save
+        step,
+        Loaders(dying, 5, rest=dying),
+        state,
+        fabric,
+        schedule=schedule,
+        before_epoch=before,
+        after_epoch=save,
+        save=save,
     )
 
 
@@ -216,7 +227,7 @@ def test_a_state_that_is_no_number_is_not_saved_in_mid_epoch(fabric):
             Loaders(lambda _: data(0, 15), 15),
             fresh(fabric),
             fabric,
-            pace=Pace(1, lr=lambda _: 1e30, save_every=8),
+            schedule=Schedule(1, lr=lambda _: 1e30, save_every=8),
             save=saved.append,
         )
     assert not saved
@@ -225,18 +236,25 @@ def test_a_state_that_is_no_number_is_not_saved_in_mid_epoch(fabric):
 def test_a_run_that_is_done_does_nothing(fabric):
     state = fresh(fabric)
     state.epoch = 3
-    assert fit(squared, Loaders(data, 5), state, fabric, pace=Pace(3, lr=lambda _: 0.1)).step == 0
+    assert fit(squared, Loaders(data, 5), state, fabric, schedule=Schedule(3, lr=lambda _: 0.1)).step == 0
 
 
 def test_a_loss_that_is_no_number_stops_the_run_before_it_is_saved(fabric):
     saved = []
     with pytest.raises(OptionError, match=r"loss is (nan|inf)"):
-        fit(squared, Loaders(data, 5), fresh(fabric), fabric, pace=Pace(9, lr=lambda _: 1e30), after_epoch=saved.append)
+        fit(
+            squared,
+            Loaders(data, 5),
+            fresh(fabric),
+            fabric,
+            schedule=Schedule(9, lr=lambda _: 1e30),
+            after_epoch=saved.append,
+        )
     assert not saved
 
 
 def test_nothing_is_drawn_where_there_is_no_terminal(fabric, capsys):
-    fit(squared, Loaders(data, 5), fresh(fabric), fabric, pace=Pace(2, lr=lambda _: 0.1))
+    fit(squared, Loaders(data, 5), fresh(fabric), fabric, schedule=Schedule(2, lr=lambda _: 0.1))
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.split()[:3:2] for line in err.splitlines()] == [["epoch", "loss"], ["epoch", "loss"]]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 import yaml
@@ -38,6 +38,30 @@ def test_the_command_line_and_yaml_say_the_same(tmp_path):
     expected = Config(1e-3, None, (0.5, 0.5, 1.0), "small", False, "12")
     assert build(Config, read_yaml(tmp_path / "c.yaml")) == expected
     assert build(Config, given_pairs(words)) == expected
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """One with an earlier name."""
+
+    ALIASES: ClassVar[dict[str, str]] = {"speed": "lr"}
+    lr: float = 0.1
+
+
+def test_an_earlier_name_of_an_option_is_taken_with_a_note(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("# of an old run\nspeed: 2\n")
+    assert build(Renamed, read_yaml(tmp_path / "c.yaml")) == Renamed(2.0)
+    assert capsys.readouterr().err == f"{tmp_path / 'c.yaml'}, line 2: speed is now called lr\n"
+    assert build(Renamed, read_yaml(tmp_path / "c.yaml"), given_pairs(["--lr", "3"])) == Renamed(3.0)
+    assert capsys.readouterr().err == ""  # it was said
+    assert build(Renamed, given_pairs(["--speed", "4"])) == Renamed(4.0)
+    assert capsys.readouterr().err == "--speed: speed is now called lr\n"
+    assert [option.name for option in options_of(Renamed)] == ["lr"]
+    assert to_yaml(Renamed()) == "lr: 0.1\n"
+    with pytest.raises(OptionError, match="unknown option 'ALIASES'"):
+        build(Renamed, given_pairs(["--ALIASES", "x"]))
+    with pytest.raises(OptionError, match="--speed: 'x' is not number"):
+        build(Renamed, given_pairs(["--speed", "x"]))
 
 
 def test_nothing_given_is_the_defaults():

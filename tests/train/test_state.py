@@ -12,7 +12,7 @@ from torch import nn
 
 from noref.errors import ModelError
 from noref.models import weights
-from noref.train.state import State, follow
+from noref.train.state import State, update_ema
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +20,11 @@ def fabric():
     return Fabric(accelerator="cpu", devices=1)
 
 
-def fresh(fabric, teacher=True):
+def fresh(fabric, ema=True):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 1))
     network.to(memory_format=torch.channels_last)
-    follower = copy.deepcopy(network) if teacher else None
+    follower = copy.deepcopy(network) if ema else None
     wrapped, optimizer = fabric.setup(network, torch.optim.AdamW(network.parameters(), lr=1e-2))
     return State(wrapped, optimizer, follower)
 
@@ -37,7 +37,7 @@ def train(state, steps):
         loss.backward()
         state.optimizer.step()
         state.optimizer.zero_grad()
-        follow(state.teacher, state.network, decay=0.9)
+        update_ema(state.ema, state.network, decay=0.9)
         state.step += 1
         losses.append(loss.item())
     return losses
@@ -58,7 +58,7 @@ def test_a_restored_run_is_the_run_itself(tmp_path, fabric):
     other.restore(tmp_path / "c.safetensors", fabric)
     assert (other.epoch, other.step, other.log) == (1, 3, [{"epoch": 1, "loss": 0.25}])
     assert (train(other, 4), random.gauss(0, 1), np.random.standard_normal()) == expected  # noqa: NPY002
-    for part in ("network", "teacher"):
+    for part in ("network", "ema"):
         ours, theirs = getattr(other, part).state_dict(), getattr(state, part).state_dict()
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
@@ -76,18 +76,18 @@ def test_the_middle_of_an_epoch_is_kept_too(tmp_path, fabric):
     assert all(torch.equal(other.extras[name], value) for name, value in state.extras.items())
 
 
-def test_a_teacher_after_many_steps_is_the_closed_form():
-    """decay^n of its start, and of each of the student's weights a share that falls with its age."""
-    student, teacher = nn.Linear(3, 2).double(), nn.Linear(3, 2).double()
-    start, path, decay = teacher.weight.detach().clone(), [], 0.9
+def test_an_average_after_many_steps_is_the_closed_form():
+    """decay^n of its start, and of each of the network's weights a share that falls with its age."""
+    network, average = nn.Linear(3, 2).double(), nn.Linear(3, 2).double()
+    start, path, decay = average.weight.detach().clone(), [], 0.9
     for _ in range(25):
         with torch.no_grad():
-            student.weight.add_(torch.randn(2, 3))
-        path.append(student.weight.detach().clone())
-        follow(teacher, student, decay=decay)
+            network.weight.add_(torch.randn(2, 3))
+        path.append(network.weight.detach().clone())
+        update_ema(average, network, decay=decay)
     expected = decay**25 * start + sum((1 - decay) * decay ** (24 - k) * weight for k, weight in enumerate(path))
-    torch.testing.assert_close(teacher.weight.detach(), expected)
-    torch.testing.assert_close(student.weight.detach(), path[-1])
+    torch.testing.assert_close(average.weight.detach(), expected)
+    torch.testing.assert_close(network.weight.detach(), path[-1])
 
 
 def test_saving_leaves_one_file_and_no_pickle(tmp_path, fabric):
@@ -133,7 +133,7 @@ def test_checkpoints_of_something_else_are_model_errors(tmp_path, fabric):
     save_file({"x": torch.zeros(1)}, path)
     with pytest.raises(ModelError, match="not a checkpoint"):
         fresh(fabric).restore(path, fabric)
-    fresh(fabric, teacher=False).save(path, fabric)
+    fresh(fabric, ema=False).save(path, fabric)
     with pytest.raises(ModelError, match="missing"):
         fresh(fabric).restore(path, fabric)
     other = State(nn.Linear(2, 1), torch.optim.SGD([torch.zeros(1)], lr=1))
@@ -151,15 +151,15 @@ def test_another_number_of_processes_is_refused(tmp_path, fabric):
         state.restore(path, fabric)
 
 
-def test_follow_by_hand():
-    teacher, student = nn.BatchNorm1d(1), nn.BatchNorm1d(1)
-    nn.init.constant_(teacher.weight, 1.0)
-    nn.init.constant_(student.weight, 3.0)
-    student.running_mean.fill_(10.0)
-    student.num_batches_tracked.fill_(7)
-    follow(teacher, student, decay=0.75)
-    assert teacher.weight.item() == 1.5
-    assert teacher.running_mean.item() == 2.5
-    assert teacher.num_batches_tracked.item() == 7
-    follow(teacher, student, decay=0.0)
-    assert teacher.weight.item() == 3.0
+def test_update_ema_by_hand():
+    average, network = nn.BatchNorm1d(1), nn.BatchNorm1d(1)
+    nn.init.constant_(average.weight, 1.0)
+    nn.init.constant_(network.weight, 3.0)
+    network.running_mean.fill_(10.0)
+    network.num_batches_tracked.fill_(7)
+    update_ema(average, network, decay=0.75)
+    assert average.weight.item() == 1.5
+    assert average.running_mean.item() == 2.5
+    assert average.num_batches_tracked.item() == 7
+    update_ema(average, network, decay=0.0)
+    assert average.weight.item() == 3.0

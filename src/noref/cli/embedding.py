@@ -1,4 +1,4 @@
-"""`noref embed`: what a model's features have to do with score, distortion and data set."""
+"""`noref embed`: how a model's features relate to score, distortion and data set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from noref.cli.group import FAILED, cli
-from noref.errors import OptionError
+from noref.errors import MissingExtraError, OptionError
 
 
 @cli.command()
@@ -18,7 +18,7 @@ from noref.errors import OptionError
     "--feature",
     multiple=True,
     metavar="NAME",
-    help="Default: each model's usual one; a wrong name lists those there are.",
+    help="Default: each model's default one; a wrong name lists those there are.",
 )
 @click.option(
     "--colour",
@@ -66,21 +66,23 @@ def embed(
     page_mb: float,
     title: str | None,
 ) -> int:
-    """Draw a map (t-SNE) of what a MODEL sees in labelled images, and measure what the map cannot prove.
+    """Draw a map (t-SNE) of a MODEL's features of labelled images, and compute metrics of the feature space.
 
     \b
     noref embed RUN --data livec=FOLDER --part test --out map
     noref embed ENCODER.safetensors resnet50 --data csv=set.csv --colour type --out map
     noref embed RUN --feature pooled --feature quality --data livec=FOLDER --colour thirds --out map
 
-    MODEL is a run's folder, an ARNIQA encoder, or a backbone of timm; several stand side by side. Writes embed.png,
-    embed.html (a point shows its photo), embed.csv and embed.json. Features are kept: a call that was stopped goes
-    on. Exit status 1 when images cannot be read: they are listed and left out.
+    MODEL is a run's folder, an ARNIQA encoder, an exported file, or a backbone of timm; several stand side by side.
+    Writes embed.png, embed.html (a point shows its photo), embed.csv and embed.json. Features are kept: a call that
+    was stopped goes on. Exit status 1 when images cannot be read: they are listed and left out.
     """
-    from noref.embed.embed import Settings
-    from noref.embed.embed import embed as make
-    from noref.embed.embedding_plot import figure_words
-    from noref.embed.feature_extractor import Backbone
+    try:
+        from noref.embed.embed import FILES, Settings
+        from noref.embed.embed import embed as draw
+        from noref.embed.feature_extractor import Backbone
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("train", "noref embed") from error
 
     ends = _numbers("bounds", bounds, 2)
     settings = Settings(
@@ -97,17 +99,17 @@ def embed(
         megabytes=page_mb,
         title=title,
     )
-    made = make(models, data=data, out=out, settings=settings)
-    for panel in made.cloud.panels:
+    plot = draw(models, data=data, out=out, settings=settings)
+    for panel in plot.panels:
         click.echo(panel.title)
-        for figure in panel.figures:
-            click.echo(f"  {figure_words(figure)}")
-    for note in made.cloud.notes:
+        for metric in panel.metrics:
+            click.echo(f"  {metric}")
+    for note in plot.notes:
         click.echo(note, err=True)
-    click.echo(", ".join(str(file) for file in made.files), err=True)
-    for path, reason in made.broken.items():
+    click.echo(", ".join(str(out / name) for name in FILES), err=True)
+    for path, reason in plot.broken.items():
         click.echo(f"left out: {path}: {reason}", err=True)
-    return FAILED if made.broken else 0
+    return FAILED if plot.broken else 0
 
 
 def _numbers(name: str, text: str | None, count: int) -> tuple[float, ...] | None:

@@ -10,7 +10,7 @@ import click
 from noref.cli.group import FAILED, cli
 
 if TYPE_CHECKING:
-    from noref.explain.explain import Options
+    from noref.explain.map_types import Options
 
 
 @cli.command()
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     metavar="MODEL",
     help="default, an .onnx file, a run's folder or its model.safetensors; several stand side by side.",
 )
-@click.option("--map", "maps", multiple=True, metavar="KIND", help="Which map; may be given often. Default: quality.")
+@click.option("--map", "maps", multiple=True, metavar="NAME", help="Map type; may be given often. Default: quality.")
 @click.option("--scores", metavar="FILE", type=click.Path(path_type=Path), help="True scores: a CSV, path,score.")
 @click.option("--layer", metavar="NAME", help="Of Grad-CAM; a wrong name lists the possible ones.")
 @click.option("--crop", type=int, metavar="N", help="Pixels of the local quality map's crops.")
 @click.option("--window", type=int, default=8, show_default=True, metavar="CELLS", help="Of the salient window, of 14.")
-@click.option("--window-by", default="attention", show_default=True, metavar="LOOK", help="attention or activation.")
+@click.option("--window-by", default="attention", show_default=True, metavar="NAME", help="attention or activation.")
 @click.option("--recursive", "-r", is_flag=True, help="Look into folders below the folders too.")
-@click.option("--sanity", is_flag=True, help="Compare with maps of the same model with shuffled weights.")
+@click.option("--sanity", is_flag=True, help="Test if maps change when the weights are shuffled.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the shuffling.")
 def explain(
     photos: tuple[str, ...],
@@ -46,28 +46,27 @@ def explain(
     sanity: bool,
     seed: int,
 ) -> int:
-    """Draw what a model says of each place of a photo; several models side by side.
+    """Draw how a model rates each part of a photo; several models side by side.
 
     \b
     noref explain photos/ --out maps
     noref explain a.jpg b.jpg --model RUN_A --model RUN_B --map gradcam-down --scores scores.csv --out maps
     noref explain photos/ --model RUN --map quality --map gradcam-down --sanity --out check
 
-    Kinds of map: quality (any model); of trained models also gradcam-up and gradcam-down, class-attention (a
+    Map types: quality (any model); of trained models also gradcam-up and gradcam-down, class-attention (a
     transformer), panel-attention (a head with attention), activation, window (LML-IQA's).
 
-    What is there and current is not drawn again. Exit status 1 when a photo could not be explained, or has no true
-    score in the file: they are listed.
+    A figure that is there and current is not drawn again. Exit status 1 when a photo could not be explained, or has
+    no true score in the file: they are listed.
     """
-    from noref.explain.explain import Options
     from noref.explain.explain import explain as draw
+    from noref.explain.map_types import Options
 
-    options = Options(maps or ("quality",), crop, layer, window, window_by)
+    options = Options(tuple(dict.fromkeys(maps)) or ("quality",), crop, layer, window, window_by)
     if sanity:
         return _sanity(photos, out, models or ("default",), options, recursive=recursive, seed=seed)
     outcome = draw(photos, out, models=models or ("default",), options=options, scores=scores, recursive=recursive)
-    for path, reason in outcome.failed.items():
-        click.echo(f"left out: {path}: {reason}", err=True)
+    _list_failed(outcome.failed)
     for path in outcome.unscored:
         click.echo(f"no true score: {path} is not in {scores}", err=True)
     kept = f", {outcome.kept} were there" if outcome.kept else ""
@@ -83,13 +82,18 @@ def _sanity(
     from noref.explain.sanity import run
 
     report = run(photos, out, models=models, options=options, recursive=recursive, seed=seed)
-    click.echo("model\tmap\tweights shuffled\tphotos\trank correlation\tits size\tSSIM\tflat")
+    click.echo("model\tmap\tweights shuffled\tphotos\trank correlation\t|rank correlation|\tSSIM\tflat")
     for row in report.rows:
-        click.echo(
-            f"{row.model}\t{row.kind}\t{row.stage}\t{row.photos}\t{row.rank:z.2f}\t{row.size:.2f}\t{row.ssim:z.2f}\t{row.flat}"
-        )
+        numbers = f"{row.rank_correlation:z.2f}\t{row.absolute:.2f}\t{row.ssim:z.2f}\t{row.flat}"
+        click.echo(f"{row.model}\t{row.map_type}\t{row.stage}\t{row.photos}\t{numbers}")
     for verdict in report.verdicts:
         click.echo(verdict)
-    for path, reason in report.failed.items():
-        click.echo(f"left out: {path}: {reason}", err=True)
+    _list_failed(report.failed)
     return FAILED if report.failed or not report.passed else 0
+
+
+def _list_failed(failed: dict[str, str]) -> None:
+    from noref.scoring.screen import plain
+
+    for path, reason in failed.items():
+        click.echo(f"left out: {plain(path)}: {reason}", err=True)

@@ -1,4 +1,4 @@
-"""Let two models compete: pairs to look at, votes to count."""
+"""`noref gmad`: let two models compete, and count the votes of people."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from noref.cli.group import FAILED, Commands, cli
 from noref.errors import OptionError
 
 if TYPE_CHECKING:
-    from noref.gmad.preference_counts import Estimate, Tally
+    from noref.gmad.preference_counts import Estimate, PreferenceCounts
 
 
 @cli.group(cls=Commands)
 def gmad() -> None:
-    """Compare two models by the pairs of images on which they contradict each other most.
+    """Compare two models by the pairs of images about which they disagree most.
 
     \b
-    noref gmad pairs --defender default --attacker other.csv --images photos --out contest
-    open contest/gmad.html, vote, save votes.csv
+    noref gmad pairs --defender default --attacker other.csv --images photos --out competition
+    open competition/gmad.html, vote, save votes.csv
     noref gmad tally votes.csv
     """
 
@@ -67,16 +67,16 @@ def pairs(
     """Find the pairs of both roles; write them as a table and as a page on which people vote.
 
     \b
-    noref gmad pairs --defender default --attacker pyiqa:niqe --images photos --out contest
-    noref gmad pairs --defender a.csv --attacker b.csv --images photos --out contest --levels 6 --top 2
+    noref gmad pairs --defender default --attacker pyiqa:niqe --images photos --out competition
+    noref gmad pairs --defender a.csv --attacker b.csv --images photos --out competition --levels 6 --top 2
 
     Exit status 1 when a model could not score some images: they are listed and take no part.
     """
-    from noref.gmad.competition import Side, hold
+    from noref.gmad.competition import Competitor, run_competition
 
-    contest = hold(
-        Side(defender, defender_name, _columns("defender", defender_columns), defender_lower_is_better),
-        Side(attacker, attacker_name, _columns("attacker", attacker_columns), attacker_lower_is_better),
+    competition = run_competition(
+        Competitor(defender, defender_name, _columns("defender", defender_columns), defender_lower_is_better),
+        Competitor(attacker, attacker_name, _columns("attacker", attacker_columns), attacker_lower_is_better),
         out,
         images=images,
         levels=levels,
@@ -85,18 +85,20 @@ def pairs(
         seed=seed,
         side=side,
     )
-    for path, reason in contest.failed.items():
+    for path, reason in competition.failed.items():
         click.echo(f"left out: {path}: {reason}", err=True)
-    click.echo(f"{len(contest.matches)} pairs from {contest.images} images: {contest.table}, {contest.page}")
-    missing = 2 * levels * top - len(contest.matches)
+    click.echo(
+        f"{len(competition.pairs)} pairs from {competition.images} images: {competition.table}, {competition.page}"
+    )
+    missing = 2 * levels * top - len(competition.pairs)
     if missing:
-        click.echo(f"{missing} pairs fewer than asked for: levels of equal width have what they have", err=True)
-    return FAILED if contest.failed else 0
+        click.echo(f"{missing} pairs fewer than asked for: levels of equal width may give fewer or none", err=True)
+    return FAILED if competition.failed else 0
 
 
 @gmad.command()
 @click.argument("votes", nargs=-1, required=True, metavar="VOTES.csv...", type=click.Path(path_type=Path))
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the figures as CSV too.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the metrics as CSV too.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
 def tally(votes: tuple[Path, ...], out: Path | None, seed: int) -> None:
     """Count votes: how aggressive and how resistant each model is, with 95 % intervals. One file a reader.
@@ -104,12 +106,11 @@ def tally(votes: tuple[Path, ...], out: Path | None, seed: int) -> None:
     \b
     noref gmad tally anna.csv ben.csv
     """
-    from noref.gmad.preference_counts import read_votes, write_tally
-    from noref.gmad.preference_counts import tally as count
+    from noref.gmad.preference_counts import count_preferences, read_preferences, write_counts
 
-    result = count([vote for path in votes for vote in read_votes(path)], seed=seed)
+    result = count_preferences([one for path in votes for one in read_preferences(path)], seed=seed)
     if out:
-        write_tally(result, out)
+        write_counts(result, out)
     _print(result)
 
 
@@ -120,20 +121,20 @@ def _columns(side: str, text: str) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _print(result: Tally) -> None:
-    duels = [
-        [d.attacker, d.defender, str(d.pairs), str(d.votes), _figure(d.aggressiveness), _figure(d.resistance)]
-        for d in result.duels
+def _print(result: PreferenceCounts) -> None:
+    roles = [
+        [r.attacker, r.defender, str(r.pairs), str(r.votes), _with_ends(r.aggressiveness), _with_ends(r.resistance)]
+        for r in result.roles
     ]
-    models = [[m.model, _figure(m.aggressiveness), _figure(m.resistance)] for m in result.standings]
-    _table(["attacker", "defender", "pairs", "votes", "aggressiveness, -1 to 1", "resistance, 0 to 1"], duels)
+    models = [[m.model, _with_ends(m.aggressiveness), _with_ends(m.resistance)] for m in result.models]
+    _table(["attacker", "defender", "pairs", "votes", "aggressiveness, -1 to 1", "resistance, 0 to 1"], roles)
     click.echo()
     _table(["model", "aggressiveness overall", "resistance overall"], models)
     click.echo("\nHigher is better; aggressiveness is the attacker's, resistance the defender's.")
 
 
-def _figure(estimate: Estimate) -> str:
-    if estimate.low != estimate.low:  # NaN: one pair says nothing of others
+def _with_ends(estimate: Estimate) -> str:
+    if estimate.low != estimate.low:  # NaN: no interval from one pair
         return f"{estimate.value:z.2f}"
     return f"{estimate.value:z.2f} [{estimate.low:z.2f}, {estimate.high:z.2f}]"
 

@@ -1,8 +1,8 @@
-"""What plain photographs teach without a human score of their own: their degraded versions.
+"""Distorted views of plain photographs: they need no human score of their own.
 
-A lesson is one photo's square crop and versions of it: the crop itself, three ladders (blur, noise, JPEG) whose
-steps must fall in quality, and single distortions that get the mean rating which people gave to that distortion
-and level in KADID-10k (Lin et al. 2019). Only the published score table is used, none of its images.
+The views of one photograph are its square crop, three severity series of it (blur, noise, JPEG; quality must fall from
+step to step), and single distortions with the mean rating that people gave to the same distortion and level in
+KADID-10k (Lin et al. 2019). Only its published score table is used, none of its images.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import io
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,22 +33,9 @@ TYPES = {  # our name: the number of the same operation in KADID-10k, with the s
     "mean_shift": 18, "jitter": 19, "non_eccentricity_patch": 20, "pixelate": 21, "quantization": 22,
     "color_block": 23, "high_sharpen": 24, "contrast_linear_curve": 25,
 }  # fmt: skip
-LADDERS = {"blur": (0.8, 1.5, 3.0, 6.0), "noise": (6.0, 12.0, 25.0, 50.0), "jpeg": (60.0, 30.0, 12.0, 5.0)}
-STEPS = 4
-FIRST_SINGLE = 1 + STEPS * len(LADDERS)
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """Versions of one photo's crop.
-
-    Attributes:
-        images: (V, S, S, 3) uint8 RGB: the crop itself, each ladder's steps from faint to strong, single distortions.
-        quality: (V,) in [0, 1], higher is better: the mean human rating; NaN where there is none (the ladders).
-    """
-
-    images: Pixels
-    quality: NDArray[np.float32]
+SERIES = {"blur": (0.8, 1.5, 3.0, 6.0), "noise": (6.0, 12.0, 25.0, 50.0), "jpeg": (60.0, 30.0, 12.0, 5.0)}
+STEPS = 4  # of a series
+FIRST_SINGLE = 1 + STEPS * len(SERIES)  # place of the first single distortion among the views
 
 
 def mean_ratings(table: Path) -> dict[tuple[str, int], float]:
@@ -75,23 +61,20 @@ def mean_ratings(table: Path) -> dict[tuple[str, int], float]:
         raise DataError(f"{table}: {error.strerror}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{table}, line {line}: {error}") from error
-    missing = [(n, level) for n, k in TYPES.items() for level in range(1, 6) if not found[k, level]]
-    if missing:
-        raise DataError(f"{table}: no rating of {missing[0][0]} (type {TYPES[missing[0][0]]}) at level {missing[0][1]}")
-    return {(n, level): float(np.mean(found[k, level])) for n, k in TYPES.items() for level in range(1, 6)}
+    rows = [(name, level, found[number, level]) for name, number in TYPES.items() for level in range(1, 6)]
+    for name, level, ratings in rows:
+        if not ratings:
+            raise DataError(f"{table}: no rating of {name} (type {TYPES[name]}) at level {level}")
+    return {(name, level): float(np.mean(ratings)) for name, level, ratings in rows}
 
 
-def kept_apart(name: str) -> bool:
-    """Whether a photograph is one of the seventh that gives no lessons, so that ladders can be judged on it.
-
-    Args:
-        name: of the file; nothing else decides.
-    """
+def held_out(name: str) -> bool:
+    """Whether no views are made of the photograph with this file name: a seventh of all, kept to test series on."""
     return zlib.crc32(name.encode()) % 7 == 0
 
 
-def ladder_step(image: Pixels, kind: str, amount: float, rng: Generator) -> Pixels:
-    """One step of a ladder.
+def distort(image: Pixels, kind: str, amount: float, rng: Generator) -> Pixels:
+    """One step of a severity series.
 
     Args:
         image: (H, W, 3) uint8.
@@ -112,38 +95,39 @@ def ladder_step(image: Pixels, kind: str, amount: float, rng: Generator) -> Pixe
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
-def make_lesson(
+def make_views(
     photo: Pixels, ratings: Mapping[tuple[str, int], float], rng: Generator, *, size: int, singles: int
-) -> Lesson:
-    """Draw one lesson from one photo.
+) -> tuple[Pixels, list[float]]:
+    """Draw the distorted views of one photograph.
 
     Args:
         photo: (H, W, 3) uint8, both sides at least `size`.
         ratings: see `mean_ratings`.
-        rng: decides crop, mirror, strength of the ladders (x 0.75 to 1.3), distortions and levels.
+        rng: decides crop, mirror, strength of the series (x 0.75 to 1.3), distortions and levels.
         size: side of the crop in px.
         singles: how many different single distortions.
 
     Returns:
-        1 + 12 + `singles` versions.
+        (V, size, size, 3) uint8, V = 1 + 12 + `singles`: the crop, each series from faint to strong, single
+        distortions; and the quality of each in [0, 1], higher is better: a mean human rating, NaN for the series.
     """
     top, left = (int(rng.integers(side - size + 1)) for side in photo.shape[:2])
     crop = photo[top : top + size, left : left + size]
     crop = np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
     images, quality = [crop], [KADID.quality(PRISTINE)]
-    for kind, amounts in LADDERS.items():
+    for kind, amounts in SERIES.items():
         strength = rng.uniform(0.75, 1.3)
-        images += [ladder_step(crop, kind, amount * strength, rng) for amount in amounts]
+        images += [distort(crop, kind, amount * strength, rng) for amount in amounts]
         quality += [float("nan")] * STEPS
     for name in rng.permutation(sorted(TYPES))[:singles]:
         level = int(rng.integers(1, 6))
         images.append(apply(crop, str(name), level, rng))
         quality.append(ratings[str(name), level])
-    return Lesson(np.stack(images), np.array(quality, dtype=np.float32))
+    return np.stack(images), quality
 
 
-def pick_versions(rng: Generator, total: int, versions: int) -> NDArray[np.int64]:
-    """Indices into a lesson: the photo itself, the steps of one ladder, then single distortions."""
-    ladder = 1 + STEPS * int(rng.integers(len(LADDERS))) + np.arange(STEPS)
-    singles = FIRST_SINGLE + rng.permutation(total - FIRST_SINGLE)[: max(0, versions - 1 - STEPS)]
-    return np.concatenate([[0], ladder, singles])
+def pick_views(rng: Generator, total: int, count: int) -> NDArray[np.int64]:
+    """Places of `count` of a photograph's `total` views: the crop, one series, then single distortions."""
+    series = 1 + STEPS * int(rng.integers(len(SERIES))) + np.arange(STEPS)
+    singles = FIRST_SINGLE + rng.permutation(total - FIRST_SINGLE)[: max(0, count - 1 - STEPS)]
+    return np.concatenate([[0], series, singles])

@@ -1,1 +1,1 @@
-"""A feature space as a picture, with the metrics that a picture cannot prove. Behind `noref embed`."""
+"""A feature space as a t-SNE plot, with the metrics that the plot alone does not show. Behind `noref embed`."""

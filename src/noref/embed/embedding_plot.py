@@ -1,21 +1,49 @@
-"""Images with their places on one or more maps, and the table that keeps them."""
+"""An embedding plot: images with their places on one or more t-SNE maps; as a table and as a PNG."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from noref.data.records import Record
-from noref.embed.colour_scale import Colouring
-from noref.embed.metrics import Figure
+from noref.embed.colour_scale import ColourScale, ramp
+from noref.embed.metrics import Metric
+from noref.errors import MissingExtraError
 from noref.images import printable
 from noref.writing import write_text
+
+SIDE, DPI = 6.0, 110  # of a map: inches, and pixels an inch
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One point of an embedding plot.
+
+    Attributes:
+        record: the image with its score.
+        data_set: name of its data set; two folders of one set have two names.
+        name: its path below the data set.
+    """
+
+    record: Record
+    data_set: str
+    name: str
+
+    @property
+    def caption(self) -> str:
+        """What is known of it, such as "livec, 63.1 of 0-100, higher is better, type jpeg, level 3"."""
+        record = self.record
+        text = f"{self.data_set}, {record.raw_score:.4g} of {record.scale}"
+        if record.distortion:
+            text += f", type {record.distortion}" + (f", level {record.level}" if record.level else "")
+        return printable(text)
 
 
 @dataclass(frozen=True)
@@ -25,69 +53,110 @@ class Panel:
     Attributes:
         title: model and feature.
         places: (M, 2).
-        figures: of the feature space, not of the map.
+        metrics: of the feature space, not of the map.
     """
 
     title: str
     places: NDArray[np.float64]
-    figures: tuple[Figure, ...]
+    metrics: tuple[Metric, ...]
 
 
 @dataclass(frozen=True)
-class Cloud:
-    """M images on the maps of one picture.
+class EmbeddingPlot:
+    """M images on the maps of one figure.
 
     Attributes:
-        title: of the picture.
-        records: the images.
-        sets: (M,) name of each image's data set.
-        names: (M,) each image's path below its data set.
-        colouring: of the points.
+        title: of the figure.
+        images: the points.
+        colours: of the points.
         panels: the maps, side by side.
-        notes: sentences that a reader must have.
+        notes: how the plot was made, and what a reader must know.
+        broken: images that could not be read, with the reason; they are not among the points.
     """
 
     title: str
-    records: Sequence[Record]
-    sets: Sequence[str]
-    names: Sequence[str]
-    colouring: Colouring
+    images: Sequence[LabelledImage]
+    colours: ColourScale
     panels: Sequence[Panel]
     notes: Sequence[str] = ()
+    broken: Mapping[Path, str] = field(default_factory=dict)
 
-    def words(self, place: int) -> str:
-        """What there is to say of an image besides its name.
-
-        Example: "livec, 63.1 of 0-100, higher is better, type jpeg, level 3".
-        """
-        record = self.records[place]
-        said = f"{self.sets[place]}, {record.raw_score:.4g} of {record.scale}"
-        if record.distortion:
-            said += f", type {record.distortion}" + (f", level {record.level}" if record.level else "")
-        return printable(said)
+    @property
+    def captions(self) -> list[str]:
+        """The notes, and that of the colour scale."""
+        return [printable(note) for note in (*self.notes, self.colours.note) if note]
 
 
-def figure_words(figure: Figure) -> str:
-    """A figure beside its chance.
-
-    Example:
-        >>> figure_words(Figure("silhouette by type", 0.25, -0.012, -0.02, -0.004))
-        'silhouette by type 0.250 (chance -0.012, -0.020 to -0.004)'
-    """
-    name, value, *chance = figure
-    mean, low, high = (f"{number:z.3f}" for number in chance)
-    return f"{name} {value:z.3f} (chance {mean}, {low} to {high})"
-
-
-def write_points(cloud: Cloud, file: Path) -> None:
+def write_points(plot: EmbeddingPlot, file: Path) -> None:
     """A row an image: what is known of it, and its place on each map as x1, y1, x2, y2..."""
-    places = [f"{axis}{number}" for number in range(1, len(cloud.panels) + 1) for axis in "xy"]
+    places = [f"{axis}{number}" for number in range(1, len(plot.panels) + 1) for axis in "xy"]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["data", "path", "score", "quality", "reference", "distortion", "level", *places])
-    for at, record in enumerate(cloud.records):
-        where = [f"{value:.4f}" for panel in cloud.panels for value in panel.places[at]]
-        facts = [record.raw_score, f"{record.quality:.4f}", record.reference, record.distortion, record.level]
-        known = ["" if fact is None else fact for fact in facts]
-        table.writerow([cloud.sets[at], printable(cloud.names[at]), *known, *where])
+    for at, image in enumerate(plot.images):
+        record = image.record
+        facts = (record.raw_score, f"{record.quality:.4f}", record.reference, record.distortion, record.level)
+        where = [f"{value:.4f}" for panel in plot.panels for value in panel.places[at]]
+        table.writerow([image.data_set, printable(image.name), *facts, *where])  # None is an empty cell
     write_text(file, text.getvalue())
+
+
+def draw(plot: EmbeddingPlot, file: Path) -> None:
+    """Write a PNG: the maps side by side, the metrics of each below it.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        OSError: the file cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.colors import to_rgba_array
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("report", "a picture of features") from error
+    count, scale = len(plot.panels), plot.colours
+    lines = max(len(panel.metrics) for panel in plot.panels)
+    rows = 3 if scale.ramp else -(-len(scale.legend) // (4 * count))
+    below = 0.35 + 0.24 * lines + 0.25 * rows + 0.2 * len(plot.notes)
+    height = SIDE + 0.7 + below
+    figure = Figure(figsize=(SIDE * count, height), dpi=DPI)
+    FigureCanvasAgg(figure)
+    size = float(np.clip(9000 / len(plot.images), 5, 60))
+    colours = to_rgba_array(scale.colours, scale.opacity)
+    for at, panel in enumerate(plot.panels):
+        axis = figure.add_axes(((at + 0.02) / count, below / height, 0.96 / count, SIDE / height))
+        axis.scatter(panel.places[:, 0], panel.places[:, 1], s=size, c=colours, linewidths=0)
+        axis.set(xticks=[], yticks=[])
+        axis.set_aspect("equal", adjustable="datalim")
+        axis.set_title(printable(panel.title), fontsize=12)
+        metrics = "\n".join(map(str, panel.metrics))
+        axis.text(0, -0.015, metrics, transform=axis.transAxes, fontsize=9, va="top", linespacing=1.35)
+    figure.text(0.5, 1 - 0.12 / height, printable(plot.title), ha="center", va="top", fontsize=13)
+    _draw_legend(figure, plot, height)
+    figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def _draw_legend(figure: Any, plot: EmbeddingPlot, height: float) -> None:
+    """Legend or colour ramp, and the notes, at the lower border."""
+    from matplotlib.colors import to_rgba_array
+    from matplotlib.lines import Line2D
+
+    scale, notes = plot.colours, plot.captions
+    figure.text(0.5, 0.06 / height, "\n".join(notes), ha="center", va="bottom", fontsize=8)
+    above = (0.12 + 0.17 * len(notes)) / height
+    if scale.ramp is not None:
+        axis = figure.add_axes((0.3, above + 0.28 / height, 0.4, 0.14 / height))
+        shades = to_rgba_array([ramp(share) for share in np.linspace(0, 1, 256)])
+        axis.imshow(shades[None], aspect="auto", extent=(*scale.ramp, 0, 1))
+        axis.set_yticks([])
+        axis.tick_params(labelsize=8)
+        axis.set_title("quality, higher is better", fontsize=8, pad=3)
+        return
+    marks = [
+        Line2D([], [], marker="o", linestyle="", color=colour, label=printable(name))
+        for name, colour in scale.legend.items()
+    ]
+    columns = min(len(marks), 4 * len(plot.panels))
+    figure.legend(
+        handles=marks, loc="lower center", bbox_to_anchor=(0.5, above), ncol=columns, fontsize=8, frameon=False
+    )

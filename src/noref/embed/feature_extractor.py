@@ -1,12 +1,9 @@
-"""What a model sees in a picture: features of any run, ARNIQA encoder, or backbone by name."""
+"""Features of images: from any run, ARNIQA encoder, exported file, or backbone by name."""
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +14,13 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
+from noref import images
 from noref.card import Card, Preprocessing
 from noref.data.loading import judged_crops
-from noref.embed.exported_features import Exported
-from noref.errors import ModelError, OptionError
-from noref.methods.arniqa_ridge import ENCODER, LEAST, arniqa_features
-from noref.models import arniqa
-from noref.models import arniqa_regressor as raters
+from noref.embed.exported_features import ExportedModel
+from noref.errors import OptionError
+from noref.methods.arniqa_ridge import ENCODER, LEAST
+from noref.models import arniqa, arniqa_regressor
 from noref.models import network as networks
 from noref.models import weights as files
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
@@ -32,24 +29,22 @@ from noref.models.features import Features
 from noref.models.heads import Head
 from noref.models.network import QualityNet
 from noref.scoring.network import MODELS
-from noref.train.feature_cache import FeatureCache, of_images
+from noref.train.feature_cache import FeatureCache, fingerprint, of_images
 from noref.train.run_folder import MODEL
 
 EXPORTED = "model.onnx"
-Found = Mapping[Path, NDArray[np.float32]]  # image -> (crops, D)
 MAX_PIXELS = 500_000  # of an encoder that has no head; larger photos are shrunk
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """How a plain backbone is to be built, and what it and an encoder without head see of a picture.
+    """How a backbone of timm is built, and how images are cropped for it and for an encoder without a head.
 
     Attributes:
         weights: "timm", "none", or a safetensors file.
         pad_type: "same" for weights that come from TensorFlow.
-        mean: of the pixels in [0, 1]; None: timm's.
-        std: likewise.
-        crop: side of the five crops at two scales, of an encoder too.
+        mean, std: of the pixels in [0, 1], red, green, blue; None: timm's.
+        crop: side of the five crops at two scales, in pixels; of an encoder too.
     """
 
     weights: str = "timm"
@@ -60,62 +55,65 @@ class Backbone:
 
 
 @dataclass(frozen=True)
-class Looker:
-    """A model that can be asked what it sees.
+class FeatureExtractor:
+    """A model that gives features of images.
 
     Attributes:
-        name: to call it by.
-        kinds: the features that it has; the first is the usual one.
-        look: kind, images, folder for the cache, a dictionary for broken ones -> image -> file with (crops, D).
+        name: for titles and messages.
+        feature_names: those that it has; the first is the default.
+        extract: feature and image -> (crops, D).
+        facts: all that decides a feature besides the image; they name the model's part of the cache.
         card: of a trained model; None for a plain backbone.
         folder: of its run; None where there is none.
     """
 
     name: str
-    kinds: tuple[str, ...]
-    look: Callable[[str, Sequence[Path], Path, dict[Path, str]], Mapping[Path, NDArray[np.float32]]]
+    feature_names: tuple[str, ...]
+    extract: Callable[[str, Path], Tensor]
+    facts: tuple[object, ...]
     card: Card | None = None
     folder: Path | None = None
 
-    def check(self, kind: str) -> None:
+    def check(self, feature: str) -> None:
         """Whether the model has such a feature.
 
         Raises:
             OptionError: it has not; those that it has are listed.
         """
-        if kind not in self.kinds:
-            near = difflib.get_close_matches(kind, self.kinds, n=1)
+        if feature not in self.feature_names:
+            near = difflib.get_close_matches(feature, self.feature_names, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise OptionError(f"{self.name} has no feature {kind!r}: {hint}it has {', '.join(self.kinds)}")
+            raise OptionError(f"{self.name} has no feature {feature!r}: {hint}it has {', '.join(self.feature_names)}")
 
     def features(
-        self, kind: str, paths: Sequence[Path], folder: Path, broken: dict[Path, str]
+        self, feature: str, paths: Sequence[Path], folder: Path, broken: dict[Path, str]
     ) -> dict[Path, NDArray[np.float32]]:
-        """Image -> (D,), the mean over its crops; those that cannot be read are put into `broken`.
+        """Image -> (D,), the mean over its crops, kept in a folder; unreadable images are put into `broken`.
 
         Raises:
-            OptionError: see `check`.
+            OptionError: as `check`.
         """
-        self.check(kind)
-        found = self.look(kind, paths, folder, broken)
-        return {path: values.mean(axis=0) for path, values in found.items()}
+        self.check(feature)
+        cache = FeatureCache(folder, feature, *self.facts)
+        found = of_images(cache, paths, lambda path: self.extract(feature, path), broken=broken, words=feature)
+        return {path: one.numpy().mean(axis=0) for path, one in found}
 
 
-def find_looker(model: str, backbone: Backbone | None = None) -> Looker:
+def load_extractor(model: str, backbone: Backbone | None = None) -> FeatureExtractor:
     """The model that a command line names.
 
     Args:
         model: a run's folder, its `model.safetensors`, an ARNIQA run or encoder file, `default` or an exported `.onnx`
             file, or a backbone of timm.
-        backbone: how the last is to be built.
+        backbone: how the last is built; its crop is an encoder's too.
 
     Raises:
-        OptionError: there is no such model, or one whose features cannot be had.
+        OptionError: there is no such model, or it gives no features.
         ModelError: a file that cannot be used.
     """
     path, how = Path(model), backbone or Backbone()
     if not path.exists():
-        return _plain(model, how)
+        return _of_exported(model) if model in MODELS else _of_encoder(_backbone_of_timm(model, how), model, how.crop)
     file = path
     if path.is_dir():
         made = [path / name for name in (MODEL, ENCODER, EXPORTED) if (path / name).exists()]
@@ -124,100 +122,89 @@ def find_looker(model: str, backbone: Backbone | None = None) -> Looker:
         file = made[0]
     if file.suffix == ".onnx":
         return _of_exported(file)
-    if raters.is_arniqa(file):
-        rater, card = raters.load(file)
-        return _of_rater(rater, card.name, card.preprocessing, card=card, folder=file.parent)
-    if _kind(file) == arniqa.KIND:
+    if arniqa_regressor.is_arniqa(file):
+        scorer, card = arniqa_regressor.load(file)
+        return _of_arniqa(scorer, card.name, card.preprocessing, card, file.parent)
+    if files.read_plan(file).get("kind") == arniqa.KIND:
         encoder, card = load_encoder(file)
         return _of_encoder(encoder, card.name if path.is_dir() else file.stem, how.crop, card, file.parent)
     network, card = networks.load(file)
     return _of_network(network, card, file.parent)
 
 
-def _kind(file: Path) -> object:
-    with suppress(ModelError):
-        return files.read_plan(file).get("kind")
-    return None
-
-
-def _plain(name: str, how: Backbone) -> Looker:
-    if name in MODELS:
-        return _of_exported(name)
+def _backbone_of_timm(name: str, how: Backbone) -> Encoder:
     if not timm.is_model(name.partition(".")[0]):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f": did you mean {' or '.join(near)}?" if near else ""
         raise OptionError(f"{name}: neither a run or model file nor a backbone of timm{hint}")
-    encoder = build_encoder(EncoderPlan(name, how.pad_type, how.mean, how.std, how.crop), weights=how.weights)
-    return _of_encoder(encoder, name, how.crop)
+    return build_encoder(EncoderPlan(name, how.pad_type, how.mean, how.std, how.crop), weights=how.weights)
 
 
-def _of_exported(model: str | Path) -> Looker:
-    opened = Exported(model)
+def _of_exported(model: str | Path) -> FeatureExtractor:
+    exported = ExportedModel(model)
+    card = exported.card
 
-    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Found:
-        own = cache / hashlib.sha256(repr((kind, opened.card.sha256)).encode()).hexdigest()[:16]
-        found = of_images(
-            FeatureCache(own), paths, lambda path: torch.from_numpy(opened.feature(path)), broken=broken, words=kind
-        )
-        return {path: one.numpy() for path, one in found}
+    def extract(_: str, path: Path) -> Tensor:
+        return torch.from_numpy(exported.extract(path))
 
-    return Looker(opened.card.name, ("head",), look, opened.card)
+    return FeatureExtractor(card.name, ("head",), extract, (card.sha256, card.preprocessing), card)
 
 
-def _of_encoder(encoder: Encoder, name: str, crop: int, card: Card | None = None, folder: Path | None = None) -> Looker:
-    settle_batch_norm(encoder.eval(), "frozen", random=False)  # it does not learn here, and so it is quicker
+def _of_encoder(
+    encoder: Encoder, name: str, crop: int, card: Card | None = None, folder: Path | None = None
+) -> FeatureExtractor:
+    settle_batch_norm(encoder.eval(), "frozen", random=False)  # it does not learn here, so this is faster
     rule = Preprocessing(max_pixels=MAX_PIXELS, min_side=LEAST)
-    return _of_rater(ARNIQA(encoder, crop=crop), name, rule, card=card, folder=folder)
+    return _of_arniqa(ARNIQA(encoder, crop=crop), name, rule, card, folder)
 
 
-def _of_rater(rater: ARNIQA, name: str, rule: Preprocessing, *, card: Card | None, folder: Path | None) -> Looker:
-    rater = rater.to(Fabric(accelerator="auto", devices=1).device).eval()
+def _of_arniqa(
+    network: ARNIQA, name: str, rule: Preprocessing, card: Card | None = None, folder: Path | None = None
+) -> FeatureExtractor:
+    device = Fabric(accelerator="auto", devices=1).device
+    network = network.to(device).eval()
 
-    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Found:
-        return dict(arniqa_features(rater, paths, rule, cache, broken=broken))
+    @torch.inference_mode()
+    def extract(_: str, path: Path) -> Tensor:
+        pixels = torch.from_numpy(images.read(path, preprocessing=rule)).permute(2, 0, 1)[None]
+        return network.features(pixels.to(device))[0].float()
 
-    return Looker(name, ("pooled",), look, card, folder)
+    facts = (network.crop, network.pad, rule, network.encoder.plan, fingerprint(network.encoder))
+    return FeatureExtractor(name, ("pooled",), extract, facts, card, folder)
 
 
-def _of_network(network: QualityNet, card: Card, folder: Path) -> Looker:
+def _of_network(network: QualityNet, card: Card, folder: Path) -> FeatureExtractor:
     device = Fabric(accelerator="auto", devices=1).device
     network = network.to(device).eval()
     rule = card.preprocessing
     side = rule.crop or max(rule.min_side, 64)
     with torch.inference_mode():
-        found = network.features(torch.zeros(1, 3, side, side, device=device), layers="pooled")
-    kinds = ["pooled", *(["quality"] if found.quality is not None else []), "head"]
-    kinds += [f"layer{place}" for place in range(1, len(found.layers) + 1)]
+        probe = network.features(torch.zeros(1, 3, side, side, device=device), layers="pooled")
+    layers = (f"layer{number}" for number in range(1, len(probe.layers) + 1))
+    names = ("pooled", *(() if probe.quality is None else ("quality",)), "head", *layers)
 
-    def look(kind: str, paths: Sequence[Path], cache: Path, broken: dict[Path, str]) -> Found:
-        facts = [kind, card.sha256, dataclasses.astuple(rule)]
-        own = cache / hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    @torch.inference_mode()
+    def extract(feature: str, path: Path) -> Tensor:
+        crops = judged_crops(path, rule).transpose(0, 3, 1, 2)
+        batch = torch.from_numpy(np.ascontiguousarray(crops)).to(device)
+        features = network.features(batch, layers="pooled" if feature.startswith("layer") else None)
+        return feature_of(feature, features, network.head).float()
 
-        def see(path: Path) -> Tensor:
-            crops = judged_crops(path, rule).transpose(0, 3, 1, 2)
-            batch = torch.from_numpy(np.ascontiguousarray(crops)).to(device)
-            with torch.inference_mode():
-                seen = network.features(batch, layers="pooled" if kind.startswith("layer") else None)
-                return feature_of(kind, seen, network.head).float().cpu()
-
-        found = of_images(FeatureCache(own), paths, see, broken=broken, words=kind)
-        return {path: one.numpy() for path, one in found}
-
-    return Looker(card.name, tuple(kinds), look, card, folder)
+    return FeatureExtractor(card.name, names, extract, (card.sha256, rule), card, folder)
 
 
-def feature_of(kind: str, seen: Features, head: Head) -> Tensor:
-    """(B, D) of one kind: "pooled", "quality", "layerN", or "head", what the head's last line sees.
+def feature_of(feature: str, features: Features, head: Head) -> Tensor:
+    """(B, D): "pooled", "quality", "layerN", or "head", the input of the head's last linear layer.
 
     Raises:
         OptionError: "quality" of a network that has no quality token.
     """
-    if kind.startswith("layer"):
-        return seen.layers[int(kind.removeprefix("layer")) - 1]
-    if kind == "head":
-        return head.before_last_line(seen)
-    if kind == "quality":
-        if seen.quality is None:
+    if feature.startswith("layer"):
+        return features.layers[int(feature.removeprefix("layer")) - 1]
+    if feature == "head":
+        return head.before_last_line(features)
+    if feature == "quality":
+        if features.quality is None:
             raise OptionError("this network has no quality token")
-        return seen.quality
-    return seen.pooled
+        return features.quality
+    return features.pooled

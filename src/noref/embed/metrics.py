@@ -1,7 +1,7 @@
-"""A map of a feature space, and the figures without which such a map proves nothing.
+"""t-SNE of a feature space, and the metrics that say what such a plot alone does not show.
 
-t-SNE draws clusters where there are none and hides others; its distances mean nothing. So every figure here is taken
-in the feature space itself, by the cosine, and stands beside what chance gives.
+t-SNE draws clusters where there are none and hides others, and its distances have no meaning. So every metric here is
+computed in the feature space itself, by the cosine, and is given together with its value by chance.
 """
 
 from __future__ import annotations
@@ -11,26 +11,30 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
 
-from noref.errors import DataError, MissingExtraError, OptionError
+from noref.errors import DataError, OptionError
 from noref.evaluate.correlation import srcc
 
+Features = NDArray[np.floating]
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
+Labels = Sequence[int] | Indices
+Scores = Sequence[float] | Array
 NEIGHBOURS = 5
-BLOCK = 512  # rows of the matrix of similarities that are in memory at a time
-LARGEST = 4000  # images for a silhouette, whose matrix of distances is whole
+BLOCK = 512  # rows of the similarity matrix that are in memory at a time
+LARGEST = 4000  # images for a silhouette, whose distance matrix is in memory as a whole
 
 
-class Figure(NamedTuple):
+class Metric(NamedTuple):
     """One number about a feature space.
 
     Attributes:
-        name: what it is, in words.
-        value: higher is better for all figures here.
-        chance: what features give that know nothing, the mean over draws.
-        low: 2.5 % of those draws lie below.
-        high: 2.5 % of them lie above.
+        name: what is measured.
+        value: higher is better for all metrics here.
+        chance: mean over random draws, which know nothing of the features.
+        low, high: 2.5 % of those draws lie below, and 2.5 % above.
     """
 
     name: str
@@ -39,12 +43,21 @@ class Figure(NamedTuple):
     low: float
     high: float
 
+    def __str__(self) -> str:
+        """The value beside its chance level.
 
-def unit(features: NDArray[np.floating]) -> Array:
+        Example:
+            >>> print(Metric("silhouette by type", 0.25, -0.012, -0.02, -0.004))
+            silhouette by type 0.250 (chance -0.012, -0.020 to -0.004)
+        """
+        return f"{self.name} {self.value:z.3f} (chance {self.chance:z.3f}, {self.low:z.3f} to {self.high:z.3f})"
+
+
+def unit(features: Features) -> Array:
     """Features at length 1.
 
     Args:
-        features: (M, D), one an image.
+        features: (M, D), one row an image.
 
     Raises:
         DataError: another shape, fewer than two images, all features the same, one of length 0 or not finite.
@@ -62,43 +75,47 @@ def unit(features: NDArray[np.floating]) -> Array:
     return np.asarray(x / lengths)
 
 
-def tsne(features: NDArray[np.floating], *, perplexity: float = 30.0, seed: int = 0) -> Array:
+def check_perplexity(perplexity: float, images: int) -> None:
+    """Whether t-SNE takes this perplexity for so many images.
+
+    Raises:
+        OptionError: it does not.
+    """
+    if not 0 < perplexity < images:
+        fits = max(1, images // 3)
+        raise OptionError(f"perplexity {perplexity:g} must lie between 0 and {images}, the images; {fits} would do")
+
+
+def tsne(features: Features, *, perplexity: float = 30.0, seed: int = 0) -> Array:
     """t-SNE by the cosine, started from the first two principal components.
 
     Args:
         features: (M, D).
-        perplexity: about how many neighbours a point minds; below the number of images.
-        seed: the same seed gives the same picture.
+        perplexity: about how many neighbours a point takes into account; below the number of images.
+        seed: the same seed gives the same plot.
 
     Returns:
-        (M, 2) places; their distances say nothing by themselves.
+        (M, 2) places; their distances have no meaning of their own.
 
     Raises:
-        OptionError: a perplexity that this many images do not allow.
+        OptionError: as `check_perplexity`.
         DataError: as `unit`.
-        MissingExtraError: scikit-learn is not installed.
 
     Source:
         van der Maaten and Hinton 2008; scikit-learn's.
     """
     x = unit(features)
-    if not 0 < perplexity < len(x):
-        fits = max(1, len(x) // 3)
-        raise OptionError(f"perplexity {perplexity:g} must lie between 0 and {len(x)}, the images; {fits} would do")
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise MissingExtraError("train", "a map of features") from error
+    check_perplexity(perplexity, len(x))
     model = TSNE(metric="cosine", init="pca", perplexity=perplexity, random_state=seed)
     return np.asarray(model.fit_transform(x.astype(np.float32)), dtype=np.float64)
 
 
-def nearest(features: NDArray[np.floating], groups: Sequence[int] | Indices, *, count: int = NEIGHBOURS) -> Indices:
+def nearest(features: Features, groups: Labels, *, count: int = NEIGHBOURS) -> Indices:
     """Each image's neighbours by the cosine among the images of other groups, nearest first, ties in index order.
 
     Args:
         features: (M, D), of any length.
-        groups: (M,) images of one group, as of one reference, are no neighbours of each other.
+        groups: (M,) images of one group, such as those of one reference, are not neighbours of each other.
         count: k.
 
     Returns:
@@ -112,7 +129,11 @@ def nearest(features: NDArray[np.floating], groups: Sequence[int] | Indices, *, 
         [2, 2, 1, 2]
     """
     x, own = unit(features), np.asarray(groups)
-    _check_groups(own, len(x), count)
+    if own.shape != (len(x),):
+        raise DataError(f"{len(x)} features need as many groups, got {own.shape}")
+    others = len(x) - np.unique(own, return_counts=True)[1].max()
+    if not 1 <= count <= others:
+        raise DataError(f"{count} neighbours from other groups: an image has {others} of those")
     found = []
     for start in range(0, len(x), BLOCK):
         similarity = x[start : start + BLOCK] @ x.T
@@ -121,87 +142,56 @@ def nearest(features: NDArray[np.floating], groups: Sequence[int] | Indices, *, 
     return np.concatenate(found)
 
 
-def score_agreement(
-    neighbours: Indices,
-    scores: Sequence[float] | Array,
-    groups: Sequence[int] | Indices,
-    *,
-    draws: int = 200,
-    seed: int = 0,
-) -> Figure:
-    """How far the mean score of an image's neighbours follows its own: Spearman's correlation, in [-1, 1].
+def score_agreement(neighbours: Indices, scores: Scores, groups: Labels, *, draws: int = 200, seed: int = 0) -> Metric:
+    """Spearman's correlation of an image's score with the mean score of its neighbours, in [-1, 1].
 
-    Chance takes as many images at random from the other groups. It lies below 0 where groups differ in score: the
-    others of a good group are worse.
+    Chance takes as many random images from the other groups. It lies below 0 where groups differ in score: the other
+    images of a good group are worse.
 
     Args:
         neighbours: (M, k) of `nearest`.
         scores: (M,).
         groups: as for `nearest`.
-        draws: of chance.
-        seed: of chance.
+        draws, seed: of chance.
 
     Raises:
         DataError: scores that are all the same.
     """
-    own, values = np.asarray(groups), np.asarray(scores, dtype=np.float64)
+    values = np.asarray(scores, dtype=np.float64)
 
     def follows(places: Indices) -> float:
         return srcc(values[places].mean(axis=1), values)
 
-    return _beside_chance("score of neighbours", follows, neighbours, own, draws, seed)
+    return _beside_chance("score of neighbours", follows, neighbours, groups, draws, seed)
 
 
-def type_agreement(
-    neighbours: Indices,
-    kinds: Sequence[int] | Indices,
-    groups: Sequence[int] | Indices,
-    *,
-    draws: int = 200,
-    seed: int = 0,
-) -> Figure:
+def type_agreement(neighbours: Indices, types: Labels, groups: Labels, *, draws: int = 200, seed: int = 0) -> Metric:
     """The share of an image's neighbours that have its own type, in [0, 1]; arguments as for `score_agreement`."""
-    own, kind = np.asarray(groups), np.asarray(kinds)
+    own = np.asarray(types)
 
-    def right(places: Indices) -> float:
-        return float((kind[places] == kind[:, None]).mean())
+    def same(places: Indices) -> float:
+        return float((own[places] == own[:, None]).mean())
 
-    return _beside_chance("neighbours of the same type", right, neighbours, own, draws, seed)
-
-
-def voted(neighbours: Indices, kinds: Sequence[int] | Indices) -> NDArray[np.bool_]:
-    """(M,) whether the neighbours' vote names an image's type; the nearest of them decides a tie."""
-    kind = np.asarray(kinds)
-    votes = np.stack([np.bincount(kind[row], minlength=kind.max() + 1) for row in neighbours])
-    votes = votes + 0.5 * (np.arange(kind.max() + 1) == kind[neighbours[:, :1]])
-    return np.asarray(votes.argmax(axis=1) == kind)
+    return _beside_chance("neighbours of the same type", same, neighbours, groups, draws, seed)
 
 
-def silhouette(
-    features: NDArray[np.floating], labels: Sequence[int] | Indices, what: str, *, draws: int = 20, seed: int = 0
-) -> Figure:
+def silhouette(features: Features, labels: Labels, label_name: str, *, draws: int = 20, seed: int = 0) -> Metric:
     """How much nearer images lie to their own label than to the next one, by the cosine, in [-1, 1].
 
-    Chance deals the labels out anew. With more than 4000 images a seeded part of them stands for all.
+    Chance shuffles the labels. With more than 4000 images, 4000 of them, drawn by the seed, stand for all.
 
     Args:
         features: (M, D).
         labels: (M,), two different ones or more, and fewer than images.
-        what: the labels are, for the figure's name.
-        draws: of chance.
-        seed: of chance.
+        label_name: for the metric's name.
+        draws, seed: of chance.
 
     Raises:
         DataError: as `unit`, or a number of labels that has no silhouette.
-        MissingExtraError: scikit-learn is not installed.
 
     Source:
         Rousseeuw 1987; scikit-learn's.
     """
-    try:
-        from sklearn.metrics import silhouette_score
-    except ImportError as error:
-        raise MissingExtraError("train", "a silhouette") from error
     x, label = unit(features), np.asarray(labels)
     rng = np.random.default_rng([7, seed])
     if len(x) > LARGEST:
@@ -213,10 +203,10 @@ def silhouette(
     np.fill_diagonal(distance, 0)
     value = float(silhouette_score(distance, label, metric="precomputed"))
     by_chance = [silhouette_score(distance, rng.permutation(label), metric="precomputed") for _ in range(draws)]
-    return Figure(f"silhouette by {what}", value, *_spread(by_chance))
+    return Metric(f"silhouette by {label_name}", value, *_spread(by_chance))
 
 
-def thirds(scores: Sequence[float] | Array, bounds: tuple[float, float] | None = None) -> Indices:
+def thirds(scores: Scores, bounds: tuple[float, float] | None = None) -> Indices:
     """0 for low, 1 for middle, 2 for high.
 
     Args:
@@ -242,36 +232,22 @@ def thirds(scores: Sequence[float] | Array, bounds: tuple[float, float] | None =
     return found
 
 
-def numbered(labels: Sequence[str]) -> tuple[Indices, list[str]]:
-    """(M,) place of each label in the sorted list of labels, and that list."""
-    names = sorted(set(labels))
-    return np.array([names.index(label) for label in labels], dtype=np.int64), names
-
-
-def _check_groups(own: Indices, images: int, count: int) -> None:
-    if own.shape != (images,):
-        raise DataError(f"{images} features need as many groups, got {own.shape}")
-    _, sizes = np.unique(own, return_counts=True)
-    if count < 1 or images - sizes.max() < count:
-        raise DataError(f"{count} neighbours from other groups: an image has {images - sizes.max()} of those")
-
-
 def _beside_chance(
-    name: str, figure: Callable[[Indices], float], neighbours: Indices, own: Indices, draws: int, seed: int
-) -> Figure:
-    """The figure of these neighbours, and of neighbours that are drawn from the other groups by chance."""
-    count, rng = neighbours.shape[1], np.random.default_rng([5, seed])
-    order = np.argsort(own, kind="stable")  # a group's members side by side: the others are all places but a stretch
-    _, place, size = np.unique(own[order], return_index=True, return_counts=True)
-    which = np.unique(own, return_inverse=True)[1]
-    first, members = place[which], size[which]
+    name: str, measure: Callable[[Indices], float], neighbours: Indices, groups: Labels, draws: int, seed: int
+) -> Metric:
+    """The measure of these neighbours, and of neighbours that are drawn at random from the other groups."""
+    own, rng = np.asarray(groups), np.random.default_rng([5, seed])
+    order = np.argsort(own, kind="stable")  # sorted by group, so the images of other groups follow each other
+    _, which, size = np.unique(own, return_inverse=True, return_counts=True)
+    members, after = size[which][:, None], np.cumsum(size)[which][:, None]
     by_chance = []
     for _ in range(draws):
-        step = rng.integers(0, (len(own) - members)[:, None], size=(len(own), count))
-        by_chance.append(figure(order[(first[:, None] + members[:, None] + step) % len(own)]))
-    return Figure(name, figure(neighbours), *_spread(by_chance))
+        step = rng.integers(0, len(own) - members, size=neighbours.shape)
+        by_chance.append(measure(order[(after + step) % len(own)]))
+    return Metric(name, measure(neighbours), *_spread(by_chance))
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean, and the percentiles 2.5 and 97.5."""
     low, high = np.quantile(values, [0.025, 0.975])
     return float(np.mean(values)), float(low), float(high)

@@ -1,19 +1,22 @@
-"""A cloud as a page on which a point shows its photo: one HTML file that asks no server."""
+"""An embedding plot as a page on which each point shows its photo: one HTML file that needs no server."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from rich.console import Console
+from rich.progress import track
 
 from noref.card import Preprocessing
 from noref.embed.colour_scale import ramp
-from noref.embed.embedding_plot import Cloud
+from noref.embed.embedding_plot import EmbeddingPlot
 from noref.errors import ImageError
 from noref.images import printable, read
 from noref.report import pages
@@ -21,55 +24,42 @@ from noref.report import pages
 TEMPLATE = Path(__file__).with_name("templates") / "embedding.html"
 SIDES = (144, 112, 80, 56)  # of thumbnails, the longer side in pixels
 QUALITY = 72
-TRIED = 24  # thumbnails that are made to see how large they come out
+TRIED = 24  # thumbnails that are made first, to estimate the size of all
 VIEW, BORDER = 1000, 25  # of a map, in its own units
+Item = TypeVar("Item")
 
 
-class Thumbnails(NamedTuple):
-    """Small pictures for the page.
-
-    Attributes:
-        uris: (M,) data URIs; empty where a point has none.
-        side: of the longer side in pixels.
-        shown: how many points have one.
-    """
-
-    uris: list[str]
-    side: int
-    shown: int
+def progress_bar(items: Sequence[Item], title: str) -> Iterable[Item]:
+    """The items, with a progress bar on the terminal while they are worked on."""
+    console = Console(stderr=True)
+    return track(items, description=title, console=console, disable=not sys.stderr.isatty(), transient=True)
 
 
-def render_page(cloud: Cloud, *, megabytes: float = 8.0, advance: Callable[[], None] = lambda: None) -> str:
+def render_page(plot: EmbeddingPlot, *, megabytes: float = 8.0) -> str:
     """The page as HTML text.
 
     Args:
-        cloud: what to show.
-        megabytes: of all thumbnails together, at most: they are made smaller, and then fewer.
-        advance: called after each image.
+        plot: what to show.
+        megabytes: of all thumbnails together, at most: they are made smaller, then fewer.
 
     Raises:
         MissingExtraError: Jinja2 is not installed.
     """
-    template = pages.template(TEMPLATE, "the page of a map", figure=lambda value: f"{value:z.3f}")
-    found = thumbnails([record.path for record in cloud.records], megabytes=megabytes, advance=advance)
-    colouring = cloud.colouring
-    points = [
-        {"name": printable(cloud.names[at]), "words": cloud.words(at), "uri": uri} for at, uri in enumerate(found.uris)
-    ]
+    template = pages.template(TEMPLATE, "the page of a map", metric=lambda value: f"{value:z.3f}", printable=printable)
+    uris, side = thumbnails([image.record.path for image in plot.images], megabytes=megabytes)
     return str(
         template.render(
-            cloud=cloud,
-            title=printable(cloud.title),
-            panels=[
-                {"title": printable(panel.title), "figures": panel.figures, "places": in_view(panel.places)}
-                for panel in cloud.panels
+            plot=plot,
+            title=printable(plot.title),
+            places=[in_view(panel.places) for panel in plot.panels],
+            radius=round(min(14.0, max(4.5, 170 / math.sqrt(len(plot.images)))), 1),
+            points=[
+                {"name": printable(image.name), "caption": image.caption, "uri": uri}
+                for image, uri in zip(plot.images, uris, strict=True)
             ],
-            radius=round(min(14.0, max(4.5, 170 / math.sqrt(len(points)))), 1),
-            points=points,
-            legend={printable(name): colour for name, colour in colouring.legend.items()},
-            ramp=[ramp(share) for share in np.linspace(0, 1, 9)] if colouring.ramp else [],
-            notes=[printable(note) for note in (*cloud.notes, *([colouring.words] if colouring.words else []))],
-            thumbnails=found,
+            ramp=[ramp(share) for share in np.linspace(0, 1, 9)],
+            side=side,
+            shown=sum(map(bool, uris)),
             view=VIEW,
         )
     )
@@ -84,8 +74,11 @@ def in_view(places: NDArray[np.float64]) -> list[tuple[float, float]]:
     return [(round(BORDER + room * x, 1), round(BORDER + room * (1 - y), 1)) for x, y in share]
 
 
-def thumbnails(paths: Sequence[Path], *, megabytes: float, advance: Callable[[], None] = lambda: None) -> Thumbnails:
-    """Thumbnails that fit into so many megabytes of text: smaller ones first, then of every second, third... image."""
+def thumbnails(paths: Sequence[Path], *, megabytes: float) -> tuple[list[str], int]:
+    """A data URI for each image, some of them empty, and the longer side in pixels.
+
+    They fit into so many megabytes of text: they are made smaller, then of every second, third... image only.
+    """
     budget = megabytes * 1e6
     tried = [paths[at] for at in np.unique(np.linspace(0, len(paths) - 1, min(TRIED, len(paths))).astype(int))]
     each, side = 0.0, SIDES[0]
@@ -95,12 +88,11 @@ def thumbnails(paths: Sequence[Path], *, megabytes: float, advance: Callable[[],
             break
     step = max(1, math.ceil(each * len(paths) / max(budget, 1)))
     uris, room = [], budget
-    for at, path in enumerate(paths):
+    for at, path in enumerate(progress_bar(paths, "page")):
         uri = thumbnail(path, side) if at % step == 0 else ""
-        uris.append(uri if len(uri) <= room else "")  # the sample may have been kind
+        uris.append(uri if len(uri) <= room else "")  # the estimate may have been too low
         room -= len(uris[-1])
-        advance()
-    return Thumbnails(uris, side, sum(map(bool, uris)))
+    return uris, side
 
 
 def thumbnail(path: Path, side: int) -> str:

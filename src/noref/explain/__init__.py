@@ -1,5 +1,5 @@
-"""Where a model sees quality in a photo: maps, drawings of them, and checks of what they are worth.
+"""Maps of how a model judges the parts of a photo, figures of them, and a test of what they are worth.
 
-The local quality map needs the base install alone; what looks into a trained network (`cams`, `looks`, `torch_model`)
-imports torch and is imported by `opening` only when a model needs it.
+The local quality map needs the base install alone; what reads a trained network (`cams`, `attention_maps`, `trained`)
+imports torch, and `load` imports it only when a model needs it.
 """

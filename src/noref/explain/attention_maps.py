@@ -1,59 +1,74 @@
-"""Where a trained network looks in a whole photo: attention, activation, and LML-IQA's salient window."""
+"""Attention, activation and LML-IQA's salient window of a trained network, each over the whole photo."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from noref.data.salient import GRID, squashed
 from noref.errors import OptionError
-from noref.explain.map_types import Map, relative
+from noref.explain.map_types import Map, over_mean
 from noref.images import Pixels
 from noref.models.network import QualityNet
-from noref.models.saliency import saliency, viewing_side
+from noref.models.saliency import saliency
 from noref.objectives.lml import salient_window
 
 BLOCKS = 3  # last blocks whose class attention is averaged, as in LML-IQA
 
 
-def kinds(network: QualityNet) -> tuple[str, ...]:
-    """Which looks a network has."""
-    attention = _attention(network)
-    return (*attention, "activation", "window")
+def available(network: QualityNet) -> tuple[str, ...]:
+    """The names of the maps of this module that a network has."""
+    own = {"class-attention": has_class_attention(network), "panel-attention": has_head_attention(network)}
+    return (*(name for name, has in own.items() if has), "activation", "window")
 
 
-def look(network: QualityNet, pixels: Pixels, kind: str, *, side: int, resample: str) -> Map:
-    """One look at a whole photo, which the network sees as a square, its aspect lost.
+def has_class_attention(network: QualityNet) -> bool:
+    """Whether there is a class token whose attention can be read."""
+    return bool(getattr(network.backbone, "has_class_token", False))
+
+
+def has_head_attention(network: QualityNet) -> bool:
+    """Whether the head attends to the tokens of the backbone."""
+    return bool(getattr(network.head, "has_attention", hasattr(network.head, "attention")))
+
+
+def whole_image(pixels: Pixels, side: int, resample: str) -> Tensor:
+    """A photo as the square that a network gets, its aspect lost: (H, W, 3) uint8 -> (1, 3, side, side) uint8."""
+    return torch.from_numpy(squashed(pixels, side, resample).transpose(2, 0, 1).copy())[None]
+
+
+@torch.no_grad()
+def attention_map(network: QualityNet, image: Tensor, name: str) -> Map:
+    """One map of a whole photo as multiples of its mean, one value a cell of the network's grid.
 
     Args:
         network: in evaluation mode.
-        pixels: (H, W, 3) uint8 RGB.
-        kind: one of `kinds`, but no window.
-        side: of the square, as `viewing_side` says.
-        resample: filter of the squashing.
-
-    Returns:
-        The look as multiples of its mean, one value a cell of the network's grid.
+        image: (1, 3, S, S) uint8 RGB, S as `viewing_side` says.
+        name: one of `available`, but not "window".
     """
-    seen = torch.from_numpy(squashed(pixels, side, resample).transpose(2, 0, 1).copy())[None]
-    return Map(kind, relative(_plane(network, seen, kind)[0]))
+    if name == "class-attention":
+        backbone: Any = network.backbone
+        blocks = min(BLOCKS, len(backbone.net.blocks))
+        found = backbone.class_attention(network.normalize(image), blocks=blocks)[1]
+    elif name == "panel-attention":
+        found = network.attention(image)[1]
+    else:
+        features = network.features(image)
+        found = features.tokens.clamp(min=0).sum(dim=2).reshape(-1, *features.grid)
+    return Map(name, over_mean(found[0].double().numpy()))
 
 
-def window(network: QualityNet, pixels: Pixels, *, size: int, by: str, side: int, resample: str) -> Map:
-    """The salient window over the look that it was taken from.
+def window_map(network: QualityNet, image: Tensor, *, size: int, by: str) -> Map:
+    """The salient window, and the map that it was taken from on the 14 x 14 grid as multiples of its mean.
 
     Args:
-        network: as for `look`.
-        pixels: as for `look`.
-        size: M, side of the window in cells of a 14 x 14 grid.
+        network: as for `attention_map`.
+        image: as for `attention_map`.
+        size: M, side of the window in cells.
         by: "attention" or "activation".
-        side: as for `look`.
-        resample: as for `look`.
-
-    Returns:
-        The look on the 14 x 14 grid as multiples of its mean, with the window.
 
     Raises:
         OptionError: a network without attention, or a window that does not fit.
@@ -65,42 +80,9 @@ def window(network: QualityNet, pixels: Pixels, *, size: int, by: str, side: int
         raise OptionError(f"a window holds most attention or activation, not {by!r}")
     if not 1 <= size <= GRID:
         raise OptionError(f"window must be 1 to {GRID} cells, got {size}")
-    seen = torch.from_numpy(squashed(pixels, side, resample).transpose(2, 0, 1).copy())[None]
-    found = saliency(network, seen, by="attention" if by == "attention" else "activation")
+    if by == "attention" and not (has_class_attention(network) or has_head_attention(network)):
+        raise OptionError(f"a window by attention: a {network.plan.head!r} head has none; take it by activation")
+    found = saliency(network, image, by="attention" if by == "attention" else "activation")
     (row,), (column,) = (place.tolist() for place in salient_window(found, size))
     box = (row / GRID, column / GRID, (row + size) / GRID, (column + size) / GRID)
-    return Map("window", relative(found[0].double().numpy()), box)
-
-
-def check_window(network: QualityNet, by: str) -> None:
-    """Whether the look that a window is taken from is there.
-
-    Raises:
-        OptionError: the network has no attention.
-    """
-    if by == "attention" and not _attention(network):
-        raise OptionError(f"a window by attention: a {network.plan.head!r} head has none; take it by activation")
-
-
-def side_of(network: QualityNet, crop: int | None) -> int:
-    """Side of the square as which the network sees a whole photo."""
-    return viewing_side(network, crop or 224)
-
-
-def _attention(network: QualityNet) -> tuple[str, ...]:
-    by_class, by_head = network.backbone.has_class_token, network.head.has_attention
-    return ("class-attention",) * by_class + ("panel-attention",) * by_head
-
-
-@torch.no_grad()
-def _plane(network: QualityNet, images: Tensor, kind: str) -> NDArray[np.float64]:
-    if kind == "class-attention" and network.backbone.has_class_token:
-        depth = len(network.backbone.net.blocks)
-        maps = network.backbone.class_attention(network.normalize(images), blocks=min(BLOCKS, depth))[1]
-    elif kind == "panel-attention":
-        maps = network.attention(images)[1]
-    else:
-        features = network.features(images)
-        maps = features.tokens.clamp(min=0).sum(dim=2).reshape(-1, *features.grid)
-    plane: NDArray[np.float64] = maps.double().numpy()
-    return plane
+    return Map("window", over_mean(np.asarray(found[0].double())), box)

@@ -1,12 +1,14 @@
-"""Grad-CAM of a score, through pytorch-grad-cam: which places of a layer's map lift a picture's score, which lower it.
+"""Grad-CAM of a score, through pytorch-grad-cam: which parts of a photo lift its score, which lower it.
 
-The library hooks the layer, weighs its channels by the mean gradient and sums them; here the score is its target, and
-the crops that a network judges are put back where they lie in the picture.
+The library hooks the layer, weights its channels by the mean gradient and sums them; here the score is its target, and
+the maps of the crops that a network scores are put together where the crops lie in the photo.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,16 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from noref.errors import MissingExtraError, ModelError, OptionError
+from noref.explain.local import LARGEST, fading
+from noref.explain.map_types import Plane
 from noref.models.backbones import Cnn
 from noref.models.vit import Vit
 
-Plane = NDArray[np.float64]
-LARGEST = 1024  # points along a map's longer side, at most
 SHOWN = 60  # layers that a message names, at most
 
 
-class Place(NamedTuple):
-    """Where a crop lies in the picture, in pixels; it may reach over the borders, where it shows a continuation."""
+class CropBox(NamedTuple):
+    """Where a crop lies in the photo, in pixels; it may reach over the borders, where it shows padding."""
 
     top: int
     left: int
@@ -37,16 +39,16 @@ def gradcam(model: nn.Module, crops: Tensor, layer: nn.Module, backbone: Cnn | V
     Args:
         model: (N, 3, S, S) -> (N,) or (1,) quality, higher is better, in evaluation mode.
         crops: float in [0, 1] or uint8.
-        layer: inside `backbone`, one of `layers`.
-        backbone: says how tokens become places.
+        layer: inside `backbone`, one of `find_layers`.
+        backbone: says how tokens lie in the image.
 
     Returns:
-        (N, h, w): sum over channels k of alpha_k A_k, alpha_k the mean gradient of the score over the layer's places.
+        (N, h, w): sum over channels k of alpha_k A_k, alpha_k the mean gradient of the score over the layer's map.
         Its positive part is Grad-CAM with the score as target; the positive part of its negation is Grad-CAM with
         minus the score, as the gradient changes its sign and nothing else.
 
     Raises:
-        OptionError: the score does not depend on the layer's places.
+        OptionError: the score does not depend on the layer's map.
         MissingExtraError: grad-cam is not installed.
 
     Source:
@@ -56,15 +58,15 @@ def gradcam(model: nn.Module, crops: Tensor, layer: nn.Module, backbone: Cnn | V
         from pytorch_grad_cam import GradCAM
     except ImportError as error:
         raise MissingExtraError("explain", "Grad-CAM") from error
-    places = Places(backbone, (crops.shape[2], crops.shape[3]))
-    cam = GradCAM(model=model, target_layers=[layer], reshape_transform=places)
+    transform = ReshapeTransform(backbone, (crops.shape[2], crops.shape[3]))
+    cam = GradCAM(model=model, target_layers=[layer], reshape_transform=transform)
     hooks: Any = cam.activations_and_grads
     try:
         with torch.enable_grad():
             quality = hooks(crops)
             quality.sum().backward()
         if len(hooks.gradients) != 1 or not hooks.gradients[0].any():
-            raise OptionError("the score does not depend on the places of this layer: choose another one")
+            raise OptionError("the score does not depend on the output of this layer: choose another one")
         activations, gradients = (found[0].float().numpy() for found in (hooks.activations, hooks.gradients))
         image: NDArray[np.float32] = cam.get_cam_image(crops, layer, [], activations, gradients)
     finally:
@@ -73,72 +75,65 @@ def gradcam(model: nn.Module, crops: Tensor, layer: nn.Module, backbone: Cnn | V
     return image.astype(np.float64)
 
 
-class Places:
+class ReshapeTransform:
     """A layer's output as (N, channels, rows, columns): the `reshape_transform` of pytorch-grad-cam.
 
     Args:
         backbone: a transformer's tokens lie row by row behind its class token; a CNN may put channels last.
-        size: of its input.
+        size: height and width of its input.
 
     Raises:
-        ValueError: when called with an output that has no places.
+        ValueError: when called with an output that is not spatial.
     """
 
     def __init__(self, backbone: Cnn | Vit, size: tuple[int, int]) -> None:
-        self.last = getattr(backbone.net, "output_fmt", "NCHW") == "NHWC"
-        self.prefix, self.grid, self.extra = 0, (0, 0), 0
-        if isinstance(backbone, Vit):
-            patch = backbone.net.patch_embed.patch_size
-            self.prefix, self.grid = backbone.net.num_prefix_tokens, (size[0] // patch[0], size[1] // patch[1])
-            self.extra = int(backbone.mask is not None)
+        self.channels_last = getattr(backbone.net, "output_fmt", "NCHW") == "NHWC"
+        self.prefix, self.grid, self.lengths = 0, (0, 0), list[int]()
+        if is_vit(backbone):
+            rows, columns = backbone.net.patch_embed.patch_size
+            self.prefix, self.grid = backbone.net.num_prefix_tokens, (size[0] // rows, size[1] // columns)
+            patches = self.grid[0] * self.grid[1]
+            quality_token = int(getattr(backbone, "mask", None) is not None)
+            self.lengths = [patches, self.prefix + patches, self.prefix + patches + quality_token]
 
-    def __call__(self, output: Tensor) -> Tensor:
+    def __call__(self, output: Any) -> Tensor:
         """(N, T, D), (N, H, W, C) or (N, C, H, W) -> (N, C, H, W)."""
-        if output.ndim == 4 and not self.grid[0]:
-            return output.permute(0, 3, 1, 2) if self.last else output
-        count = self.grid[0] * self.grid[1]
-        if (
-            output.ndim == 3
-            and count
-            and output.shape[1] in (count, self.prefix + count, self.prefix + count + self.extra)
-        ):
-            skip = 0 if output.shape[1] == count else self.prefix
-            rows = output[:, skip : skip + count].transpose(1, 2)
-            return rows.reshape(*rows.shape[:2], *self.grid)
-        raise ValueError(f"an output of {tuple(output.shape)} has no places")
+        if not isinstance(output, Tensor):
+            raise ValueError(f"an output of type {type(output).__name__} is not spatial")
+        if output.ndim == 4 and not self.lengths:
+            return output.permute(0, 3, 1, 2) if self.channels_last else output
+        if output.ndim == 3 and output.shape[1] in self.lengths:
+            first = 0 if output.shape[1] == self.lengths[0] else self.prefix
+            tokens = output[:, first : first + self.lengths[0]].transpose(1, 2)
+            return tokens.reshape(*tokens.shape[:2], *self.grid)
+        raise ValueError(f"an output of {tuple(output.shape)} is not spatial")
 
 
-def layers(model: nn.Module, backbone: Cnn | Vit, crops: Tensor) -> dict[str, nn.Module]:
-    """The layers that Grad-CAM can look at, in the order in which the network runs them.
+def is_vit(backbone: Cnn | Vit) -> bool:
+    """Whether the layers of a backbone give tokens, not maps."""
+    return isinstance(backbone, Vit)
 
-    Args:
-        model: as for `gradcam`.
-        backbone: in it.
-        crops: any of the right size.
+
+def find_layers(model: nn.Module, backbone: Cnn | Vit, crops: Tensor) -> dict[str, nn.Module]:
+    """The layers that Grad-CAM can use: those whose output is one map of more than one point. Arguments as `gradcam`.
 
     Returns:
-        The backbone's own names, such as "blocks.6" -> module, where the output is one map of more than one place.
+        The backbone's own names, such as "blocks.6" -> module, in the order in which the network runs them.
     """
     found: dict[str, nn.Module] = {}
-    counts: dict[str, int] = {}
-    places = Places(backbone, (crops.shape[2], crops.shape[3]))
+    counts = Counter[str]()
+    transform = ReshapeTransform(backbone, (crops.shape[2], crops.shape[3]))
 
-    def watch(name: str, module: nn.Module) -> Any:
-        def keep(_module: nn.Module, _given: Any, output: Any) -> None:
-            if not isinstance(output, Tensor):
-                return
-            try:
-                rows, columns = places(output).shape[2:]
-            except ValueError:
-                return
-            counts[name] = counts.get(name, 0) + 1
-            if rows * columns > 1:
-                found.pop(name, None)
-                found[name] = module
+    names = {module: name for name, module in backbone.net.named_modules() if name}
 
-        return module.register_forward_hook(keep)
+    def keep(module: nn.Module, _given: Any, output: Any) -> None:
+        with suppress(ValueError):
+            points = transform(output)[0, 0].numel()
+            counts[names[module]] += 1
+            if points > 1:
+                found[names[module]] = module
 
-    handles = [watch(name, module) for name, module in backbone.net.named_modules() if name]
+    handles = [module.register_forward_hook(keep) for module in names]
     try:
         with torch.no_grad():
             model(crops)
@@ -148,17 +143,19 @@ def layers(model: nn.Module, backbone: Cnn | Vit, crops: Tensor) -> dict[str, nn
     return {name: module for name, module in found.items() if counts[name] == 1}
 
 
-def choose(found: dict[str, nn.Module], backbone: Cnn | Vit, name: str | None, model: str) -> tuple[str, nn.Module]:
+def choose_layer(
+    found: dict[str, nn.Module], backbone: Cnn | Vit, name: str | None, model: str
+) -> tuple[str, nn.Module]:
     """The layer by name, or the usual one: a CNN's last map; a transformer's last block as its attention reads it.
 
     Raises:
         OptionError: no such layer; the possible ones are listed.
-        ModelError: the network has no layer with places.
+        ModelError: the network has no layer with a spatial output.
     """
     if not found:
-        raise ModelError(f"{model}: no layer of its backbone has places")
+        raise ModelError(f"{model}: no layer of its backbone has a spatial output")
     if name is None:
-        norms = [one for one in found if one.endswith(".norm1") and isinstance(backbone, Vit)]
+        norms = [one for one in found if one.endswith(".norm1")] if is_vit(backbone) else []
         name = norms[-1] if norms else list(found)[-1]
     if name not in found:
         depth = next(n for n in (1, 2, 3) if any(one.count(".") < n for one in found))
@@ -170,35 +167,29 @@ def choose(found: dict[str, nn.Module], backbone: Cnn | Vit, name: str | None, m
     return name, found[name]
 
 
-def stitch(cams: Plane, places: Sequence[Place], height: int, width: int) -> Plane:
-    """Maps of crops -> one map of the picture: at each point the mean of the crops that show it, faded at their edges.
+def stitch(cams: Plane, boxes: Sequence[CropBox], height: int, width: int) -> Plane:
+    """Maps of crops -> one map of the photo: at each point the mean of the crops that show it, faded at their edges.
 
     Args:
         cams: (N, h, w).
-        places: where each crop lies; together they cover the picture.
-        height: of the picture.
-        width: of the picture.
+        boxes: where each crop lies. A point that none of them shows has no part in the score and is 0.
+        height: of the photo, in pixels; so `width`.
 
     Returns:
-        One value a pixel, or 1024 points along the longer side of a larger picture.
+        One value a pixel, or 1024 points along the longer side of a larger photo.
     """
     scale = min(1.0, LARGEST / max(height, width))
-    rows, columns = (np.arange(round(side * scale)) + 0.5 for side in (height, width))
-    total, weight = np.zeros((len(rows), len(columns))), np.zeros((len(rows), len(columns)))
-    for cam, place in zip(cams, places, strict=True):
-        insides = [
-            (points / scale - begin) / size
-            for points, begin, size in ((rows, place.top, place.size[0]), (columns, place.left, place.size[1]))
-        ]
-        kept = [np.flatnonzero((inside > 0) & (inside < 1)) for inside in insides]
-        down, across = (_bilinear(inside[keep], n) for inside, keep, n in zip(insides, kept, cam.shape, strict=True))
-        fade = np.outer(*(np.sin(np.pi * inside[keep]) ** 2 for inside, keep in zip(insides, kept, strict=True)))
-        total[np.ix_(*kept)] += fade * (down @ cam @ across.T)
-        weight[np.ix_(*kept)] += fade
-    return total / weight
+    rows, columns = ((np.arange(round(side * scale)) + 0.5) / scale for side in (height, width))
+    total = weight = np.zeros((len(rows), len(columns)))
+    for cam, box in zip(cams, boxes, strict=True):
+        down, across = (rows - box.top) / box.size[0], (columns - box.left) / box.size[1]
+        fade = np.outer(fading(down), fading(across))
+        total = total + fade * (_bilinear(down, cam.shape[0]) @ cam @ _bilinear(across, cam.shape[1]).T)
+        weight = weight + fade
+    return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
 
 
 def _bilinear(inside: Plane, cells: int) -> Plane:
-    """(points, cells): how much each cell counts at points given as shares of the side, border cells continued."""
+    """(points, cells): the weight of each cell at points given as shares of the side, border cells continued."""
     position = (inside * cells - 0.5).clip(0, cells - 1)
     return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(cells)[None, :]))

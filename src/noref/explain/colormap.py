@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from noref.explain.map_types import KINDS, Map, Plane, Shade
+from noref.explain.map_types import MAP_TYPES, Colormap, Map, Plane
 from noref.images import Pixels
 
 Rgba = NDArray[np.uint8]
 # stops of (red, green, blue, cover), evenly spaced from the low end to the high end; hue says the value, so that it
 # survives on dark and light photos, and none of the pairs of ends is red and green
-SHADES: dict[Shade, tuple[tuple[int, int, int, int], ...]] = {
+COLORMAPS: dict[Colormap, tuple[tuple[int, int, int, int], ...]] = {
     "quality": (
         (158, 26, 20, 175),
         (226, 106, 42, 165),
@@ -23,19 +23,19 @@ SHADES: dict[Shade, tuple[tuple[int, int, int, int], ...]] = {
     ),
     "lift": ((20, 110, 180, 0), (40, 140, 205, 110), (24, 96, 190, 185), (8, 48, 140, 225)),
     "lower": ((235, 150, 40, 0), (238, 130, 36, 110), (214, 70, 22, 185), (140, 16, 16, 225)),
-    "look": ((180, 90, 190, 0), (188, 96, 196, 110), (150, 50, 170, 185), (84, 12, 120, 225)),
+    "attention": ((180, 90, 190, 0), (188, 96, 196, 110), (150, 50, 170, 185), (84, 12, 120, 225)),
 }
 FRAME, RIM, DIM = (255, 214, 10, 255), (20, 20, 20, 255), (10, 10, 10, 130)
 
 
-def paint(values: Plane, shade: Shade, low: float, high: float) -> Rgba:
+def paint(values: Plane, colormap: Colormap, low: float, high: float) -> Rgba:
     """Colours of a map: what lies outside of the range has the colour of its end.
 
     Args:
         values: (h, w).
-        shade: a key of `SHADES`.
-        low: number of the lower end.
-        high: number of the upper end; > low.
+        colormap: a key of `COLORMAPS`.
+        low: value of the first colour.
+        high: value of the last colour; > low.
 
     Returns:
         (h, w, 4) uint8: red, green, blue and how much of the photo they cover; 0 shows the photo alone.
@@ -44,14 +44,14 @@ def paint(values: Plane, shade: Shade, low: float, high: float) -> Rgba:
         >>> paint(np.array([[0.0, 1.0]]), "lift", 0.0, 1.0)[0, :, 3].tolist()
         [0, 225]
     """
-    stops = np.array(SHADES[shade], dtype=np.float64)
+    stops = np.array(COLORMAPS[colormap], dtype=np.float64)
     place = np.clip((values - low) / (high - low), 0.0, 1.0) * (len(stops) - 1)
     channels = [np.interp(place, np.arange(len(stops)), stops[:, channel]) for channel in range(4)]
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
 def overlay(one: Map, ends: tuple[float, float], size: tuple[int, int]) -> Image.Image:
-    """A map as a picture to lay over its photo: smooth between cells, with its window if it has one.
+    """A map as a picture to lay over its photo: smooth between cells, or its window.
 
     Args:
         one: the map.
@@ -62,22 +62,14 @@ def overlay(one: Map, ends: tuple[float, float], size: tuple[int, int]) -> Image
         RGBA of that size.
     """
     if one.window is not None:
-        return framed(one.window, size)
+        return draw_window(one.window, size)
     plane = Image.fromarray(one.values.astype(np.float32))
     larger = np.asarray(plane.resize(size, Image.Resampling.BILINEAR), dtype=np.float64)
-    return Image.fromarray(paint(larger, KINDS[one.kind].shade, *ends), "RGBA")
+    return Image.fromarray(paint(larger, MAP_TYPES[one.type].colormap, *ends), "RGBA")
 
 
-def framed(window: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
-    """A salient window: its border, drawn inside of it, the inside clear and the rest dimmed.
-
-    Args:
-        window: top, left, bottom, right as shares of the sides.
-        size: (width, height) of the photo as it is shown.
-
-    Returns:
-        RGBA of that size.
-    """
+def draw_window(window: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:
+    """A salient window: its border, drawn inside of it, the inside clear and the rest dimmed. As `overlay`."""
     width, height = size
     picture = Image.new("RGBA", size, DIM)
     top, left, bottom, right = window
@@ -90,22 +82,13 @@ def framed(window: tuple[float, float, float, float], size: tuple[int, int]) -> 
 
 
 def laid_over(photo: Pixels, cover: Image.Image, *, grey: bool = True) -> Image.Image:
-    """A map over its photo.
-
-    Args:
-        photo: (H, W, 3) uint8 RGB.
-        cover: RGBA of the same size.
-        grey: take the photo's colours out, so that those of the map can be read.
-
-    Returns:
-        RGB.
-    """
+    """An overlay on its photo, (H, W, 3) uint8 RGB; `grey` takes the photo's own colours out. RGB of the same size."""
     base = Image.fromarray(photo).convert("L" if grey else "RGB")
     return Image.alpha_composite(base.convert("RGBA"), cover).convert("RGB")
 
 
-def legend(shade: Shade, size: tuple[int, int]) -> Image.Image:
+def legend(colormap: Colormap, size: tuple[int, int]) -> Image.Image:
     """The colours from the low end to the high end, over the grey of a photo. RGB of (width, height)."""
     ramp = np.broadcast_to(np.linspace(0, 1, size[0]), (size[1], size[0]))
-    colours = Image.fromarray(paint(np.array(ramp, dtype=np.float64), shade, 0.0, 1.0), "RGBA")
+    colours = Image.fromarray(paint(np.array(ramp, dtype=np.float64), colormap, 0.0, 1.0), "RGBA")
     return Image.alpha_composite(Image.new("RGBA", size, (190, 190, 188, 255)), colours).convert("RGB")

@@ -2,162 +2,178 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.random import Generator
 
 from noref.card import Card
-from noref.errors import ImageError, MissingExtraError, OptionError
-from noref.explain import local
-from noref.explain.map_types import Map
+from noref.errors import MissingExtraError, OptionError
+from noref.explain.local import crop_of, percent, quality_map
+from noref.explain.map_types import Map, Options, check_maps
 from noref.images import Pixels
 from noref.scoring.network import Network
 
-CROP = 160  # pixels, of a network that sees whole pictures; see docs/explain.md for why
-OVERLAP = 2  # crops that a point lies in along each side
 TRAINED, EXPORTED = "model.safetensors", "model.onnx"
+FLOATS = (1, 10, 11)  # float32, float16, float64 in ONNX's numbering
+SMALLEST = 16  # values of a tensor that is randomised, at least: smaller ones are pixel statistics and settings
+LAST = 8  # steps of the graph among which its logistic curve may be
 
 
-class Subject(Protocol):
-    """A model that can be explained."""
+class Explainable(Protocol):
+    """A model that can be explained.
 
-    @property
-    def card(self) -> Card:
-        """What the model file says of itself; its checksum names the model."""
+    Attributes:
+        card: what the model file says of itself; its checksum names the model.
+        map_types: names of the maps that it has.
+    """
 
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Which maps it has."""
+    card: Card
+    map_types: tuple[str, ...]
 
     def score(self, pixels: Pixels) -> float:
-        """The model's score of a picture in [0, 100], higher is better, as `noref score` gives it."""
-
-    def maps(self, pixels: Pixels, kinds: Sequence[str]) -> list[Map]:
-        """One map of each kind, in that order, of (H, W, 3) uint8 pixels that were read with the card's preprocessing.
+        """The model's score of a photo in [0, 100], higher is better, as `noref score` gives it.
 
         Raises:
-            ImageError: the model fails on this picture.
+            ImageError: the model fails on this photo.
+        """
+
+    def maps(self, pixels: Pixels, names: Sequence[str]) -> list[Map]:
+        """One map of each type, in that order, of (H, W, 3) uint8 pixels that were read with the card's preprocessing.
+
+        Raises:
+            ImageError: the model fails on this photo.
+            OptionError: a map that the model does not have, or one that it cannot make with its options.
+        """
+
+    def randomised(self, share: float, rng: Generator) -> Explainable:
+        """A copy whose last layer, and a share of the layers below it from the top down, have their weights shuffled.
+
+        A tensor's values change places with each other; statistics of batch norms stay. The local quality of a copy is
+        not clipped.
+
+        Args:
+            share: 0 to 1, of the layers below the last one, in the order in which the model holds them.
+            rng: where all chance comes from.
         """
 
 
-class Exported:
-    """A model of the base install: an ONNX file, seen from outside only.
-
-    Args:
-        network: the file, loaded.
-        crop: side of the crops of the local quality map; None: the network's own, or 160 pixels.
-        clip: keep local scores within 0 to 100.
-
-    Raises:
-        OptionError: a crop that the network does not take.
-    """
-
-    kinds: tuple[str, ...] = ("quality",)
-
-    def __init__(self, network: Network, *, crop: int | None = None, clip: bool = True) -> None:
-        network.ready()
-        self.clip = clip
-        self.network, self.crop = network, crop_of(network.card, crop)
-
-    @property
-    def card(self) -> Card:
-        """The model's card."""
-        return self.network.card
-
-    def score(self, pixels: Pixels) -> float:
-        """As `Scorer.score`, of pixels that were read with the card's preprocessing."""
-        return percent(self.network.quality(pixels))
-
-    def maps(self, pixels: Pixels, kinds: Sequence[str]) -> list[Map]:
-        """See `Subject`."""
-        return [quality_map(pixels, self.network.qualities, self.crop, clip=self.clip) for _ in kinds]
-
-
-def crop_of(card: Card, asked: int | None) -> int:
-    """The side of the crops of a local quality map.
-
-    Raises:
-        OptionError: another side than the network takes, or one that no network can judge.
-    """
-    own = card.preprocessing.crop
-    if asked is not None and (asked < 32 or own not in (None, asked)):
-        takes = f"{card.name} takes crops of {own} pixels" if own else "at least 32 pixels are needed"
-        raise OptionError(f"crop {asked}: {takes}")
-    return asked or own or CROP
-
-
-def quality_map(pixels: Pixels, judge: Callable[[Pixels], NDArray[np.float32]], crop: int, *, clip: bool = True) -> Map:
-    """The local quality map in points of score, its crops half overlapping along each side.
-
-    Raises:
-        ImageError: the picture is smaller than a crop, or the judge fails on it.
-    """
-    if min(pixels.shape[:2]) < crop:
-        raise ImageError(f"crops of {crop} do not fit into {pixels.shape[1]} x {pixels.shape[0]} pixels")
-    quality = local.local_quality(pixels, judge, crop=crop, step=max(1, crop // OVERLAP))
-    return Map("quality", 100 * (quality.clip(0, 1) if clip else quality))
-
-
-def percent(quality: float) -> float:
-    """Quality as a score in [0, 100], higher is better.
-
-    Raises:
-        ImageError: it is no number.
-    """
-    if not np.isfinite(quality):
-        raise ImageError(f"the model put out {quality} instead of a quality")
-    return 100 * min(1.0, max(0.0, quality))
-
-
-def model_file(model: str) -> Path | None:
-    """The file of a trained model: a run's folder, or a file; None for a name.
-
-    Raises:
-        OptionError: a folder without a model.
-    """
-    path = Path(model)
-    if path.is_dir():
-        found = [path / name for name in (TRAINED, EXPORTED) if (path / name).is_file()]
-        if not found:
-            raise OptionError(f"{model}: no trained model: neither {TRAINED} nor {EXPORTED} in this folder")
-        return found[0]
-    return path if path.suffix == ".safetensors" else None
-
-
-def open_model(
-    model: str, *, crop: int | None = None, layer: str | None = None, window: int = 8, window_by: str = "attention"
-) -> Subject:
-    """A model, ready to be explained.
+def open_model(model: str, options: Options | None = None) -> Explainable:
+    """A model that has these maps.
 
     Args:
         model: `default`, an .onnx file, a folder of `noref train`, or its model.safetensors.
-        crop: side of the crops of the local quality map; None: the network's own, or 160 pixels.
-        layer: of Grad-CAM; None: the last one with places.
-        window: side of the salient window, in cells of a 14 x 14 grid.
-        window_by: what the window holds most of: "attention" or "activation".
+        options: names of maps and what changes them.
 
     Raises:
-        OptionError: no such model or layer (the possible ones are listed), a layer of a model that has none, or a
-            number that cannot be.
+        OptionError: no such model, map or layer (the possible ones are listed), or an option outside of its range.
         ModelError: the model cannot be trusted.
         MissingExtraError: a trained model without the extra `train`.
     """
-    path = model_file(model)
-    if path is None or path.suffix != ".safetensors":
-        exported = Exported(Network(path or model), crop=crop)
-        if layer is not None:
+    options = options or Options()
+    path = Path(model)
+    if path.is_dir():
+        files = [path / name for name in (TRAINED, EXPORTED) if (path / name).is_file()]
+        if not files:
+            raise OptionError(f"{model}: no trained model: neither {TRAINED} nor {EXPORTED} in this folder")
+        path = files[0]
+    found: Explainable
+    if path.suffix != ".safetensors":
+        found = ExportedModel(Network(path), options)
+    elif not path.exists():
+        raise OptionError(f"{path}: there is no such model file")
+    else:
+        try:
+            from noref.explain.trained import load_trained
+        except ImportError as error:
+            raise MissingExtraError("train", f"looking into {path}") from error
+        found = load_trained(path, options)
+    check_maps(options.maps, found.map_types, model)
+    return found
+
+
+class ExportedModel:
+    """See `Explainable`: an ONNX file, seen from outside only, without torch.
+
+    Args:
+        network: the file, loaded.
+        options: what changes the maps.
+        is_copy: its weights are randomised: local scores are not clipped.
+
+    Raises:
+        OptionError: a crop that the network does not take, or a layer, which cannot be read from an ONNX file.
+    """
+
+    map_types: tuple[str, ...] = ("quality",)
+
+    def __init__(self, network: Network, options: Options, *, is_copy: bool = False) -> None:
+        network.ready()
+        if options.layer is not None:
             raise OptionError(
-                f"layer {layer!r}: {model} is an exported model, whose layers cannot be looked into; give the folder"
-                " of its training run, or its model.safetensors"
+                f"layer {options.layer!r}: {network.card.name} is an exported model, whose layers cannot be looked"
+                " into; give the folder of its training run, or its model.safetensors"
             )
-        return exported
-    if not path.exists():
-        raise OptionError(f"{model}: there is no such model file")
+        self.network, self.card, self.options, self.is_copy = network, network.card, options, is_copy
+        self.crop = crop_of(network.card, options.crop)
+
+    def score(self, pixels: Pixels) -> float:
+        """As `Scorer.score`."""
+        return percent(self.network.quality(pixels))
+
+    def maps(self, pixels: Pixels, names: Sequence[str]) -> list[Map]:
+        """The local quality map."""
+        return [quality_map(pixels, self.network.qualities, self.crop, clip=not self.is_copy) for _ in names]
+
+    def randomised(self, share: float, rng: Generator) -> ExportedModel:
+        """See `Explainable`; the logistic curve at the end is left out.
+
+        Raises:
+            MissingExtraError: onnx is not installed.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "randomised.onnx"
+            path.write_bytes(randomised_onnx(self.network.path.read_bytes(), share, rng))
+            self.card.write(path)
+            return ExportedModel(Network(path, threads=self.network.threads), self.options, is_copy=True)
+
+
+def randomised_onnx(model: bytes, share: float, rng: Generator) -> bytes:
+    """An ONNX model with the weights of its last layers shuffled.
+
+    Args:
+        model: the file.
+        share: of the layers below the last one, 0 to 1; the last one always.
+        rng: where all chance comes from.
+
+    Returns:
+        The file with float tensors of 16 and more values shuffled within themselves, and without a sigmoid among the
+        last eight steps.
+
+    Raises:
+        MissingExtraError: onnx is not installed.
+    """
     try:
-        from noref.explain.trained import Trained
+        import onnx
+        from onnx import numpy_helper
     except ImportError as error:
-        raise MissingExtraError("train", f"looking into {model}") from error
-    return Trained.load(path, crop=crop, layer=layer, window=window, window_by=window_by)
+        raise MissingExtraError("train", "shuffling the weights of an exported model") from error
+    found = onnx.load_from_string(model)
+    weights = {
+        one.name: one
+        for one in found.graph.initializer
+        if one.data_type in FLOATS and np.prod(one.dims or [1]) >= SMALLEST
+    }
+    layers = [[name for name in node.input if name in weights] for node in found.graph.node]
+    layers = [names for names in layers if names]
+    first = len(layers) - 1 - round(share * (len(layers) - 1))
+    for name in (name for names in layers[first:] for name in names):
+        values = numpy_helper.to_array(weights[name])
+        mixed = rng.permutation(values.reshape(-1)).reshape(values.shape)
+        weights[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(mixed), name))
+    for node in found.graph.node[-LAST:]:
+        if node.op_type == "Sigmoid":
+            node.op_type = "Identity"
+    return bytes(found.SerializeToString())

@@ -8,41 +8,82 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from noref.card import Card
 from noref.errors import ImageError, OptionError
+from noref.explain.map_types import Map, Plane
 from noref.images import Pixels
 
-Plane = NDArray[np.float64]
+Predict = Callable[[Pixels], NDArray[np.float32]]  # (N, S, S, 3) uint8 -> (N,) quality, higher is better
+Corner = tuple[int, int]  # row, column
 BATCH = 16  # crops that are in memory and go through the network together
 LARGEST = 1024  # points along a map's longer side, at most
+CROP = 160  # pixels, for a network that takes whole images; docs/explain.md says why
+OVERLAP = 2  # crops that a point lies in along each side
 
 
-def local_quality(
-    pixels: Pixels,
-    judge: Callable[[Pixels], NDArray[np.float32]],
-    *,
-    crop: int,
-    step: int,
-) -> Plane:
-    """The quality of each place of a picture, from the crops that show it.
+def crop_of(card: Card, asked: int | None) -> int:
+    """The side of the crops of a local quality map.
+
+    Raises:
+        OptionError: another side than the network takes, or less than 32 pixels.
+    """
+    own = card.preprocessing.crop
+    if asked is not None and (asked < 32 or own not in (None, asked)):
+        takes = f"{card.name} takes crops of {own} pixels" if own else "at least 32 pixels are needed"
+        raise OptionError(f"crop {asked}: {takes}")
+    return asked or own or CROP
+
+
+def percent(quality: float) -> float:
+    """Quality as a score in [0, 100], higher is better.
+
+    Raises:
+        ImageError: it is not finite.
+    """
+    if not np.isfinite(quality):
+        raise ImageError(f"the model put out {quality} instead of a quality")
+    return 100 * min(1.0, max(0.0, quality))
+
+
+def quality_map(pixels: Pixels, predict: Predict, crop: int, *, clip: bool = True) -> Map:
+    """The local quality map in points of score, its crops half overlapping along each side.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        predict: the model; gets at most 16 crops at once.
+        crop: side of the crops in pixels.
+        clip: keep the values within 0 to 100.
+
+    Raises:
+        ImageError: the photo is smaller than a crop, or the model fails on it.
+    """
+    if min(pixels.shape[:2]) < crop:
+        raise ImageError(f"crops of {crop} do not fit into {pixels.shape[1]} x {pixels.shape[0]} pixels")
+    quality = local_quality(pixels, predict, crop=crop, step=max(1, crop // OVERLAP))
+    return Map("quality", 100 * (quality.clip(0, 1) if clip else quality))
+
+
+def local_quality(pixels: Pixels, predict: Predict, *, crop: int, step: int) -> Plane:
+    """The quality at each point of a photo, from the crops that show it.
 
     Crops of one size lie on a grid whose first and last row and column touch the borders, so that their centres are
-    at most `step` apart. A point's quality is the mean of the crops that hold it, weighed by
+    at most `step` apart. A point's quality is the mean of the crops that hold it, weighted by
     sin^2(pi * (y - top) / crop) * sin^2(pi * (x - left) / crop): a crop counts most at its centre and fades out at its
     edge, so the map has no steps, and the weights of a point sum to 1 up to the borders.
 
     Args:
         pixels: (H, W, 3) uint8 RGB, both sides at least `crop`.
-        judge: (N, crop, crop, 3) uint8 -> (N,) quality, higher is better, N at most 16.
+        predict: as for `quality_map`.
         crop: side of the crops in pixels.
         step: largest distance between neighbouring crops, 1 to `crop` / 2.
 
     Returns:
-        (h, w) quality, about [0, 1], higher is better: one value a pixel, or for pictures of more than 1024 pixels a
+        (h, w) quality, about [0, 1], higher is better: one value a pixel, or for photos of more than 1024 pixels a
         side that many points, evenly spread. It never leaves the range of the crops' own scores.
 
     Raises:
         OptionError: a crop or a step that does not fit.
-        ImageError: the judge put out a number that is none.
+        ImageError: the model put out a quality that is not finite.
 
     Example:
         >>> grey = np.full((20, 40, 3), 100, np.uint8)
@@ -58,8 +99,8 @@ def local_quality(
     if not 1 <= step <= crop // 2:
         raise OptionError(f"step must be 1 to {crop // 2}, half a crop of {crop}, got {step}")
     rows, columns = starts(height, crop, step), starts(width, crop, step)
-    found = [judge(batch) for batch in _batches(pixels, rows, columns, crop)]
-    scores = np.concatenate(found).astype(np.float64)
+    corners = [(top, left) for top in rows for left in columns]
+    scores = np.concatenate([predict(crops) for crops, _ in crop_batches(pixels, corners, crop)]).astype(np.float64)
     if not np.isfinite(scores).all():
         raise ImageError("the model put out a quality of a crop that is no finite number")
     points = [math.ceil(side * min(1.0, LARGEST / max(height, width))) for side in (height, width)]
@@ -82,13 +123,18 @@ def starts(length: int, crop: int, step: int) -> list[int]:
 def weights(begins: list[int], crop: int, length: int, points: int) -> Plane:
     """How much each crop counts at points spread evenly along one side: (crops, points), each column sums to 1."""
     centres = (np.arange(points) + 0.5) * length / points
-    inside = (centres[None, :] - np.array(begins)[:, None]) / crop
-    window = np.where((inside > 0) & (inside < 1), np.sin(np.pi * inside) ** 2, 0.0)
-    shares: Plane = window / window.sum(axis=0)
+    counts = fading((centres[None, :] - np.array(begins)[:, None]) / crop)
+    shares: Plane = counts / counts.sum(axis=0)
     return shares
 
 
-def _batches(pixels: Pixels, rows: list[int], columns: list[int], crop: int) -> Iterator[Pixels]:
-    corners = [(top, left) for top in rows for left in columns]
+def fading(inside: Plane) -> Plane:
+    """How much a crop counts at points given as shares of its side: sin^2, 0 outside of it."""
+    return np.where((inside > 0) & (inside < 1), np.sin(np.pi * inside) ** 2, 0.0)
+
+
+def crop_batches(pixels: Pixels, corners: list[Corner], size: int) -> Iterator[tuple[Pixels, list[Corner]]]:
+    """Square crops (N, size, size, 3), at most 16 at once, and their N top-left corners."""
     for i in range(0, len(corners), BATCH):
-        yield np.stack([pixels[top : top + crop, left : left + crop] for top, left in corners[i : i + BATCH]])
+        some = corners[i : i + BATCH]
+        yield np.stack([pixels[top : top + size, left : left + size] for top, left in some]), some

@@ -1,8 +1,8 @@
-"""The kinds of map, what their numbers mean, and a map itself. numpy only."""
+"""The map types, what their numbers mean, a map itself, and the options of a run. numpy only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,168 +12,135 @@ from numpy.typing import NDArray
 from noref.errors import OptionError, unknown
 
 Plane = NDArray[np.float64]
-Shade = Literal["quality", "lift", "lower", "look"]
-LEAST_SPAN = 20.0  # points of score that a quality map's colours span, at least: what hardly differs looks alike
-EVEN = 2.0  # times the mean that a look's colours reach, at least: an even look stays pale
+Colormap = Literal["quality", "lift", "lower", "attention"]
+LEAST_SPAN = 20.0  # points of score that the colours of a quality map span, at least: small differences look small
+LEAST_TOP = 2.0  # times the mean that the colours of an attention map reach, at least: even attention stays pale
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of map.
+class MapType:
+    """One type of map; its name on the command line is its key in `MAP_TYPES`.
 
     Attributes:
-        name: on the command line.
-        title: of a row of maps.
-        meaning: range, direction and unit of its numbers, for people.
-        low: what the colour of the lower end says.
-        high: what the colour of the upper end says.
-        shade: which colours.
-        framed: a window is drawn and no colours.
+        title: heading of a row of such maps.
+        meaning: range, direction and unit of its numbers, in words.
+        low: what the lower end of the colours means.
+        high: what the upper end of the colours means.
+        colormap: which colours; a map with a window is drawn without any.
     """
 
-    name: str
     title: str
     meaning: str
-    low: str
-    high: str
-    shade: Shade
-    framed: bool = False
+    low: str = ""
+    high: str = ""
+    colormap: Colormap = "attention"
 
 
-_KINDS = [
-    Kind(
-        "quality",
-        "Local quality",
-        "score of each place alone, 0-100, higher is better",
-        "worse",
-        "better",
-        "quality",
+_SHARE = "share of the strongest value of this model and photo in either direction, 0-1"
+_EVEN = "times the mean over the photo: 1 everywhere is even"
+_ATTENTION = ("no attention", "most attention")
+MAP_TYPES = {
+    "quality": MapType(
+        "Local quality", "score of each crop alone, 0-100, higher is better", "worse", "better", "quality"
     ),
-    Kind(
-        "gradcam-up",
-        "Grad-CAM: what lifts the score",
-        "share of the model's strongest place in either direction, 0-1; 1 lifts the score most",
-        "nothing",
-        "lifts most",
-        "lift",
+    "gradcam-up": MapType("Grad-CAM: what lifts the score", f"{_SHARE}; 1 lifts most", "nothing", "lifts most", "lift"),
+    "gradcam-down": MapType(
+        "Grad-CAM: what lowers the score", f"{_SHARE}; 1 lowers most", "nothing", "lowers most", "lower"
     ),
-    Kind(
-        "gradcam-down",
-        "Grad-CAM: what lowers the score",
-        "share of the model's strongest place in either direction, 0-1; 1 lowers the score most",
-        "nothing",
-        "lowers most",
-        "lower",
+    "class-attention": MapType(
+        "Attention of the class token", f"attention to a patch, mean of the last blocks, {_EVEN}", *_ATTENTION
     ),
-    Kind(
-        "class-attention",
-        "Attention of the class token",
-        "attention to a patch, mean of the last blocks, times the mean over the photo: 1 is an even look",
-        "not looked at",
-        "looked at most",
-        "look",
+    "panel-attention": MapType(
+        "Attention of the head", f"cross-attention to a token, mean over queries and heads, {_EVEN}", *_ATTENTION
     ),
-    Kind(
-        "panel-attention",
-        "Attention of the head",
-        "cross-attention to a place, mean over queries and heads, times the mean over the photo: 1 is an even look",
-        "not looked at",
-        "looked at most",
-        "look",
-    ),
-    Kind(
-        "activation",
-        "Activation",
-        "positive features of the last stage, summed, times the mean over the photo: 1 is an even answer",
-        "silent",
-        "strongest",
-        "look",
-    ),
-    Kind(
-        "window",
+    "activation": MapType("Activation", f"positive features of the last stage, summed, {_EVEN}", "none", "strongest"),
+    "window": MapType(
         "Salient window of LML-IQA",
-        "the square of cells that holds most of the attention or activation; what is outside is dimmed",
-        "",
-        "",
-        "look",
-        framed=True,
+        "the square of cells with most attention or activation; everything outside is dimmed",
     ),
-]
-KINDS = {kind.name: kind for kind in _KINDS}
+}
 
 
 @dataclass(frozen=True)
 class Map:
-    """What one model says of the places of one photo.
+    """One map of one photo by one model.
 
     Attributes:
-        kind: a key of `KINDS`.
-        values: (h, w) evenly spread over the photo, in the kind's unit and direction; of a window the look that it was
-            taken from, as multiples of its mean.
+        type: a key of `MAP_TYPES`.
+        values: (h, w) evenly spread over the photo, in the unit and direction of the type; of a window the map that it
+            was taken from, as multiples of its mean.
         window: top, left, bottom, right as shares of the photo's sides; None but for a salient window.
     """
 
-    kind: str
+    type: str
     values: Plane
     window: tuple[float, float, float, float] | None = None
 
 
-def known(names: Iterable[str]) -> list[str]:
-    """The names themselves, each once.
+@dataclass(frozen=True)
+class Options:
+    """What changes the maps, apart from photo and model.
 
-    Raises:
-        OptionError: one is no kind of map; the nearest are offered.
+    Attributes:
+        maps: names of map types, in the order of the rows.
+        crop: side of the crops of the local quality map in pixels; None: the network's own, or 160 pixels.
+        layer: of Grad-CAM; None: the last one with a spatial output.
+        window: side of the salient window in cells of a 14 x 14 grid.
+        window_by: map of which the window holds most: "attention" or "activation".
     """
-    found = list(dict.fromkeys(names))
-    for name in found:
-        if name not in KINDS:
-            raise unknown("map", name, KINDS)
-    return found
+
+    maps: tuple[str, ...] = ("quality",)
+    crop: int | None = None
+    layer: str | None = None
+    window: int = 8
+    window_by: str = "attention"
 
 
-def check(wanted: Sequence[str], offered: Sequence[str], model: str) -> None:
+def check_maps(wanted: Sequence[str], offered: Sequence[str], model: str) -> None:
     """Whether a model has the maps that are asked for.
 
     Raises:
-        OptionError: it has not; names those that it has.
+        OptionError: a name is no map type (the nearest are offered), or the model has no such map (its own are listed).
     """
+    for name in wanted:
+        if name not in MAP_TYPES:
+            raise unknown("map", name, MAP_TYPES)
     missing = [name for name in wanted if name not in offered]
     if missing:
         raise OptionError(f"{model} has no map {' or '.join(missing)}: it has {', '.join(offered)}")
 
 
-def span(kind: str, maps: Sequence[Map]) -> tuple[float, float]:
+def color_range(maps: Sequence[Map]) -> tuple[float, float]:
     """The numbers at both ends of the colours: the same for all maps that stand side by side.
 
     Args:
-        kind: a key of `KINDS`.
-        maps: of that kind, of one photo.
+        maps: of one type and one photo.
 
     Returns:
-        low < high, in the kind's unit. Quality: from the lowest to the highest place of all, 20 points at least.
-        Grad-CAM: 0 to 1. Looks: 0 to the strongest place of all, 2 at least.
+        low < high, in the unit of the type. Quality: from the lowest to the highest value of all, 20 points at least.
+        Grad-CAM: 0 to 1. Attention maps: 0 to the highest value of all, 2 at least.
 
     Example:
-        >>> span("quality", [Map("quality", np.array([[48.0, 52.0]]))])
+        >>> color_range([Map("quality", np.array([[48.0, 52.0]]))])
         (40.0, 60.0)
     """
-    values = [one.values for one in maps]
-    if KINDS[kind].shade in ("lift", "lower"):
+    colormap = MAP_TYPES[maps[0].type].colormap
+    if colormap in ("lift", "lower"):
         return 0.0, 1.0
-    top = max(float(plane.max()) for plane in values)
-    if KINDS[kind].shade == "look":
-        return 0.0, max(EVEN, top)
-    low = min(float(plane.min()) for plane in values)
+    top = max(float(one.values.max()) for one in maps)
+    if colormap != "quality":
+        return 0.0, max(LEAST_TOP, top)
+    low = min(float(one.values.min()) for one in maps)
     middle, half = (low + top) / 2, max(top - low, LEAST_SPAN) / 2
     middle = min(max(middle, half), 100.0 - half) if half <= 50 else middle
     return middle - half, middle + half
 
 
-def relative(plane: Plane) -> Plane:
-    """A look as multiples of its mean: 1 everywhere is even. A map without any look stays 0.
+def over_mean(plane: Plane) -> Plane:
+    """A map as multiples of its mean: 1 everywhere is even. A map of zeros stays as it is.
 
     Example:
-        >>> relative(np.array([[1.0, 3.0]])).tolist()
+        >>> over_mean(np.array([[1.0, 3.0]])).tolist()
         [[0.5, 1.5]]
     """
     mean = float(plane.mean())

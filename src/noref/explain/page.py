@@ -9,8 +9,8 @@ from typing import Any
 from PIL import Image
 
 from noref.explain.colormap import legend, overlay
-from noref.explain.figure import Sheet, ends_in_words, score_line, truth_line
-from noref.explain.map_types import KINDS
+from noref.explain.figure import PhotoMaps, scale_ends
+from noref.explain.map_types import MAP_TYPES, color_range
 from noref.report import pages
 
 TEMPLATE = Path(__file__).with_name("templates") / "explain.html"
@@ -19,59 +19,50 @@ MAP_SIDE = 320  # pixels of a map's longer side on the page: maps are smooth, th
 JPEG_QUALITY = 90
 
 
-def render_page(photos: Sequence[Mapping[str, Any]], cards: Sequence[tuple[str, str]]) -> str:
-    """The page as HTML text.
+def render_page(photos: Sequence[Mapping[str, Any]], models: Sequence[tuple[str, str]]) -> str:
+    """The page as HTML text, the photo with the lowest score first, by the first model.
 
     Args:
-        photos: as `shown` gives them, in their order.
-        cards: name of a model and what it is, in their order.
+        photos: as `page_entry` gives them.
+        models: name of each and what it is, in the order of the columns.
 
     Raises:
         MissingExtraError: Jinja2 is not installed.
     """
-    kinds = list(dict.fromkeys(row["kind"] for photo in photos for row in photo["rows"]))
-    legends = {kind: pages.data_uri(legend(KINDS[kind].shade, (256, 1)), "PNG", optimize=True) for kind in kinds}
-    return str(
-        template().render(
-            generator=GENERATOR,
-            photos=photos,
-            kinds=[KINDS[kind] for kind in kinds],
-            legends=legends,
-            models=cards,
-        )
+    names = list(dict.fromkeys(row["type"] for photo in photos for row in photo["rows"]))
+    page = pages.template(TEMPLATE, "the page of explanations").render(
+        generator=GENERATOR,
+        photos=sorted(photos, key=lambda photo: photo["models"][0]["score"]),
+        map_types={name: MAP_TYPES[name] for name in names},
+        legends={
+            name: pages.data_uri(legend(MAP_TYPES[name].colormap, (256, 1)), "PNG", optimize=True) for name in names
+        },
+        models=models,
     )
+    return str(page)
 
 
-def shown(sheet: Sheet) -> dict[str, Any]:
+def page_entry(photo_maps: PhotoMaps) -> dict[str, Any]:
     """What the page shows of one photo."""
+    height, width = photo_maps.photo.shape[:2]
+    scale = min(1.0, MAP_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     rows = []
-    for place, kind in enumerate(sheet.kinds):
-        ends = sheet.ends(place)
-        scale = min(1.0, MAP_SIDE / max(sheet.photo.shape[:2]))
-        size = (max(1, round(sheet.photo.shape[1] * scale)), max(1, round(sheet.photo.shape[0] * scale)))
+    for row in photo_maps.rows:
+        covers = [overlay(one, color_range(row), size) for one in row]
         rows.append(
             {
-                "kind": kind,
-                "title": KINDS[kind].title,
-                "ends": None if KINDS[kind].framed else ends_in_words(kind, ends),
-                "maps": [pages.data_uri(overlay(one, ends, size), "PNG", optimize=True) for one in sheet.row(place)],
+                "type": row[0].type,
+                "ends": scale_ends(row) if row[0].window is None else None,
+                "maps": [pages.data_uri(cover, "PNG", optimize=True) for cover in covers],
             }
         )
     return {
-        "name": sheet.name,
-        "photo": pages.data_uri(Image.fromarray(sheet.photo), "JPEG", quality=JPEG_QUALITY),
-        "width": sheet.photo.shape[1],
-        "height": sheet.photo.shape[0],
-        "truth": truth_line(sheet.truth),
-        "columns": [{"model": column.model, "score": score_line(column)} for column in sheet.columns],
+        "name": photo_maps.name,
+        "photo": pages.data_uri(Image.fromarray(photo_maps.photo), "JPEG", quality=JPEG_QUALITY),
+        "width": width,
+        "height": height,
+        "truth": photo_maps.truth_line,
+        "models": [{"name": one.model, "score": one.score, "line": one.score_line} for one in photo_maps.models],
         "rows": rows,
     }
-
-
-def template() -> Any:  # jinja2.Template: an extra
-    """The page's template.
-
-    Raises:
-        MissingExtraError: Jinja2 is not installed.
-    """
-    return pages.template(TEMPLATE, "the page of explanations")

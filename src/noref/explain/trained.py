@@ -1,10 +1,12 @@
-"""A trained network to be explained: its score, its local quality, Grad-CAM and looks. Needs torch."""
+"""A trained network to be explained: its score, its local quality, Grad-CAM and attention maps. Needs torch."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,200 +16,163 @@ from torch import Tensor, nn
 
 from noref.card import Card
 from noref.errors import OptionError
-from noref.explain import attention_maps as looks
-from noref.explain.cams import Place, choose, gradcam, layers, stitch
-from noref.explain.load import crop_of, percent, quality_map
-from noref.explain.map_types import Map, Plane
+from noref.explain.attention_maps import attention_map, available, whole_image, window_map
+from noref.explain.cams import CropBox, choose_layer, find_layers, gradcam, stitch
+from noref.explain.local import crop_batches, crop_of, percent, quality_map
+from noref.explain.map_types import Map, Options, Plane, check_maps
 from noref.images import Pixels, grid
 from noref.models import arniqa_regressor as raters
 from noref.models import network as networks
 from noref.models.arniqa_regressor import ARNIQA, CROPS, five_crops, half_scale
 from noref.models.backbones import Cnn
 from noref.models.network import QualityNet
+from noref.models.saliency import viewing_side
 from noref.models.vit import Vit
 
-BATCH = 16  # crops that go through the network together
+SIDE = 224  # pixels, of the crops of a network whose card names none
 
 
-class Trained:
-    """A network of `noref train`, in evaluation mode.
+def load_trained(path: Path, options: Options) -> TrainedModel:
+    """The model in a file that `noref train` wrote; errors as `open_model`."""
+    network, card = raters.load(path) if raters.is_arniqa(path) else networks.load(path)
+    return TrainedModel(network, card, options)
+
+
+class TrainedModel:
+    """See `noref.explain.load.Explainable`: a network of `noref train`, in evaluation mode.
 
     Args:
         network: as loaded.
         card: its card.
-        crop: side of the crops of the local quality map; None: the network's own.
-        layer: of Grad-CAM; None: the last one with places.
-        window: side of the salient window, in cells.
-        window_by: what the window holds most of.
+        options: what changes the maps.
+        is_copy: its weights are randomised: local scores are not clipped, and where the score no longer depends on the
+            layer of Grad-CAM, the map is 0.
 
     Raises:
-        OptionError: a layer or a look that the network has not, or a number that cannot be.
+        OptionError: a layer that the network does not have, or a crop that it does not take.
     """
 
-    def __init__(
-        self,
-        network: QualityNet | ARNIQA,
-        card: Card,
-        *,
-        crop: int | None = None,
-        layer: str | None = None,
-        window: int = 8,
-        window_by: str = "attention",
-    ) -> None:
-        self.network, self.card = network.eval(), card
+    def __init__(self, network: QualityNet | ARNIQA, card: Card, options: Options, *, is_copy: bool = False) -> None:
+        self.network: Any = network.eval()
+        self.card, self.options, self.is_copy = card, options, is_copy
         for part in network.modules():
             if getattr(part, "inplace", False) is True:  # what a hook has seen must not change afterwards
                 setattr(part, "inplace", False)  # noqa: B010
-        self.crop = crop_of(card, crop)
-        self.window, self.window_by, self._side, self.clip = window, window_by, 0, True
-        example = torch.zeros(1, 3, self.crop, self.crop, dtype=torch.uint8)
-        found = layers(self.network, self.backbone, example) if isinstance(network, QualityNet) else self._of_rater()
-        self.layer_name, self.layer = choose(found, self.backbone, layer, card.name)
-
-    @classmethod
-    def load(cls, path: Path, *, crop: int | None, layer: str | None, window: int, window_by: str) -> Trained:
-        """From a file that a recipe wrote; errors as `open_model`."""
-        network, card = raters.load(path) if raters.is_arniqa(path) else networks.load(path)
-        return cls(network, card, crop=crop, layer=layer, window=window, window_by=window_by)
-
-    @property
-    def backbone(self) -> Cnn | Vit:
-        """Where the layers are."""
-        return self.network.backbone if isinstance(self.network, QualityNet) else self.network.encoder.backbone
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Which maps the network has."""
-        own = looks.kinds(self.network) if isinstance(self.network, QualityNet) else ()
-        return ("quality", "gradcam-up", "gradcam-down", *own)
-
-    def score(self, pixels: Pixels) -> float:
-        """See `Subject`: the mean over the grid of crops, as in training and evaluation."""
-        if isinstance(self.network, ARNIQA):
-            return percent(float(self._judge(pixels[None])[0]))
-        found = [self._judge(crops) for crops, _ in self._crops(pixels)]
-        return percent(float(np.concatenate(found).mean(dtype=np.float64)))
-
-    def maps(self, pixels: Pixels, kinds: Sequence[str]) -> list[Map]:
-        """See `Subject`."""
-        cams: dict[str, Plane] = {}
-        if {"gradcam-up", "gradcam-down"} & set(kinds):
-            cams = self._gradcam(pixels)
-        return [
-            quality_map(pixels, self._judge, self.crop, clip=self.clip)
-            if kind == "quality"
-            else Map(kind, cams[kind])
-            if kind in cams
-            else self._look(pixels, kind)
-            for kind in kinds
-        ]
+        self.crop = crop_of(card, options.crop)
+        self.backbone: Cnn | Vit
+        self.scorer: nn.Module  # the crops of `_cut` -> their qualities, whose mean is the score
+        self.map_types: tuple[str, ...] = ("quality", "gradcam-up", "gradcam-down")
+        if isinstance(network, QualityNet):
+            self.backbone, self.scorer = network.backbone, network
+            self.map_types += available(network)
+            self._cut = partial(grid_crops, size=card.preprocessing.crop)
+        else:
+            self.backbone, self.scorer = network.encoder.backbone, ArniqaScorer(network)
+            self._cut = partial(arniqa_crops, network)
+        example, _ = next(self._cut(np.zeros((self.crop, self.crop, 3), np.uint8)))
+        found = find_layers(self.scorer, self.backbone, example)
+        _, self.layer = choose_layer(found, self.backbone, options.layer, card.name)
 
     @torch.no_grad()
-    def shuffled(self, share: float, rng: Generator) -> Trained:
-        """A copy whose head, and a share of the layers below it from the top down, have their weights shuffled.
+    def score(self, pixels: Pixels) -> float:
+        """The mean over the crops, as in training and evaluation."""
+        found = [self.scorer(crops).float().numpy() for crops, _ in self._cut(pixels)]
+        return percent(float(np.concatenate(found).mean(dtype=np.float64)))
 
-        Args:
-            share: 0 to 1, of the backbone's tensors in the order in which the network holds them.
-            rng: where all chance comes from. A tensor's values change places with each other; statistics of batch
-                norms stay.
-        """
+    def maps(self, pixels: Pixels, names: Sequence[str]) -> list[Map]:
+        """See `Explainable`."""
+        check_maps(names, self.map_types, self.card.name)
+        found: dict[str, Map] = {}
+        if "quality" in names:
+            found["quality"] = quality_map(pixels, self._predict, self.crop, clip=not self.is_copy)
+        if {"gradcam-up", "gradcam-down"} & set(names):
+            found |= {name: Map(name, plane) for name, plane in self._gradcam(pixels).items()}
+        return [found.get(name) or self._attention_map(pixels, name) for name in names]
+
+    @torch.no_grad()
+    def randomised(self, share: float, rng: Generator) -> TrainedModel:
+        """See `Explainable`: the head is the last layer, the tensors of the backbone are the layers below it."""
         network = copy.deepcopy(self.network)
-        values = {name: tensor for name, tensor in network.state_dict().items() if _learnt(name, tensor)}
-        below = [name for name in values if "backbone." in name]
+        weights = {name: tensor for name, tensor in network.state_dict().items() if _is_weight(name, tensor)}
+        below = [name for name in weights if "backbone." in name]
         kept = set(below[: len(below) - round(share * len(below))])
-        for name, tensor in values.items():
+        for name, tensor in weights.items():
             if name not in kept:
                 order = torch.from_numpy(rng.permutation(tensor.numel()))
                 tensor.copy_(tensor.reshape(-1)[order].reshape(tensor.shape))
-        other = Trained(
-            network,
-            self.card,
-            crop=self.crop if self.card.preprocessing.crop is None else None,
-            layer=self.layer_name,
-            window=self.window,
-            window_by=self.window_by,
-        )
-        other._side, other.clip = self._side, False  # at its ends all places look alike, whatever the weights
-        return other
+        return TrainedModel(network, self.card, self.options, is_copy=True)
 
     @torch.no_grad()
-    def _judge(self, crops: Pixels) -> NDArray[np.float32]:
+    def _predict(self, crops: Pixels) -> NDArray[np.float32]:
         found: NDArray[np.float32] = self.network(_tensor(crops)).float().numpy()
         return found
 
     def _gradcam(self, pixels: Pixels) -> dict[str, Plane]:
-        height, width = pixels.shape[:2]
-        cams, places = [], list[Place]()
-        if isinstance(self.network, ARNIQA):
-            crops, places = _rated(self.network, pixels)
-            cams.append(gradcam(_OfCrops(self.network), crops, self.layer, self.backbone))
-        else:
-            for batch, where in self._crops(pixels):
-                cams.append(gradcam(self.network, _tensor(batch), self.layer, self.backbone))
-                places += where
+        cams, boxes = list[Plane](), list[CropBox]()
+        try:
+            for crops, where in self._cut(pixels):
+                cams.append(gradcam(self.scorer, crops, self.layer, self.backbone))
+                boxes += where
+        except OptionError:
+            if not self.is_copy:
+                raise
+            return {"gradcam-up": np.zeros((1, 1)), "gradcam-down": np.zeros((1, 1))}
         raw = np.concatenate(cams)
-        up, down = (stitch(part.clip(min=0), places, height, width) for part in (raw, -raw))
+        up, down = (stitch(part.clip(min=0), boxes, *pixels.shape[:2]) for part in (raw, -raw))
         strongest = max(float(up.max()), float(down.max())) or 1.0
         return {"gradcam-up": up / strongest, "gradcam-down": down / strongest}
 
-    def _look(self, pixels: Pixels, kind: str) -> Map:
-        if not isinstance(self.network, QualityNet):
-            raise OptionError(f"{self.card.name} has no map {kind}: it has {', '.join(self.kinds)}")
-        self._side = self._side or looks.side_of(self.network, self.card.preprocessing.crop)
-        resample = self.card.preprocessing.resample
-        if kind == "window":
-            looks.check_window(self.network, self.window_by)
-            return looks.window(
-                self.network, pixels, size=self.window, by=self.window_by, side=self._side, resample=resample
-            )
-        return looks.look(self.network, pixels, kind, side=self._side, resample=resample)
+    def _attention_map(self, pixels: Pixels, name: str) -> Map:
+        image = whole_image(pixels, self._side, self.card.preprocessing.resample)
+        if name == "window":
+            return window_map(self.network, image, size=self.options.window, by=self.options.window_by)
+        return attention_map(self.network, image, name)
 
-    def _crops(self, pixels: Pixels) -> Iterator[tuple[Pixels, list[Place]]]:
-        """The crops whose mean is the score, in batches, and where they lie."""
-        size = self.card.preprocessing.crop
-        if size is None:
-            yield pixels[None], [Place(0, 0, (pixels.shape[0], pixels.shape[1]))]
-            return
-        corners = grid(pixels.shape[0], pixels.shape[1], size)
-        for i in range(0, len(corners), BATCH):
-            some = corners[i : i + BATCH]
-            crops = np.stack([pixels[top : top + size, left : left + size] for top, left in some])
-            yield crops, [Place(top, left, (size, size)) for top, left in some]
-
-    def _of_rater(self) -> dict[str, nn.Module]:
-        if not isinstance(self.network, ARNIQA):
-            return {}
-        size = self.network.crop
-        return layers(_OfCrops(self.network), self.backbone, torch.zeros(2 * CROPS, 3, size, size))
+    @cached_property
+    def _side(self) -> int:
+        """Of the square as which the network gets a whole photo."""
+        return viewing_side(self.network, self.card.preprocessing.crop or SIDE)
 
 
-class _OfCrops(nn.Module):
-    """The score of one picture from its ten crops, five at full and five at half scale, which lie in one batch."""
+def grid_crops(pixels: Pixels, *, size: int | None) -> Iterator[tuple[Tensor, list[CropBox]]]:
+    """The crops whose mean quality is the score, in batches, and where they lie; one of the whole photo without a size.
 
-    def __init__(self, rater: ARNIQA) -> None:
+    Yields:
+        (N, 3, size, size) uint8; N boxes.
+    """
+    if size is None:
+        yield _tensor(pixels[None]), [CropBox(0, 0, (pixels.shape[0], pixels.shape[1]))]
+        return
+    for crops, corners in crop_batches(pixels, grid(pixels.shape[0], pixels.shape[1], size), size):
+        yield _tensor(crops), [CropBox(top, left, (size, size)) for top, left in corners]
+
+
+class ArniqaScorer(nn.Module):
+    """The quality of one photo from its ten crops, five at full and five at half scale, which lie in one batch."""
+
+    def __init__(self, model: ARNIQA) -> None:
         super().__init__()
-        self.rater = rater
+        self.model = model
 
     def forward(self, crops: Tensor) -> Tensor:
         """(10, 3, S, S) in [0, 1] -> (1,) quality."""
-        full, half = self.rater.encoder(crops).split(CROPS)
-        quality: Tensor = (torch.cat([full, half], dim=1) @ self.rater.weight + self.rater.bias).mean(dim=0)
+        full, half = self.model.encoder(crops).split(CROPS)
+        quality: Tensor = (torch.cat([full, half], dim=1) @ self.model.weight + self.model.bias).mean(dim=0)
         return quality[None]
 
 
-def _rated(rater: ARNIQA, pixels: Pixels) -> tuple[Tensor, list[Place]]:
-    """The ten crops of a picture, in [0, 1], and where each lies in it."""
-    image, size, places = _tensor(pixels[None]), rater.crop, list[Place]()
+def arniqa_crops(model: ARNIQA, pixels: Pixels) -> Iterator[tuple[Tensor, list[CropBox]]]:
+    """The ten crops of a photo, (10, 3, S, S) in [0, 1], and where each lies in it: one batch."""
+    image, size, boxes = _tensor(pixels[None]), model.crop, list[CropBox]()
     scales = [image.float(), half_scale(image)]
     for factor, scale in zip((1, 2), scales, strict=True):
         ends = [(0, side - size, side // 2 - size // 2) for side in scale.shape[2:]]
         corners = [(ends[0][i], ends[1][j]) for i, j in ((0, 0), (0, 1), (1, 0), (1, 1), (2, 2))]
-        places += [Place(factor * top, factor * left, (factor * size, factor * size)) for top, left in corners]
-    crops = torch.cat([five_crops(scale, size, rater.pad)[:, 0] for scale in scales])
-    return crops / 255, places
+        boxes += [CropBox(factor * top, factor * left, (factor * size, factor * size)) for top, left in corners]
+    yield torch.cat([five_crops(scale, size, model.pad)[:, 0] for scale in scales]) / 255, boxes
 
 
-def _learnt(name: str, tensor: Tensor) -> bool:
+def _is_weight(name: str, tensor: Tensor) -> bool:
     return tensor.is_floating_point() and tensor.numel() > 1 and "running_" not in name
 
 

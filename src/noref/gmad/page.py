@@ -1,27 +1,28 @@
-"""The page on which people see the pairs of a gMAD competition and vote: one HTML file that needs nothing else."""
+"""The page on which people see the gMAD pairs of a competition and vote: one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from PIL import Image
 
-from noref.gmad.pairs import Match
+from noref.gmad.pairs import GmadPair
 from noref.gmad.preference_counts import COLUMNS
-from noref.gmad.score_table import Opponent
+from noref.gmad.score_table import ScoreTable
 from noref.images import printable, read
 from noref.report import pages
 
 TEMPLATE = Path(__file__).with_name("templates") / "gmad.html"
-JPEG_QUALITY = 95  # with full colour resolution: what is judged must not come from this file
+JPEG_QUALITY = 95  # with full colour resolution: the artefacts that people judge must not be those of this file
 
 
 def render_page(
-    matches: Sequence[Match],
-    opponents: tuple[Opponent, Opponent],
+    pairs: Sequence[GmadPair],
+    models: tuple[ScoreTable, ScoreTable],
     locate: Callable[[str], Path],
     *,
     levels: int,
@@ -31,12 +32,12 @@ def render_page(
     """The page as HTML text.
 
     Pairs stand role by role and level by level. Scores stay hidden until the pair has a vote or the reader asks for
-    all of them; without JavaScript and in print they are seen. Votes stay in the browser until they are saved.
+    all of them; without JavaScript and in print they are visible. The browser keeps the votes until they are saved.
 
     Args:
-        matches: of both roles.
-        opponents: the two models, for the direction of their scores.
-        locate: path as in the matches -> the image's file.
+        pairs: of both roles.
+        models: the two, for the direction of their scores.
+        locate: path as in the pairs -> the image's file.
         levels: how many there are, also where some gave no pair.
         side: pixels of the longer side, at most; smaller images keep their size.
         advance: called after each pair.
@@ -45,25 +46,31 @@ def render_page(
         MissingExtraError: Jinja2 is not installed.
         ImageError: an image that cannot be read.
     """
-    template = pages.template(TEMPLATE, "the page of pairs", score=lambda value: f"{value:#.4g}", path=_plain)
+    template = pages.template(TEMPLATE, "the page of pairs", score=lambda value: f"{value:#.4g}", path=printable)
     shown = {}
-    for match in matches:
-        shown[match.pair] = {name: picture(locate(getattr(match, name)), side) for name in ("better", "worse")}
+    for pair in pairs:
+        shown[pair.pair] = {name: picture(locate(getattr(pair, name)), side) for name in ("better", "worse")}
         advance()
     roles = [
-        {"defender": defender, "attacker": attacker, "levels": [(n, list(of)) for n, of in groupby(found, _level)]}
-        for (defender, attacker), found in groupby(matches, lambda match: (match.defender, match.attacker))
+        {
+            "defender": defender,
+            "attacker": attacker,
+            "levels": [(level, list(of)) for level, of in groupby(found, attrgetter("level"))],
+        }
+        for (defender, attacker), found in groupby(pairs, attrgetter("defender", "attacker"))
     ]
     return str(
         template.render(
-            title=" and ".join(opponent.name for opponent in opponents),
-            directions={opponent.name: opponent.direction for opponent in opponents},
-            matches=[{name: _plain(getattr(match, name)) for name in COLUMNS if name != "vote"} for match in matches],
+            title=" and ".join(model.name for model in models),
+            directions={model.name: model.direction for model in models},
+            pairs=[
+                {name: printable(str(getattr(pair, name))) for name in COLUMNS[:-1]} for pair in pairs
+            ],  # no vote yet
             columns=COLUMNS,
             roles=roles,
             levels=levels,
             shown=shown,
-            key=_key(matches),
+            key=_key(pairs),
         )
     )
 
@@ -75,15 +82,7 @@ def picture(path: Path, side: int) -> str:
     return pages.data_uri(image, "JPEG", quality=JPEG_QUALITY, subsampling=0)
 
 
-def _level(match: Match) -> int:
-    return match.level
-
-
-def _plain(value: str | int) -> str | int:
-    return printable(value) if isinstance(value, str) else value
-
-
-def _key(matches: Sequence[Match]) -> str:
+def _key(pairs: Sequence[GmadPair]) -> str:
     """Names the competition, so that the votes that a browser keeps belong to these pairs and sides."""
-    text = "\n".join(f"{m.pair} {m.attacker} {m.defender} {m.better} {m.worse} {m.left}" for m in matches)
+    text = "\n".join(f"{p.pair} {p.attacker} {p.defender} {p.better} {p.worse} {p.left}" for p in pairs)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""A whole competition of two models: the pairs of both roles, the side each image is shown on, and the table of it."""
+"""The gMAD pairs of two models: both roles, the side on which each image is shown, and the table of pairs."""
 
 from __future__ import annotations
 
@@ -10,28 +10,24 @@ from pathlib import Path
 import numpy as np
 
 from noref.errors import OptionError
-from noref.gmad.score_table import Opponent
+from noref.gmad.score_table import ScoreTable
 from noref.gmad.selection import Groups, find_pairs
 from noref.writing import replacing
 
 
 @dataclass(frozen=True)
-class Match:
+class GmadPair:
     """One pair of one role, as it is shown; a row of `pairs.csv`.
 
     Attributes:
         pair: its name in this competition: role, level and rank.
-        attacker: name of the attacking model.
-        defender: name of the defending model.
-        level: 1 is the level of the images that the defender finds worst.
-        rank: 1 is the most different pair of its level.
-        better: path of the image that the attacker puts higher.
-        worse: path of the image that it puts lower.
+        attacker, defender: names of the models.
+        level: 1 is the level with the defender's lowest scores.
+        rank: 1 is the pair of a level that the attacker finds most different.
+        better, worse: paths of the images that the attacker scores higher and lower.
         left: `better` or `worse`: which of them is shown on the left.
-        attacker_better: the attacker's score of `better`, as its tool writes it.
-        attacker_worse: likewise of `worse`.
-        defender_better: the defender's score of `better`.
-        defender_worse: likewise of `worse`.
+        attacker_better, attacker_worse: the attacker's scores of both, as its tool writes them.
+        defender_better, defender_worse: the defender's likewise.
     """
 
     pair: str
@@ -49,52 +45,48 @@ class Match:
 
 
 def both_roles(
-    first: Opponent, second: Opponent, *, levels: int = 6, top: int = 1, groups: Groups = "count", seed: int = 0
-) -> list[Match]:
+    first: ScoreTable, second: ScoreTable, *, levels: int = 6, top: int = 1, groups: Groups = "count", seed: int = 0
+) -> list[GmadPair]:
     """The first defends against the second, then the second against the first.
 
     Args:
         first: its images must be those of `second`, in the same order; see `align`.
         second: the other model.
-        levels: as in `find_pairs`.
-        top: as in `find_pairs`.
-        groups: as in `find_pairs`.
+        levels, top, groups: as in `find_pairs`.
         seed: decides for each pair which image is on the left.
 
     Raises:
-        DataError: what `find_pairs` refuses.
-        OptionError: what `find_pairs` refuses; two models of one name; other images.
+        DataError: as `find_pairs`.
+        OptionError: as `find_pairs`; two models of one name; different images.
     """
     if first.name == second.name:
         raise OptionError(f"both models are called {first.name!r}: give one of them another name")
     if first.paths != second.paths:
         raise OptionError("both models must have scored the same images, in the same order")
     rng = np.random.default_rng(seed)
-    found = []
-    for role, (defender, attacker) in enumerate(((first, second), (second, first)), 1):
-        for pair in find_pairs(attacker.order, defender.order, levels=levels, top=top, groups=groups):
-            found.append(
-                Match(
-                    pair=f"{role}-{pair.level}-{pair.rank}",
-                    attacker=attacker.name,
-                    defender=defender.name,
-                    level=pair.level,
-                    rank=pair.rank,
-                    better=attacker.paths[pair.better],
-                    worse=attacker.paths[pair.worse],
-                    left="better" if rng.random() < 0.5 else "worse",
-                    attacker_better=float(attacker.scores[pair.better]),
-                    attacker_worse=float(attacker.scores[pair.worse]),
-                    defender_better=float(defender.scores[pair.better]),
-                    defender_worse=float(defender.scores[pair.worse]),
-                )
-            )
-    return found
+    return [
+        GmadPair(
+            pair=f"{role}-{pair.level}-{pair.rank}",
+            attacker=attacker.name,
+            defender=defender.name,
+            level=pair.level,
+            rank=pair.rank,
+            better=attacker.paths[pair.better],
+            worse=attacker.paths[pair.worse],
+            left="better" if rng.random() < 0.5 else "worse",
+            attacker_better=float(attacker.scores[pair.better]),
+            attacker_worse=float(attacker.scores[pair.worse]),
+            defender_better=float(defender.scores[pair.better]),
+            defender_worse=float(defender.scores[pair.worse]),
+        )
+        for role, (defender, attacker) in enumerate(((first, second), (second, first)), 1)
+        for pair in find_pairs(attacker.order, defender.order, levels=levels, top=top, groups=groups)
+    ]
 
 
-def write_matches(matches: Sequence[Match], path: Path) -> None:
+def write_pairs(pairs: Sequence[GmadPair], path: Path) -> None:
     """Write `pairs.csv`: a row a pair, in order, scores in full."""
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Match)], lineterminator="\n")
+        writer = csv.DictWriter(file, [field.name for field in fields(GmadPair)], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(match) for match in matches)
+        writer.writerows(asdict(pair) for pair in pairs)

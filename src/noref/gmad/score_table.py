@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +16,15 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Opponent:
-    """What one model says of a list of images.
+class ScoreTable:
+    """One model's scores of a list of images.
 
     Attributes:
-        name: what tables and pages call the model.
+        name: of the model, on tables and pages.
         paths: (M,) images, each once.
         scores: (M,) as the model's tool writes them.
         higher_is_better: direction of `scores`.
-        exact: (M,) where given, orders the images instead of `scores`: higher is better, and not rounded or clipped.
+        exact: (M,) where given, orders the images instead of `scores`: higher is better, not rounded or clipped.
     """
 
     name: str
@@ -42,56 +42,54 @@ class Opponent:
 
     @property
     def direction(self) -> str:
-        """In words, for people who read the scores."""
+        """Of the scores, in words."""
         return "higher is better" if self.higher_is_better else "lower is better"
 
-    def take(self, rows: NDArray[np.int64]) -> Opponent:
+    def take(self, rows: NDArray[np.int64]) -> ScoreTable:
         """The same model on some of the images, in that order."""
         exact = None if self.exact is None else self.exact[rows]
-        paths = tuple(self.paths[row] for row in rows)
-        return Opponent(self.name, paths, self.scores[rows], self.higher_is_better, exact)
+        return replace(self, paths=tuple(self.paths[row] for row in rows), scores=self.scores[rows], exact=exact)
 
 
-def read_opponent(
+def read_score_table(
     path: Path,
     *,
     name: str | None = None,
-    path_column: str = "path",
-    score_column: str = "score",
+    columns: tuple[str, str] = ("path", "score"),
     higher_is_better: bool = True,
     below: Path | None = None,
-) -> Opponent:
+) -> ScoreTable:
     """Read a column of scores.
 
     Args:
         path: a CSV file with a header; other columns may be there.
-        name: None: the file's name without its ending.
-        path_column: header of the images' paths.
-        score_column: header of the scores.
+        name: of the model; None: the file's name without its suffix.
+        columns: headers of the images' paths and of the scores.
         higher_is_better: direction of the scores.
-        below: a folder; paths that begin with it are taken relative to it, so that `photos/a.jpg` of one tool is
+        below: a folder; paths that begin with it are made relative to it, so that `photos/a.jpg` of one tool is
             `a.jpg` of another.
 
     Raises:
-        DataError: the file is no such table; a score that is missing or no number; an image in two rows. Names file
-            and line.
+        DataError: not such a table; a score that is missing or not a number; an image in two rows. Names file and
+            line.
     """
     scores: dict[str, float] = {}
-    for line, row in read_csv(path, [path_column, score_column]):
-        image = _key(row[path_column], below)
-        if not row[path_column]:
+    for line, row in read_csv(path, columns):
+        text, score = (row[column] for column in columns)
+        image = _relative(text, below)
+        if not text:
             raise DataError(f"{path}, line {line}: no path")
         if image in scores:
             raise DataError(f"{path}, line {line}: {image} is in two rows")
-        if not row[score_column]:
+        if not score:
             raise DataError(f"{path}, line {line}: {image} has no score")
-        scores[image] = number(row[score_column], path, line)
+        scores[image] = number(score, path, line)
     if not scores:
         raise DataError(f"{path}: no rows")
-    return Opponent(name or path.stem, tuple(scores), np.array(list(scores.values())), higher_is_better)
+    return ScoreTable(name or path.stem, tuple(scores), np.array(list(scores.values())), higher_is_better)
 
 
-def align(first: Opponent, second: Opponent) -> tuple[Opponent, Opponent]:
+def align(first: ScoreTable, second: ScoreTable) -> tuple[ScoreTable, ScoreTable]:
     """Both on the images of the first, in its order.
 
     Raises:
@@ -106,11 +104,9 @@ def align(first: Opponent, second: Opponent) -> tuple[Opponent, Opponent]:
     return first, second.take(np.array([place[path] for path in first.paths]))
 
 
-def _key(text: str, below: Path | None) -> str:
+def _relative(text: str, below: Path | None) -> str:
     path = os.path.normpath(text)
-    if below is None:
-        return path
-    for folder in (os.path.normpath(below), os.path.abspath(below)):
+    for folder in (os.path.normpath(below), os.path.abspath(below)) if below else ():
         if path.startswith(folder + os.sep):
             return os.path.relpath(path, folder)
     return path

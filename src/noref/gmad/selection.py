@@ -1,8 +1,8 @@
-"""The gMAD competition: of two models, the pairs of images on which they contradict each other most.
+"""gMAD pair selection: of two models, the pairs of images about which they disagree most.
 
-One model defends: images that it scores alike form a level. The other attacks: within a level it names the image that
-it finds best and the one that it finds worst. If people see the difference, the defender was wrong to call them
-alike; if they do not, the attacker was wrong. Needs two columns of scores for one list of images, nothing else.
+One model defends: the images to which it gives similar scores form a level. The other attacks: in each level it names
+the image that it scores highest and the one that it scores lowest. If people see the difference, the defender was
+wrong; if they see none, the attacker was. This needs two columns of scores for one list of images, nothing else.
 
 Source:
     Ma et al. 2016, Group MAD competition - a new methodology to compare objective image quality models, CVPR.
@@ -10,9 +10,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,18 +19,16 @@ from noref.errors import DataError, OptionError, unknown
 
 Groups = Literal["count", "width"]
 Array = NDArray[np.float64]
-Places = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two images that the defender puts on one level and that the attacker holds for most different.
+class Pair(NamedTuple):
+    """Two images of one level of the defender that the attacker finds most different.
 
     Attributes:
         level: 1 is the level of the lowest defender scores.
         rank: 1 is the most different pair of its level.
-        better: index of the image that the attacker puts higher.
-        worse: index of the image that it puts lower.
+        better, worse: indices of the images that the attacker scores higher and lower.
     """
 
     level: int
@@ -42,7 +38,7 @@ class Pair:
 
 
 def select_pairs(attacker: ArrayLike, defender: ArrayLike, *, levels: int) -> list[tuple[int, int]]:
-    """In each of the defender's levels the images that the attacker puts highest and lowest.
+    """In each of the defender's levels the images that the attacker scores highest and lowest.
 
     Args:
         attacker: (M,) scores of the attacking model, higher is better.
@@ -68,26 +64,24 @@ def select_pairs(attacker: ArrayLike, defender: ArrayLike, *, levels: int) -> li
 def find_pairs(
     attacker: ArrayLike, defender: ArrayLike, *, levels: int = 6, top: int = 1, groups: Groups = "count"
 ) -> list[Pair]:
-    """The pairs of one role, level by level; no image is in two pairs of a level, and levels share no image.
+    """One or more pairs a level; no image is in two pairs.
 
-    The next pair of a level is the most different one of the images that are left: second highest and second lowest,
-    and so on. Sorting is all the work: no matrix of pairs.
+    The next pair of a level is the most different one of the remaining images: second highest and second lowest, and
+    so on. The work is sorting; no matrix of pairs is made.
 
     Args:
-        attacker: as in `select_pairs`.
-        defender: as in `select_pairs`.
+        attacker, defender: as in `select_pairs`.
         levels: number of levels, >= 1.
         top: pairs a level, >= 1.
         groups: "count": as in `select_pairs`. "width": levels of equal width between the defender's lowest and
-            highest score; a score on a border belongs to the upper level. A level then gives as many pairs as it
-            has, some give none.
+            highest score; a score on a border belongs to the upper level. A level may then give fewer pairs, or none.
 
     Returns:
         Lowest level first, in each the most different pair first.
 
     Raises:
-        DataError: (a ValueError) what `select_pairs` refuses; with equal counts, a level that has not got `top`
-            pairs; with equal widths, no pair at all.
+        DataError: (a ValueError) as `select_pairs`; with equal counts, a level with fewer than `top` pairs; with
+            equal widths, no pair at all.
         OptionError: (a ValueError) a number below 1, or unknown groups.
 
     Example:
@@ -102,68 +96,55 @@ def find_pairs(
     attack, defence = _checked(attacker, defender)
     if levels > 1 and defence.min() == defence.max():
         raise DataError(f"all defender scores are {defence[0]:g}: there are no levels")
-    cut = _equal_counts if groups == "count" else _equal_widths
     pairs: list[Pair] = []
-    for level, members in enumerate(cut(defence, levels), 1):
-        found = list(_pairs_of_level(attack, members, level, top))
+    for level, members in enumerate(_levels(defence, levels, groups), 1):
+        highest = members[np.argsort(-attack[members], kind="stable")]
+        lowest = members[np.argsort(attack[members], kind="stable")]
+        most = min(top, len(members) // 2)
+        both = enumerate(zip(highest[:most].tolist(), lowest[:most].tolist(), strict=True), 1)
+        found = [Pair(level, rank, high, low) for rank, (high, low) in both if attack[high] > attack[low]]
         if groups == "count" and len(found) < top:
-            raise DataError(_too_few(attack, members, level, top))
-        pairs.extend(found)
+            raise DataError(_too_few(attack[members], level, top))
+        pairs += found
     if not pairs:
         raise DataError(
-            f"no pair in {levels} levels of equal width: no level has two images that the attacker tells apart"
+            f"no pair in {levels} levels of equal width: no level has two images with different attacker scores"
         )
     return pairs
 
 
 def _checked(attacker: ArrayLike, defender: ArrayLike) -> tuple[Array, Array]:
     try:
-        scores = [np.asarray(values, dtype=np.float64) for values in (attacker, defender)]
+        attack, defence = (np.asarray(values, dtype=np.float64) for values in (attacker, defender))
     except (TypeError, ValueError) as error:
         raise DataError(f"scores must be plain lists of numbers: {error}") from error
-    if scores[0].ndim != 1 or scores[0].shape != scores[1].shape:
-        shapes = " and ".join(str(values.shape) for values in scores)
-        raise DataError(f"attacker and defender must be lists of one length, got shapes {shapes}")
-    for name, values in zip(("attacker", "defender"), scores, strict=True):
+    if attack.ndim != 1 or attack.shape != defence.shape:
+        raise DataError(
+            f"attacker and defender must be lists of one length, got shapes {attack.shape} and {defence.shape}"
+        )
+    for name, values in (("attacker", attack), ("defender", defence)):
         wrong = np.flatnonzero(~np.isfinite(values))
         if len(wrong):
             raise DataError(f"{name} score {wrong[0]} is {values[wrong[0]]}")
-    if len(scores[1]) < 2:
-        raise DataError(f"a pair needs two images, got {len(scores[1])}")
-    return scores[0], scores[1]
+    if len(attack) < 2:
+        raise DataError(f"a pair needs two images, got {len(attack)}")
+    return attack, defence
 
 
-def _equal_counts(defence: Array, levels: int) -> Iterator[Places]:
+def _levels(defence: Array, levels: int, groups: Groups) -> list[Indices]:
     """Indices of each level, ascending."""
-    for members in np.array_split(np.argsort(defence, kind="stable"), levels):
-        yield np.sort(members)
-
-
-def _equal_widths(defence: Array, levels: int) -> Iterator[Places]:
-    low, high = float(defence.min()), float(defence.max())
-    borders = np.linspace(low, high, levels + 1)[1:-1]
+    if groups == "count":
+        return [np.sort(members) for members in np.array_split(np.argsort(defence, kind="stable"), levels)]
+    borders = np.linspace(defence.min(), defence.max(), levels + 1)[1:-1]
     level = np.searchsorted(borders, defence, side="right")
-    order = np.argsort(level, kind="stable")
-    yield from np.split(order, np.searchsorted(level[order], np.arange(1, levels)))
+    return [np.flatnonzero(level == number) for number in range(levels)]
 
 
-def _pairs_of_level(attack: Array, members: Places, level: int, top: int) -> Iterator[Pair]:
-    """Highest with lowest, second highest with second lowest, while they differ."""
-    rising = members[np.argsort(attack[members], kind="stable")]
-    falling = members[np.argsort(-attack[members], kind="stable")]
-    for rank in range(min(top, len(members) // 2)):
-        better, worse = int(falling[rank]), int(rising[rank])
-        if attack[better] <= attack[worse]:
-            return
-        yield Pair(level, rank + 1, better, worse)
-
-
-def _too_few(attack: Array, members: Places, level: int, top: int) -> str:
+def _too_few(attack: Array, level: int, top: int) -> str:
+    """Why the images of a level do not give enough pairs."""
     wanted = "a pair needs 2" if top == 1 else f"{top} pairs need {2 * top}"
-    if len(members) < 2 * top:
-        return f"level {level} has too few images, {len(members)}, where {wanted}: ask for fewer levels"
-    if np.ptp(attack[members]) == 0:
-        return (
-            f"level {level}: the attacker gives all {len(members)} images {attack[members[0]]:g}, so there is no pair"
-        )
-    return f"level {level}: the attacker gives too many of the {len(members)} images one score for {top} pairs"
+    if len(attack) < 2 * top:
+        return f"level {level} has too few images, {len(attack)}, where {wanted}: ask for fewer levels"
+    if np.ptp(attack) == 0:
+        return f"level {level}: the attacker gives all {len(attack)} images {attack[0]:g}, so there is no pair"
+    return f"level {level}: the attacker gives too many of the {len(attack)} images one score for {top} pairs"

@@ -41,7 +41,7 @@ from noref.methods.arniqa_ridge import ENCODER, HeadOptions, fit_head
 from noref.models.arniqa import EncoderPlan, EncoderWithProjector, build_encoder, save_encoder, settle_batch_norm
 from noref.models.weights import origin
 from noref.objectives.contrastive import nt_xent
-from noref.train.config import Hardware, Supervised
+from noref.train.config import Hardware
 from noref.train.epoch_chunks import DataMonitor, EpochChunks
 from noref.train.loop import Loaders, Schedule, fit
 from noref.train.optim import WarmRestarts
@@ -84,7 +84,6 @@ class Config(HeadOptions, Hardware):
         workers: processes that decode and degrade; 0: none besides the main one.
     """
 
-    CHANGEABLE: ClassVar[tuple[str, ...]] = Supervised.CHANGEABLE
     EXTENDABLE: ClassVar[tuple[str, ...]] = ("epochs", "steps")
     ALIASES: ClassVar[dict[str, str]] = {"part": "chunk"}
     REMOVED: ClassVar[dict[str, tuple[str | None, str]]] = {

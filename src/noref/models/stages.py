@@ -1,104 +1,73 @@
 """The embedded model's network: statistics of every stage of a small CNN, at full and half scale, and one linear layer.
 
 A stage is a run of blocks at one width. Its statistics are the mean and the standard deviation of each channel
-over the whole image, so an image of any size gives the same number of features. The first stages stay as
-ImageNet left them (*frozen*): their maps can be computed once and kept. The rest is tuned.
+over the whole image, so an image of any size gives the same number of features. The first stages are frozen: they
+stay as ImageNet left them, so their maps are computed once and cached. The others are fine-tuned.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as functional
+from timm.layers import Conv2dSame  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
 from noref.errors import ModelError
+from noref.models.fused import folded
 
 EPSILON = 1e-5
-NEWTON_STEPS = 20  # a handful is enough
+NEWTON_STEPS = 20  # about five are needed
+HALF = (0.5, 0.5, 0.5)
 
 
 class FoldedConv(nn.Module):
-    """A convolution with its batch norm folded into weight and bias, then ReLU6 or nothing.
+    """A convolution with the batch norm behind it folded into weight and bias.
 
-    Stride 2 pads one row below and one column to the right (TensorFlow's "same" for even sides, whatever the side).
+    With TensorFlow's "same" padding, stride 2 pads one row and one column more below and to the right. TensorFlow does
+    so for even sides only; here it is done for all.
 
     Args:
-        conv: a timm convolution, depthwise or dense, kernel 1 or 3, stride 1 or 2.
-        norm: the batch norm behind it; its running statistics are taken as they are.
-        activate: ReLU6 behind it.
+        conv: a timm convolution, depthwise or dense, stride 1 or 2.
+        norm: its running statistics are taken as they are.
     """
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, activate: bool) -> None:
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         super().__init__()
-        if norm.running_mean is None or norm.running_var is None:
-            raise ModelError("a batch norm without running statistics cannot be folded")
-        gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        weight = (conv.weight * gain.view(-1, 1, 1, 1)).detach()
-        self.weight = nn.Parameter(weight.clone(memory_format=torch.channels_last))
-        self.bias = nn.Parameter((norm.bias - norm.running_mean * gain).detach().clone())
-        self.stride, self.kernel, self.groups, self.activate = (
-            conv.stride[0],
-            conv.kernel_size[0],
-            conv.groups,
-            activate,
-        )
+        weight, bias = folded(conv, norm)
+        self.weight = nn.Parameter(weight.detach().clone(memory_format=torch.channels_last))
+        self.bias = nn.Parameter(bias.detach().clone())
+        self.stride, self.kernel, self.groups = conv.stride[0], conv.kernel_size[0], conv.groups
+        self.same = isinstance(conv, Conv2dSame)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C', H', W'), H' = H at stride 1 and H // 2 at stride 2."""
+        """(N, C, H, W) -> (N, C', H', W'); H' = H at stride 1; at stride 2 H / 2, rounded down if "same", else up."""
         around = (self.kernel - 1) // 2
-        if self.stride == 1:
-            y = functional.conv2d(x, self.weight, self.bias, 1, around, 1, self.groups)
-        elif self.groups > 1 and torch.is_autocast_enabled("cpu"):
+        if self.stride == 2 and self.groups > 1 and torch.is_autocast_enabled("cpu"):
             # the CPU's bfloat16 gradient of a strided depthwise convolution is 15 times slower than this detour
-            y = functional.conv2d(x, self.weight, self.bias, 1, around, 1, self.groups)[:, :, 1::2, 1::2]
-        else:
-            y = functional.conv2d(functional.pad(x, (0, 1, 0, 1)), self.weight, self.bias, 2, 0, 1, self.groups)
-        return functional.relu6(y) if self.activate else y
+            first = int(self.same)
+            return functional.conv2d(x, self.weight, self.bias, 1, around, 1, self.groups)[:, :, first::2, first::2]
+        if self.stride == 2 and self.same:
+            x, around = functional.pad(x, (around - 1, around, around - 1, around)), 0
+        return functional.conv2d(x, self.weight, self.bias, self.stride, around, 1, self.groups)
 
 
-class FoldedBlock(nn.Module):
-    """A depthwise-separable or inverted-residual block of `FoldedConv`s, with its skip connection where it has one."""
-
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        names = [("conv_dw", "bn1"), ("conv_pw", "bn2")]
-        if hasattr(block, "conv_pwl"):
-            names = [("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")]
-        last = len(names) - 1
-        self.layers = nn.Sequential(
-            *(FoldedConv(getattr(block, c), getattr(block, n), i < last) for i, (c, n) in enumerate(names))
-        )
-        self.skip = bool(block.has_skip)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C', H', W')."""
-        y: Tensor = self.layers(x)
-        return x + y if self.skip else y
-
-
-def mobilenet_stages(state: dict[str, Tensor] | None = None, *, name: str = "mobilenetv2_100") -> nn.ModuleList:
-    """The nine stages of a MobileNetV2: stem, seven runs of blocks, the 1 x 1 head convolution.
+def cnn_stages(network: Any) -> nn.ModuleList:
+    """The stages of a network of timm's EfficientNet family, MobileNets too: stem, runs of blocks, last convolution.
 
     Args:
-        state: timm's state dictionary with TensorFlow padding (input in [-1, 1]); None: random weights.
-        name: timm's name of a MobileNetV2.
-
-    Raises:
-        ModelError: `state` does not fit the network.
+        network: its blocks become those of the stages, each batch norm folded into the convolution in front of it.
     """
-    classes = len(state["classifier.weight"]) if state and "classifier.weight" in state else 1000
-    network: Any = timm.create_model(name, pretrained=False, pad_type="same", num_classes=classes).eval()
-    if state is not None:
-        try:
-            network.load_state_dict(state)
-        except RuntimeError as error:
-            raise ModelError(f"these weights are not those of {name}: {error}") from error
-    blocks = [nn.Sequential(*(FoldedBlock(block) for block in run)) for run in network.blocks]
-    stem = FoldedConv(network.conv_stem, network.bn1, True)
-    return nn.ModuleList([stem, *blocks, FoldedConv(network.conv_head, network.bn2, True)])
+    for module in list(network.modules()):
+        for (name, conv), (norm_name, norm) in pairwise(list(module.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, FoldedConv(conv, norm))
+                setattr(module, norm_name, getattr(norm, "act", nn.Identity()))  # timm's norms have an activation
+    stem, last = (network.conv_stem, network.bn1), (network.conv_head, network.bn2)
+    return nn.ModuleList([nn.Sequential(*stem), *network.blocks, nn.Sequential(*last)])
 
 
 def statistics(x: Tensor) -> Tensor:
@@ -119,8 +88,8 @@ def statistics(x: Tensor) -> Tensor:
 class RidgeHead(nn.Module):
     """A linear layer on features that are centred and scaled; ridge regression gives it its values.
 
-    Behind it, once `bend` was called, a logistic curve: people's ratings bunch at the good end of their scale and
-    thin out at the bad one, and a line cannot follow. The curve rises, so ranks stay as they are.
+    `set_curve` puts a logistic curve behind it: human ratings are dense at the good end of their scale and sparse at
+    the bad end, which a line cannot follow. The curve rises, so ranks stay as they are.
 
     Args:
         size: F, the number of features.
@@ -135,19 +104,19 @@ class RidgeHead(nn.Module):
         self.register_buffer("center", torch.zeros(size))
         self.register_buffer("spread", torch.ones(size))
         self.register_buffer("curve", torch.tensor([0.0, 1.0, 0.5, 0.25]), persistent=False)  # only in what is exported
-        self.bent = False
+        self.curved = False
         self.weight, self.bias = nn.Parameter(torch.zeros(size)), nn.Parameter(torch.zeros(()))
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, F) features -> (N,) quality, about [0, 1], higher is better."""
         line: Tensor = ((features - self.center) / self.spread) @ self.weight + self.bias
-        if not self.bent:
+        if not self.curved:
             return line
         bottom, span, centre, width = self.curve
-        bent: Tensor = bottom + span * torch.sigmoid((line - centre) / width)
-        return bent
+        curved: Tensor = bottom + span * torch.sigmoid((line - centre) / width)
+        return curved
 
-    def bend(self, *, bottom: float, top: float, centre: float, width: float) -> None:
+    def set_curve(self, *, bottom: float, top: float, centre: float, width: float) -> None:
         """Put a logistic curve behind the line: from `bottom` to `top`, half-way at `centre`.
 
         Raises:
@@ -156,48 +125,48 @@ class RidgeHead(nn.Module):
         if not (top > bottom and width > 0):
             raise ModelError(f"a curve from {bottom} to {top} with width {width} does not rise")
         self.curve.copy_(torch.tensor([bottom, top - bottom, centre, width]))
-        self.bent = True
+        self.curved = True
 
     @torch.no_grad()
     def fit(
-        self, features: Tensor, quality: Tensor, *, alpha: float, drops: Tensor | None = None, margin: float = 0.0
+        self, features: Tensor, quality: Tensor, *, alpha: float, steps: Tensor | None = None, margin: float = 0.0
     ) -> None:
         """Centre and scale by these features, and take the ridge regression of quality on them.
 
-        With `drops`, quality must also fall by `margin` along each of those differences: what is missing is
-        penalised by its square. The minimum of this convex sum is found by solving for the drops that are too
-        small, looking which are too small then, and so on (Newton's method on a squared hinge).
+        With `steps`, the predicted quality should also fall by at least `margin` along each of them: where it falls by
+        less, the square of what is missing is added to the cost. This is a squared hinge, so the cost is convex, and
+        Newton's method finds its minimum: solve, see which steps fall by too little, solve with these, and so on.
 
         Args:
             features: (M, F).
             quality: (M,) labels.
             alpha: the penalty, > 0.
-            drops: (K, F) features of a picture minus features of a worse version of it; None: none.
-            margin: by which quality must fall, >= 0.
+            steps: (K, F) features of a picture minus features of a worse version of it; None: none.
+            margin: by which quality should fall, >= 0.
         """
         self.center.copy_(features.mean(0))
         self.spread.copy_(features.std(0) + 1e-3)
         x = ((features - self.center) / self.spread).double()
         mean = quality.double().mean()
-        rows, wanted = x, quality.double() - mean
-        weight = _ridge(rows, wanted, alpha)
-        if drops is not None:
-            steps = (drops / self.spread).double()
-            short = torch.zeros(len(steps), dtype=torch.bool)
+        labels = quality.double() - mean
+        weight = _ridge(x, labels, alpha)
+        if steps is not None:
+            scaled = (steps / self.spread).double()
+            active = torch.zeros(len(scaled), dtype=torch.bool)
             for _ in range(NEWTON_STEPS):
-                before, short = short, steps @ weight < margin
-                if torch.equal(before, short):
+                before, active = active, scaled @ weight < margin
+                if torch.equal(before, active):
                     break
-                asked = torch.full((int(short.sum()),), margin, dtype=torch.float64)
-                weight = _ridge(torch.cat([rows, steps[short]]), torch.cat([wanted, asked]), alpha)
+                wanted = torch.full((int(active.sum()),), margin, dtype=torch.float64)
+                weight = _ridge(torch.cat([x, scaled[active]]), torch.cat([labels, wanted]), alpha)
         self.weight.copy_(weight)
         self.bias.copy_(mean)
 
 
-def _ridge(x: Tensor, wanted: Tensor, alpha: float) -> Tensor:
-    """(F,) weights of the ridge regression without intercept; in the dual, for there are fewer rows than features."""
+def _ridge(x: Tensor, y: Tensor, alpha: float) -> Tensor:
+    """(F,) weights of the ridge regression without intercept; by the dual, as there are fewer rows than features."""
     gram = x @ x.T + alpha * torch.eye(len(x), dtype=x.dtype)
-    weight: Tensor = x.T @ torch.linalg.solve(gram, wanted)
+    weight: Tensor = x.T @ torch.linalg.solve(gram, y)
     return weight
 
 
@@ -205,20 +174,30 @@ class StageRegressor(nn.Module):
     """Quality of whole images from the statistics of all stages at full and half scale.
 
     Args:
-        stages: see `mobilenet_stages`; each maps (N, C, H, W) to (N, C', H', W').
+        stages: see `cnn_stages`; each maps (N, C, H, W) to (N, C', H', W').
         frozen: how many of them, from the first, are never trained.
+        mean: of red, green and blue that the stages expect, for pixels in [0, 1]; 0.5 and 0.5 give [-1, 1].
+        std: deviations likewise.
 
     The head starts at zero; its `fit` gives it values.
     """
 
-    def __init__(self, stages: nn.ModuleList, *, frozen: int) -> None:
+    deviation: Tensor
+    offset: Tensor
+
+    def __init__(
+        self, stages: nn.ModuleList, *, frozen: int, mean: Sequence[float] = HALF, std: Sequence[float] = HALF
+    ) -> None:
         super().__init__()
         if not 0 < frozen < len(stages):
             raise ModelError(f"frozen must leave a stage on each side, got {frozen} of {len(stages)}")
-        self.cold, self.warm = nn.ModuleList(stages[:frozen]), nn.ModuleList(stages[frozen:])
-        self.cold.requires_grad_(False)
+        deviation, offset = (torch.tensor(values).view(3, 1, 1) for values in (std, mean))
+        self.register_buffer("deviation", 255 * deviation, persistent=False)
+        self.register_buffer("offset", offset / deviation, persistent=False)
+        self.frozen_stages, self.tuned_stages = nn.ModuleList(stages[:frozen]), nn.ModuleList(stages[frozen:])
+        self.frozen_stages.requires_grad_(False)
         with torch.no_grad():
-            size = self.features(*self.chill(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))).shape[1]
+            size = self.features(*self.frozen_features(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))).shape[1]
         self.head = RidgeHead(size)
 
     @torch.no_grad()
@@ -226,13 +205,13 @@ class StageRegressor(nn.Module):
         """Round the stages' weights to bfloat16, kept as float32.
 
         Autocast rounds them in every step of training, so the stages have learnt to work with rounded weights;
-        in float32 the model must have the same ones. Unlike the rounding of activations this is no noise.
+        in float32 the model must have the same ones.
         """
-        for parameter in (*self.cold.parameters(), *self.warm.parameters()):
+        for parameter in (*self.frozen_stages.parameters(), *self.tuned_stages.parameters()):
             parameter.copy_(parameter.bfloat16())
 
-    def chill(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The frozen part: everything about an image that training cannot change.
+    def frozen_features(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the frozen stages compute: everything about an image that training cannot change.
 
         Args:
             image: (N, H, W, 3) uint8 RGB.
@@ -241,30 +220,31 @@ class StageRegressor(nn.Module):
             map at full scale (N, C, h, w), map at half scale (N, C, h / 2, w / 2), statistics of the frozen
             stages at both scales (N, F) float32. Half scale is the mean of 2 x 2 pixels.
         """
-        full = (image.permute(0, 3, 1, 2).float() / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
+        pixels = image.permute(0, 3, 1, 2).float()
+        full = (pixels / self.deviation - self.offset).contiguous(memory_format=torch.channels_last)
         maps, found = [], []
         for x in (full, functional.avg_pool2d(full, 2)):
-            for stage in self.cold:
+            for stage in self.frozen_stages:
                 x = stage(x)
                 found.append(statistics(x))
             maps.append(x)
         return maps[0], maps[1], torch.cat(found, dim=1)
 
-    def features(self, full: Tensor, half: Tensor, cold: Tensor) -> Tensor:
-        """The tuned part's statistics behind the frozen ones: (N, F') float32; arguments as `chill` returns them."""
-        return self.with_embedding(full, half, cold)[0]
+    def features(self, full: Tensor, half: Tensor, frozen: Tensor) -> Tensor:
+        """(N, F') float32, what the head reads: statistics of all stages; arguments as `frozen_features` returns."""
+        return self.with_embedding(full, half, frozen)[0]
 
-    def with_embedding(self, full: Tensor, half: Tensor, cold: Tensor) -> tuple[Tensor, Tensor]:
-        """`features`, and of them (N, C), what stands for an image: the means of the last stage's map at full scale."""
-        found = [cold]
+    def with_embedding(self, full: Tensor, half: Tensor, frozen: Tensor) -> tuple[Tensor, Tensor]:
+        """`features`, and (N, C), what stands for an image: the means of the last stage's map at full scale."""
+        found = [frozen]
         for x in (full, half):
-            for stage in self.warm:
+            for stage in self.tuned_stages:
                 x = stage(x)
                 found.append(statistics(x))
-        last = found[len(self.warm)]
+        last = found[len(self.tuned_stages)]
         return torch.cat(found, dim=1), last[:, : last.shape[1] // 2]
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB -> (N,) quality, about [0, 1], higher is better."""
-        quality: Tensor = self.head(self.features(*self.chill(image)))
+        quality: Tensor = self.head(self.features(*self.frozen_features(image)))
         return quality

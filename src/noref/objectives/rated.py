@@ -1,4 +1,4 @@
-"""Losses on scores: distance to human ratings, agreement within a batch, and order along a ladder of degradations."""
+"""Losses on scores: distance to human ratings, agreement within a batch, and order along a severity series."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rating_loss(predicted: Tensor, quality: Tensor) -> Tensor:
     return functional.smooth_l1_loss(predicted[rated], quality[rated], beta=BETA)
 
 
-def ladder_loss(predicted: Tensor, *, margin: float) -> Tensor:
+def severity_loss(predicted: Tensor, *, margin: float) -> Tensor:
     """How far quality is from falling by `margin` with each step.
 
     Args:
@@ -33,24 +33,26 @@ def ladder_loss(predicted: Tensor, *, margin: float) -> Tensor:
         () mean hinge, 0 when every step falls far enough; lower is better.
 
     Example:
-        >>> float(ladder_loss(torch.tensor([0.9, 0.5, 0.5]), margin=0.25))
+        >>> float(severity_loss(torch.tensor([0.9, 0.5, 0.5]), margin=0.25))
         0.125
     """
     return functional.relu(margin - (predicted[:-1] - predicted[1:])).mean()
 
 
-def lesson_losses(score: Tensor, rating: Tensor, quality: Tensor, *, ladder: int, margin: float) -> dict[str, Tensor]:
-    """The losses on versions of one picture, of two heads that both see its ladder.
+def distorted_view_losses(
+    score: Tensor, rating: Tensor, quality: Tensor, *, series: int, margin: float
+) -> dict[str, Tensor]:
+    """The losses on versions of one picture, of two heads that both see its severity series.
 
     Args:
         score: (V,) quality by the human scores' head.
         rating: (V,) quality by the head that speaks the scale of the versions' own ratings.
         quality: (V,) those ratings; NaN where there is none.
-        ladder: how many of the first versions are the picture and its ever stronger degradations.
+        series: how many of the first versions are the picture and its ever stronger degradations.
         margin: by which quality must fall with each step, >= 0.
 
     Returns:
-        rating: see `rating_loss`; ranking: `ladder_loss`, the mean of both heads.
+        rating: see `rating_loss`; ranking: `severity_loss`, the mean of both heads.
     """
-    ladders = [ladder_loss(found[:ladder], margin=margin) for found in (score, rating)]
-    return {"rating": rating_loss(rating, quality), "ranking": torch.stack(ladders).mean()}
+    losses = [severity_loss(found[:series], margin=margin) for found in (score, rating)]
+    return {"rating": rating_loss(rating, quality), "ranking": torch.stack(losses).mean()}

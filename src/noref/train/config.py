@@ -139,7 +139,6 @@ class Supervised(Data, Network, Optimiser, Hardware):
     give, and what to do instead; None as the default: any value was taken and none is needed any more.
     """
 
-    CHANGEABLE: ClassVar[tuple[str, ...]] = ("workers", "accelerator", "devices", "precision")
     EXTENDABLE: ClassVar[tuple[str, ...]] = ("epochs",)  # a resumed run may get more of these
     ALIASES: ClassVar[dict[str, str]] = {"bank": "feature_cache", "bank_sets": "crop_sets"}
     REMOVED: ClassVar[dict[str, tuple[str | None, str]]] = {

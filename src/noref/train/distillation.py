@@ -22,11 +22,11 @@ from noref.errors import OptionError
 from noref.models import network as networks
 from noref.models.frozen_stages import TailNet
 from noref.models.network import QualityNet, fuse
-from noref.train.config import Hardware, Supervised
+from noref.train.config import Supervised
 from noref.train.evaluator import Evaluator
 from noref.train.feature_cache import FeatureCache
 from noref.train.loop import Loaders
-from noref.train.run_folder import MODEL, DataSet, Run
+from noref.train.run_folder import HARDWARE, MODEL, DataSet, Run
 
 
 class ScoredBatch(NamedTuple):
@@ -198,8 +198,7 @@ def _trained(config: Any, baseline: Baseline, data: DataSet, run: Run, fabric: F
     fabric.barrier()  # the first process has written the split
     folder = run.file("teacher")
     if config.teachers:
-        hardware = [field.name for field in fields(Hardware)]
-        facts = {k: v for k, v in asdict(baseline.config).items() if k not in (*hardware, "split")}
+        facts = {k: v for k, v in asdict(baseline.config).items() if k not in (*HARDWARE, "split")}
         if Path(facts["weights"]).is_file():  # other weights may come under the same name
             facts["weights"] = digest(Path(facts["weights"]))
         text = f"{data.name}\n{sorted(facts.items(), key=str)}\n{run.file('split.json').read_text(encoding='utf-8')}"

@@ -33,6 +33,7 @@ from noref.errors import DataError, OptionError, unknown
 from noref.train.options import Given, build, read_yaml, to_yaml
 from noref.writing import write_text
 
+HARDWARE = ("workers", "accelerator", "devices")  # a resumed run may change these
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 
 
@@ -229,7 +230,7 @@ def resumed_config(kind: type[Any], saved: Given, given: Given) -> Any:
     """The config of a run that goes on; what is given besides may change the hardware, or ask for more epochs.
 
     Args:
-        kind: the method's config; its `CHANGEABLE` and `EXTENDABLE` say what a resumed run may change.
+        kind: the method's config; its `EXTENDABLE`, where it has one, names what a resumed run may have more of.
         saved: the options of the run so far, as `read_run` gives them.
         given: those of this call.
 
@@ -239,7 +240,7 @@ def resumed_config(kind: type[Any], saved: Given, given: Given) -> Any:
     before, now = build(kind, saved), build(kind, saved, given)
     for field in dataclasses.fields(kind):
         old, new = getattr(before, field.name), getattr(now, field.name)
-        longer = field.name in kind.EXTENDABLE and None not in (old, new) and new > old
-        if old != new and not longer and field.name not in kind.CHANGEABLE:
+        longer = field.name in getattr(kind, "EXTENDABLE", ()) and None not in (old, new) and new > old
+        if old != new and not longer and field.name not in HARDWARE:
             raise OptionError(f"--{field.name} {new}: the run to resume has {old}; a run goes on with its own options")
     return now
