@@ -10,6 +10,7 @@ from noref.card import Card, Preprocessing, Scale, card_path
 from noref.errors import ModelError, OptionError
 from noref.models import network as networks
 from noref.models.network import FromBytes, Plan
+from noref.models.plan import EncoderPlan
 from noref.models.weights import write
 
 SMALL = Plan("test_resnet", width=24, heads=3)
@@ -45,6 +46,12 @@ def test_the_plan_is_kept_in_full():
     assert small().plan == Plan("test_resnet", width=24, heads=3, mean=(0.5,) * 3, std=(0.5,) * 3)
     assert networks.build(Plan("test_resnet"), weights="none").plan.width == 192
     assert networks.build(Plan("test_vit", heads=4), weights="none").plan.width == 64
+
+
+def test_plans_with_other_heads_share_their_encoder():
+    plans = [Plan("test_vit", image_size=64), Plan("test_vit", image_size=64, head="tokens", mask=0.3, mask_from=2)]
+    assert plans[0].encoder == plans[1].encoder == EncoderPlan("test_vit", image_size=64)
+    assert plans[0].encoder != Plan("test_vit").encoder
 
 
 def test_the_papers_network_has_24_million_parameters():

@@ -11,7 +11,7 @@ from torch import nn
 from noref.errors import OptionError
 from noref.models.features import Features
 from noref.models.heads import PanelHead, PooledHead
-from noref.models.panel import AttentionPanel, DecoderLayer, TwoTokenDecoder, full_precision_line
+from noref.models.panel import AttentionPanel, DecoderLayer, TwoTokenDecoder, full_precision_linear
 from noref.models.plan import Plan
 
 
@@ -205,11 +205,11 @@ def test_scores_keep_their_precision_under_autocast():
     nn.init.constant_(line.weight, 1.0)
     x = torch.tensor([[1.0, 0.001, 0.0, 0.0]])
     with torch.autocast("cpu", torch.bfloat16):
-        assert full_precision_line(x, line).item() == pytest.approx(1.001, abs=1e-6)
+        assert full_precision_linear(x, line).item() == pytest.approx(1.001, abs=1e-6)
         assert line(x).item() == 1.0  # what it would be otherwise
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_full_precision_line_is_a_linear_layer(bias):
     line, x = nn.Linear(5, 1, bias=bias), torch.randn(3, 2, 5)
-    torch.testing.assert_close(full_precision_line(x, line), line(x)[..., 0])
+    torch.testing.assert_close(full_precision_linear(x, line), line(x)[..., 0])

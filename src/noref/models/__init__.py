@@ -1,1 +1,1 @@
-"""Networks that take finished parts; sizes only in keyword-only builders."""
+"""Networks: backbones, heads, what they are built from, and their files."""

@@ -1,4 +1,4 @@
-"""ARNIQA's network: an encoder whose feature lies on the unit sphere, and the projector that training looks through."""
+"""ARNIQA's network: an encoder whose features have length 1, and the projector that pre-training adds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KIND = files.ENCODER
 
 
 class Encoder(nn.Module):
-    """Normalisation and backbone; the pooled feature, brought to length 1, is the place on the manifold.
+    """Normalisation and backbone: the backbone's pooled feature, brought to length 1.
 
     Args:
         normalize: pixels to the backbone's input.
@@ -42,7 +42,7 @@ class Encoder(nn.Module):
 
 
 class EncoderWithProjector(nn.Module):
-    """Encoder and projector: what is trained; the projector is thrown away afterwards.
+    """What is pre-trained: the encoder and a projector, which is left out afterwards.
 
     Args:
         encoder: D wide.
@@ -72,11 +72,11 @@ def build_encoder(plan: EncoderPlan, *, weights: str = "timm") -> Encoder:
 
 
 def settle_batch_norm(encoder: Encoder, mode: Literal["auto", "frozen", "trained"], *, random: bool) -> int:
-    """Decide whether batch norms train, and make frozen ones quick.
+    """Decide whether batch norms train, and fuse frozen ones with their convolutions.
 
     Args:
         encoder: changed in place.
-        mode: "auto" freezes them where their statistics are no statistics: every mean 0, every variance the same, as
+        mode: "auto" freezes them where their statistics are empty: every mean 0, every variance the same, as
             in weights whose norms were folded into the convolutions. Training mode would destroy such a network.
         random: the weights are random, whose norms look the same but must train.
 
@@ -84,7 +84,7 @@ def settle_batch_norm(encoder: Encoder, mode: Literal["auto", "frozen", "trained
         How many are frozen.
     """
     norms = [layer for layer in encoder.modules() if isinstance(layer, _BatchNorm)]
-    empty = bool(norms) and not random and all(_says_nothing(norm) for norm in norms)
+    empty = bool(norms) and not random and all(_is_empty(norm) for norm in norms)
     if not norms or mode == "trained" or (mode == "auto" and not empty):
         return 0
     count = freeze_batch_norm(encoder)
@@ -92,7 +92,7 @@ def settle_batch_norm(encoder: Encoder, mode: Literal["auto", "frozen", "trained
     return count
 
 
-def _says_nothing(norm: _BatchNorm) -> bool:
+def _is_empty(norm: _BatchNorm) -> bool:
     if norm.running_mean is None or norm.running_var is None:
         return False
     return not bool(norm.running_mean.any()) and float(norm.running_var.max() - norm.running_var.min()) == 0

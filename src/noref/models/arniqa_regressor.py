@@ -1,4 +1,4 @@
-"""ARNIQA's score: five crops of the image at full and at half scale, their places on the manifold, one line."""
+"""ARNIQA's score: five crops at full and at half scale, their features, and one linear layer on both."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Pad = Literal["reflect", "zero"]
 
 
 class ARNIQA(nn.Module):
-    """Whole images to quality.
+    """ARNIQA's network: whole images to quality.
 
     Args:
         encoder: D wide.
         crop: side of the crops in pixels.
-        pad: what an image that is smaller than a crop is continued with: its mirror image, or black.
+        pad: how an image that is smaller than a crop is padded: with its mirror image, or with black.
     """
 
     weight: Tensor
@@ -58,13 +58,13 @@ class ARNIQA(nn.Module):
 
     @torch.no_grad()
     def set_linear_head(self, weight: Tensor, bias: float) -> None:
-        """Make quality = weight . feature + bias.
+        """Set the linear layer on the features: quality = weight . feature + bias.
 
         Raises:
             ModelError: the weight is not (2D,).
         """
         if weight.shape != self.weight.shape:
-            raise ModelError(f"a line of {tuple(weight.shape)} for features of {tuple(self.weight.shape)}")
+            raise ModelError(f"a linear head of {tuple(weight.shape)} for features of {tuple(self.weight.shape)}")
         self.weight.copy_(weight)
         self.bias.fill_(bias)
 
@@ -97,12 +97,12 @@ def _levels(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def five_crops(images: Tensor, size: int, pad: Pad = "reflect") -> Tensor:
-    """Corners and centre; an image that is smaller lies in the corner, or the middle, of a crop that is continued.
+    """Corners and centre; a smaller image lies in the corner, or the middle, of a padded crop.
 
     Args:
         images: (B, 3, H, W).
         size: S, side of the crops.
-        pad: continued by its mirror image (border row not repeated), or by black.
+        pad: with its mirror image (border row not repeated), or with black.
 
     Returns:
         (5, B, 3, S, S): top left, top right, bottom left, bottom right, centre.
@@ -144,7 +144,7 @@ def save(network: ARNIQA, path: Path, card: Card) -> Card:
 
 
 def is_arniqa(path: Path) -> bool:
-    """Whether a model file says that it is one of these; what it says is checked by `load`."""
+    """Whether a file's header names an ARNIQA network; `load` checks the rest."""
     with suppress(ModelError):
         return files.read_plan(path).get("kind") == KIND
     return False

@@ -30,8 +30,8 @@ class Cnn(nn.Module):
     """A network of stages as a backbone: the positions of its last feature map are the tokens.
 
     Args:
-        net: any timm network whose `forward_features` gives a map, or a token for each place of one behind tokens that
-            stand for no place, without a classifier.
+        net: any timm network whose `forward_features` gives a map, or the tokens of one behind prefix tokens, without a
+            classifier.
     """
 
     normalised = False
@@ -44,9 +44,13 @@ class Cnn(nn.Module):
         super().__init__()
         self.net = net
         self.width: int = net.num_features
-        self._stage8, self._stage16 = stage_at(net, 8), stage_at(net, 16)
-        stages = _stages(net)
-        self._stride = int(stages[-1]["reduction"]) if stages else None  # of the last one
+        info = getattr(net, "feature_info", None) or []
+        strides = [
+            int(stage["reduction"]) for stage in getattr(info, "info", info)
+        ]  # of timm's stages, the first first
+        self._stride = strides[-1] if strides else None
+        known = dict(zip(strides, range(len(strides)), strict=True)) if hasattr(net, "forward_intermediates") else {}
+        self._stage8, self._stage16 = known.get(8), known.get(16)  # the last stages with these strides
 
     def forward(self, images: Tensor, *, layers: Embedding | None = None, stages: int = 0) -> Features:
         """Normalised images (B, 3, H, W) -> features, D the channels of the last stage, pooled by the mean.
@@ -61,19 +65,16 @@ class Cnn(nn.Module):
 
         Raises:
             OptionError: a size that this network cannot take.
-            ModelError: features that are neither a map nor a token for each place of one.
+            ModelError: features that are neither a map nor the tokens of one.
         """
         if stages:
             return self._last_stages(images, stages, layers)
         check_size(self.net, images)
-        wanted = [self._stage8, self._stage16] if layers else [self._stage16]
-        places = [place for place in wanted if place is not None]
-        maps: list[Tensor] = []
+        places = [place for place in (self._stage8, self._stage16) if layers and place is not None]
         if places:
             last, maps = self.net.forward_intermediates(images, indices=places)
         else:
-            last = self.net.forward_features(images)
-        stride16 = None if self._stage16 is None else maps[-1]
+            last, maps = self.net.forward_features(images), []
         if last.ndim == 4 and getattr(self.net, "output_fmt", "NCHW") == "NHWC":
             last = last.permute(0, 3, 1, 2)
         if last.ndim == 3 and self._stride:
@@ -84,7 +85,7 @@ class Cnn(nn.Module):
             raise ModelError(
                 f"{type(self.net).__name__}: its features {tuple(last.shape)} are no map of {self.width} channels"
             )
-        return of_maps(last, maps, layers, stride16=stride16)
+        return of_maps(last, maps, layers)
 
     @property
     def stage_count(self) -> int:
@@ -145,20 +146,6 @@ class Cnn(nn.Module):
 
 
 Backbone = Cnn | Vit
-
-
-def stage_at(net: Any, stride: int) -> int | None:
-    """The place of the last stage with this stride among those that `forward_intermediates` counts."""
-    if not hasattr(net, "forward_intermediates"):
-        return None
-    places = [place for place, stage in enumerate(_stages(net)) if stage["reduction"] == stride]
-    return places[-1] if places else None
-
-
-def _stages(net: Any) -> list[dict[str, Any]]:
-    """What timm says of a network's stages, the first first."""
-    info = getattr(net, "feature_info", None) or []
-    return list(getattr(info, "info", info))
 
 
 def build_backbone(plan: Planned, *, weights: str = "timm") -> tuple[Normalize, Backbone, Planned]:
@@ -292,7 +279,7 @@ def freeze_stages(backbone: Backbone, count: int) -> None:
 
 
 def freeze_batch_norm(module: nn.Module) -> int:
-    """Keep every batch norm in `module` in evaluation mode for good, whatever `train()` is called on.
+    """Keep every batch norm in `module` in evaluation mode; `train()` does not change that.
 
     The running statistics then never move and never depend on the batch; weight and bias still learn. Weights
     whose batch norms were folded into the convolutions have statistics of 0 and 1 that are no statistics at

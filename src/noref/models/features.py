@@ -1,4 +1,4 @@
-"""What goes into a backbone and what comes out of it, whatever the backbone is."""
+"""What goes into a backbone and what comes out of it, the same for all backbones."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ class Features(NamedTuple):
         pooled: (B, D) the class token after the last norm, or the mean of the tokens where there is none.
         tokens: (B, T, D) spatial tokens of the last stage, row-major over `grid`.
         grid: rows and columns of the tokens; T is their product.
-        stride16: (B, D16, h, w) the last feature map at a sixteenth of the image's side, for saliency on a
-            14 x 14 grid at 224 px; None where the network has no such stage.
         quality: (B, D) the quality token after the last norm; None where there is none.
         layers: one embedding (B, D_l) for each layer, the first first; empty unless asked for.
     """
@@ -29,21 +27,17 @@ class Features(NamedTuple):
     pooled: Tensor
     tokens: Tensor
     grid: tuple[int, int]
-    stride16: Tensor | None = None
     quality: Tensor | None = None
     layers: tuple[Tensor, ...] = ()
 
 
-def of_maps(
-    last: Tensor, stages: Sequence[Tensor], layers: Embedding | None, *, stride16: Tensor | None = None
-) -> Features:
+def of_maps(last: Tensor, stages: Sequence[Tensor], layers: Embedding | None) -> Features:
     """Features of a network whose stages give maps.
 
     Args:
         last: (B, D, h, w), the last map.
         stages: earlier ones to embed, the first first.
         layers: whether and how they and the last one are embedded.
-        stride16: see `Features`.
     """
     tokens = last.flatten(2).transpose(1, 2)
     pooled = tokens.mean(dim=1)
@@ -52,7 +46,7 @@ def of_maps(
         seen = (*(stage.flatten(1) for stage in stages), tokens.flatten(1))
     elif layers == "pooled":
         seen = (*(stage.mean(dim=(2, 3)) for stage in stages), pooled)
-    return Features(pooled, tokens, (last.shape[2], last.shape[3]), stride16, layers=seen)
+    return Features(pooled, tokens, (last.shape[2], last.shape[3]), layers=seen)
 
 
 def check_size(net: Any, images: Tensor) -> None:

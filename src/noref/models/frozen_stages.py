@@ -62,7 +62,7 @@ class TailNet(nn.Module):
         return found
 
     def attention(self, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) quality and (B, rows, columns), where the head looked; see `Head.attention`."""
+        """(B,) quality and (B, rows, columns), the head's attention map; see `Head.attention`."""
         return self.whole.head.attention(self.features(seen))
 
     def class_attention(self, seen: Tensor, *, blocks: int = 3) -> tuple[Features, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from noref.errors import OptionError
 from noref.models.backbones import Backbone
 from noref.models.features import Features
-from noref.models.panel import AttentionPanel, TwoTokenDecoder, full_precision_line
+from noref.models.panel import AttentionPanel, TwoTokenDecoder, full_precision_linear
 from noref.models.plan import Plan
 
 NEEDS_QUALITY = "this network has no quality token: give it one (a transformer can), or another head"
@@ -25,7 +25,7 @@ class Head(nn.Module, ABC):
         backbone: gives the features.
 
     Attributes:
-        has_attention: whether `read` can say where the head looked.
+        has_attention: whether `read` can give an attention map.
         score: the last linear layer, D -> 1.
         offset: () is added to its output; it is saved and exported with the network and does not learn.
 
@@ -43,7 +43,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def read(self, features: Features, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Features of B images -> (B, D), what the last linear layer sees, and where the head looked.
+        """Features of B images -> (B, D), the input of the last linear layer, and the head's attention.
 
         Args:
             features: as the backbone gives them.
@@ -56,12 +56,12 @@ class Head(nn.Module, ABC):
         return self.score
 
     def before_last_line(self, features: Features) -> Tensor:
-        """Features of B images -> (B, D), what the last linear layer sees."""
+        """Features of B images -> (B, D), the input of the last linear layer."""
         return self.read(features)[0]
 
     def forward(self, features: Features) -> Tensor:
         """Features of B images -> (B,) quality, higher is better."""
-        return full_precision_line(self.before_last_line(features), self.last_line) + self.offset
+        return full_precision_linear(self.before_last_line(features), self.last_line) + self.offset
 
     @torch.no_grad()
     def start_at(self, mean: float) -> None:
@@ -80,7 +80,7 @@ class Head(nn.Module, ABC):
             self.last_line.bias.zero_()
 
     def attention(self, features: Features) -> tuple[Tensor, Tensor]:
-        """(B,) quality and (B, rows, columns) where the head looked, each map summing to 1.
+        """(B,) quality and (B, rows, columns), the head's attention map, each summing to 1.
 
         Raises:
             OptionError: the head has no attention.
@@ -88,7 +88,7 @@ class Head(nn.Module, ABC):
         before, weights = self.read(features, attention=True)
         if weights is None:
             raise OptionError(f"a {type(self).__name__} has no attention: use head 'panel'")
-        return full_precision_line(before, self.last_line) + self.offset, weights.reshape(-1, *features.grid)
+        return full_precision_linear(before, self.last_line) + self.offset, weights.reshape(-1, *features.grid)
 
 
 class PanelHead(Head):

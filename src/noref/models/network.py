@@ -60,7 +60,7 @@ class QualityNet(nn.Module):
         return features
 
     def attention(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) quality and (B, rows, columns), where the head looked; errors as `Head.attention`."""
+        """(B,) quality and (B, rows, columns), the head's attention map; errors as `Head.attention`."""
         return self.head.attention(self.features(images))
 
     def class_attention(self, images: Tensor, *, blocks: int = 3) -> tuple[Features, Tensor]:

@@ -1,4 +1,4 @@
-"""Decoders from tokens to a score: DEIQT's panel of learnt judges, and CSIQA's pair of class and quality token."""
+"""Decoders from tokens to a score: DEIQT's attention panel, and CSIQA's pair of class and quality token."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from noref.errors import OptionError
 
 
-def full_precision_line(x: Tensor, line: nn.Linear) -> Tensor:
+def full_precision_linear(x: Tensor, line: nn.Linear) -> Tensor:
     """A linear layer with one output that autocast leaves in float32: bfloat16 has steps of 0.004 to 0.008 near 1.
 
     Args:
@@ -19,7 +19,7 @@ def full_precision_line(x: Tensor, line: nn.Linear) -> Tensor:
         (...) float32, or float64 for such weights.
 
     Example:
-        >>> full_precision_line(torch.ones(2, 3), nn.Linear(3, 1)).shape
+        >>> full_precision_linear(torch.ones(2, 3), nn.Linear(3, 1)).shape
         torch.Size([2])
     """
     y = (x.to(line.weight.dtype) * line.weight[0]).sum(dim=-1)
@@ -55,13 +55,13 @@ class DecoderLayer(nn.Module):
     def forward(
         self, queries: Tensor, memory: Tensor, *, attention: bool = False, alone: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Refine the queries by looking at each other, then at the memory.
+        """Refine the queries: they attend to each other, then to the memory.
 
         Args:
             queries: (B, Q, D).
             memory: (B, T, D), normalised.
-            attention: also return where they looked (slower).
-            alone: each query looks at itself only, and then at the memory.
+            attention: also return the cross-attention (slower).
+            alone: each query attends to itself only, and then to the memory.
 
         Returns:
             (B, Q, D), and (B, Q, T) cross-attention averaged over the heads, each row summing to 1, or None.
@@ -69,13 +69,13 @@ class DecoderLayer(nn.Module):
         normed = self.norm_self(queries)
         normed = normed.flatten(0, 1)[:, None] if alone else normed  # one query is one sequence
         queries = queries + self.self_attention(normed, normed, normed, need_weights=False)[0].reshape(queries.shape)
-        looked, weights = self.cross_attention(self.norm_cross(queries), memory, memory, need_weights=attention)
-        queries = queries + looked
+        read, weights = self.cross_attention(self.norm_cross(queries), memory, memory, need_weights=attention)
+        queries = queries + read
         return queries + self.mlp(self.norm_mlp(queries)), weights
 
 
 class AttentionPanel(nn.Module):
-    """Q learnt queries, each added to the image's class token, read the patch tokens; one line scores each.
+    """Q learnt queries, each added to the class token, attend to the patch tokens; one linear layer scores each.
 
     Args:
         width: of class token and tokens, D.
@@ -107,10 +107,10 @@ class AttentionPanel(nn.Module):
 
     def forward(self, pooled: Tensor, tokens: Tensor) -> Tensor:
         """(B, D) class token and (B, T, D) tokens, both normalised -> (B,) quality, higher is better."""
-        return full_precision_line(self.read(pooled, tokens)[0], self.score)
+        return full_precision_linear(self.read(pooled, tokens)[0], self.score)
 
     def read(self, pooled: Tensor, tokens: Tensor, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
-        """What the last line sees: it has no bias, so the mean of its scores is its score of the mean query.
+        """The input of the last layer, which has no bias: its score of the mean query is the mean of its scores.
 
         Returns:
             (B, D) mean of the refined queries; if `attention` is asked for, (B, T) cross-attention, mean over queries
@@ -122,7 +122,7 @@ class AttentionPanel(nn.Module):
 
 
 class TwoTokenDecoder(nn.Module):
-    """Class token and quality token read the patch tokens, each on its own; a small MLP on both gives the score.
+    """Class token and quality token attend to the patch tokens, each on its own; a small MLP on both gives the score.
 
     Args:
         width: of all tokens, D.
@@ -151,12 +151,12 @@ class TwoTokenDecoder(nn.Module):
 
     def forward(self, pooled: Tensor, quality: Tensor, tokens: Tensor) -> Tensor:
         """(B, D) class token, (B, D) quality token, (B, T, D) patches, all normalised -> (B,), higher is better."""
-        return full_precision_line(self.read(pooled, quality, tokens)[0], self.score)
+        return full_precision_linear(self.read(pooled, quality, tokens)[0], self.score)
 
     def read(
         self, pooled: Tensor, quality: Tensor, tokens: Tensor, *, attention: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """(B, D) that the last line sees; if asked, (B, T) where the tokens looked, mean over both and over heads."""
+        """(B, D), input of the last layer; if asked, (B, T) cross-attention, mean over both tokens and all heads."""
         pair = torch.stack([pooled, quality], dim=1)
         refined, weights = self.layer(pair, tokens, attention=attention, alone=True)
         return self.mix(refined.flatten(1)), None if weights is None else weights.mean(dim=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
@@ -45,3 +45,8 @@ class Plan(EncoderPlan):
     queries: int = 6
     mask: float | None = None
     mask_from: int = 0
+
+    @property
+    def encoder(self) -> EncoderPlan:
+        """The part without a head: networks that share it see the same features behind the same frozen weights."""
+        return EncoderPlan(**{field.name: getattr(self, field.name) for field in fields(EncoderPlan)})

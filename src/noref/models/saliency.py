@@ -1,4 +1,4 @@
-"""Where a network looks in whole images, on one grid for every backbone."""
+"""Saliency of whole images by a network's attention or activation, on one grid for every backbone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from noref.errors import OptionError
 from noref.models.frozen_stages import TailNet
 from noref.models.network import QualityNet
 
-Source = Literal["attention", "activation"]  # what says where a network looks
+Source = Literal["attention", "activation"]  # what a saliency map is taken from
 GRID = 14  # cells a side: a ViT/16's at 224 pixels
 
 
@@ -32,7 +32,7 @@ def viewing_side(network: QualityNet | TailNet, crop: int) -> int:
             rows = network.features(torch.zeros(1, 3, crop, crop, device=device)).grid[0]
             side = crop * GRID // rows
             network.features(torch.zeros(1, 3, side, side, device=device))
-    except (OptionError, RuntimeError):  # it takes one size only; timm says so in many ways
+    except (OptionError, RuntimeError):  # it takes one size only: timm raises several kinds
         size = getattr(getattr(network.backbone.net, "patch_embed", None), "img_size", None) or (crop, crop)
         return int(size[0])
     finally:
@@ -42,16 +42,16 @@ def viewing_side(network: QualityNet | TailNet, crop: int) -> int:
 
 @torch.no_grad()
 def saliency(network: QualityNet | TailNet, images: Tensor, *, blocks: int = 3, by: Source = "attention") -> Tensor:
-    """How much a network looks at each part of whole images.
+    """How salient each part of whole images is to a network.
 
-    A transformer with a class token says it by itself: class-to-patch attention of its last blocks. In any other
-    network the head's cross-attention over the spatial tokens says it, mean over queries and heads, so it must have
-    been trained. Activation needs neither: in a network that was taught to name objects the features of the last stage
-    are strong on an object and weak beside it.
+    By attention: of a transformer with a class token, the class-to-patch attention of its last blocks; of any other
+    network, its head's cross-attention over the spatial tokens, mean over queries and heads, so the head must have been
+    trained. Activation needs neither: in a network that was trained to classify objects, features of the last stage
+    are large on an object and small beside it.
 
     Args:
         network: in evaluation mode.
-        images: (B, 3, S, S) RGB, uint8 or float in [0, 1], S as `viewing_side` says; for a cut network what its first
+        images: (B, 3, S, S) RGB, uint8 or float in [0, 1], S by `viewing_side`; for a `TailNet` what its frozen
             stages make of them.
         blocks: K, over which class-to-patch attention is averaged.
         by: "attention", or "activation": the positive part of the last stage's tokens, summed over channels.

@@ -1,4 +1,4 @@
-"""A vision transformer over timm's weights, block by block: its tokens, and where the class token looks.
+"""A vision transformer over timm's weights, block by block: its tokens, and the attention of its class token.
 
 It may have CSIQA's quality token, from which `quality_mask` hides a part of the others.
 """
@@ -22,7 +22,7 @@ from noref.models.features import Embedding, Features, check_size
 class Vit(nn.Module):
     """timm's `VisionTransformer` as a backbone.
 
-    The blocks run one by one here and not in timm's `forward`, because the methods look into them.
+    The blocks run one by one here and not in timm's `forward`, because the methods need what is inside.
 
     Args:
         net: a timm `VisionTransformer` without a classifier. With no class token the mean of the patch tokens
@@ -46,9 +46,9 @@ class Vit(nn.Module):
     def add_quality_token(self, mask: float, first: int = 0) -> None:
         """Give the network CSIQA's quality token, a learnt one at the end of the sequence, random at first.
 
-        In each layer it attends to itself and, in training, to a random part of the other tokens, drawn anew for every
+        In each layer it attends to itself and, in training, to a random part of the other tokens, another one for every
         image and layer; to all of them otherwise. No other token attends to it, so class token and patches are what
-        they are without it. It has no place in the image and so no position embedding.
+        they are without it. It has no position embedding.
 
         Args:
             mask: probability in [0, 1] that a token is hidden from it in training.
@@ -295,13 +295,13 @@ def quality_masks(
 
 @contextmanager
 def attention_of(block: nn.Module) -> Iterator[list[Tensor]]:
-    """While this is open, the block computes its softmax where one can see it.
+    """While this is open, the block computes its softmax explicitly, and its attention is collected.
 
     Args:
-        block: of a timm `VisionTransformer`, whatever its kind: one attention in it, or several side by side.
+        block: of a timm `VisionTransformer`, with one attention in it or several in parallel.
 
     Yields:
-        A list that each of the block's attentions adds (B, heads, tokens, tokens) to when it runs, row: who looks.
+        A list that each of the block's attentions adds (B, heads, tokens, tokens) to when it runs; a row is a query.
 
     Raises:
         OptionError: there is no attention of timm's in it.

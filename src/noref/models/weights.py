@@ -94,7 +94,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, source: Path, skip
             found, right = tuple(given[name].shape), tuple(tensor.shape)
             raise ModelError(f"{source}: tensor {name!r} has shape {found}, the network needs {right}")
     if left := sorted(given.keys() - wanted.keys()):
-        raise ModelError(f"{source}: tensor {left[0]!r} and {len(left) - 1} more have no place in the network")
+        raise ModelError(f"{source}: tensor {left[0]!r} and {len(left) - 1} more are not in the network")
     module.load_state_dict(given, strict=False)
 
 

@@ -33,7 +33,7 @@ def cached(config: Supervised, loaders: Loaders, crops: Crops, network: TailNet,
         fabric: device and precision.
     """
     crops.cycle = config.crop_sets
-    facts = (crops.preprocessing, crops.seed, network.stages, network.whole.plan, fabric._precision.precision)
+    facts = (crops.preprocessing, crops.seed, network.stages, network.whole.plan.encoder, fabric._precision.precision)
     frozen = fingerprint(network.whole.backbone, frozen=True)
     cache = FeatureCache(Path(config.feature_cache), "frozen stages", *facts, frozen)
 
