@@ -29,7 +29,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from noref import images
-from noref.degrade.filters import Image, blurred, gaussian_taps
+from noref.degrade.filters import blurred, gaussian_taps
 from noref.degrade.pipeline import DISTORTIONS, LEVELS, Composition, apply_composition, sample_composition
 from noref.errors import DataError, ImageError, OptionError
 from noref.writing import write_bytes, write_text
@@ -68,7 +68,6 @@ def write_set(
         photos: image files; those below `out` are left out.
         out: the folder, made where it is missing.
         compositions: number of random compositions for each photo; None: all distortions at all levels (120).
-        seed: of the random numbers.
         workers: how many photos at a time, in threads.
         progress: called with (photos done, photos in all) after each photo.
 
@@ -101,13 +100,9 @@ def write_set(
 def ssim(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
     """Structural similarity of two (H, W, 3) images, mean over pixels and channels, in [-1, 1]; 1 is identical.
 
-    Source:
-        Wang et al. 2004, Gaussian window of sigma 1.5 and 11 x 11, K 0.01 and 0.03; the border is replicated.
+    Wang et al. 2004, Gaussian window of sigma 1.5 and 11 x 11, K 0.01 and 0.03; the border is replicated.
     """
-
-    def mean(image: Image) -> Image:
-        return blurred(image, gaussian_taps(1.5, 5))
-
+    mean = partial(blurred, taps=gaussian_taps(1.5, 5))
     x, y = (np.multiply(image, np.float32(1 / 255), dtype=np.float32) for image in (first, second))
     mean_x, mean_y = mean(x), mean(y)
     both = mean(x * y) - mean_x * mean_y
@@ -176,7 +171,6 @@ def _begin(out: Path, settings: dict[str, object]) -> None:
         (out / folder).mkdir(parents=True, exist_ok=True)
     if not file.exists():
         write_text(file, json.dumps(settings, indent=2) + "\n")
-        return
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
