@@ -140,7 +140,7 @@ def target_size(width: int, height: int, preprocessing: _Sizing) -> tuple[int, i
     """
     short, long = sorted((width, height))
     if short < 1 or long > MAX_ASPECT * short:
-        raise ImageError(f"{width} x {height} pixels are too long and thin to be judged as a picture")
+        raise ImageError(f"{width} x {height} pixels are too long and thin to be scored")
     fit = math.inf if preprocessing.max_pixels is None else math.sqrt(preprocessing.max_pixels / (width * height))
     scale = min(1.0, fit)
     least = max(preprocessing.min_side, preprocessing.crop or 0) / short

@@ -51,9 +51,7 @@ def impulse_noise(image: Image, fraction: float, rng: Generator) -> Image:
     result = image.copy()
     count = round(fraction * image.size)
     places = rng.choice(image.size, count, replace=False, shuffle=False)
-    values = np.zeros(count, dtype=np.float32)
-    values[: count // 2] = 1.0
-    result.reshape(-1)[places] = rng.permutation(values)
+    result.reshape(-1)[places] = rng.permutation(np.arange(count) < count // 2)
     return result
 
 

@@ -1,12 +1,11 @@
 """Make a labelled set like KADID-10k from photos: degraded images, and a table of their distortions and scores.
 
-    out/references/NAME.png                   the photo as it was read: upright, 8 bit, RGB
-    out/images/NAME_DISTORTION_LEVEL.png      all distortions at all levels, or
-    out/images/NAME_NUMBER.png                random compositions
-    out/set.csv                               path,score,reference,distortion,level
-    out/set.json                              the settings, which must be the same when a set is continued
-
-A photo is finished when its rows are in `out/.rows`; a repeated call keeps finished photos.
+out/references/NAME.png                   the photo as it was read: upright, 8 bit, RGB
+out/images/NAME_DISTORTION_LEVEL.png      all distortions at all levels, or
+out/images/NAME_NUMBER.png                random compositions
+out/set.csv                               path,score,reference,distortion,level
+out/set.json                              the settings, which must be the same when a set is continued
+out/.rows/NAME.csv                        the rows of a finished photo, which a repeated call keeps
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ def write_set(
     compositions: int | None = None,
     seed: int = 0,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SetResult:
     """Write each photo under all 24 distortions at all levels, or under random compositions, with a table.
 
@@ -86,8 +85,7 @@ def write_set(
         with _pool(workers) as pool:
             for result in pool.map(work, names.values(), names):
                 done.append(result)
-                if progress is not None:
-                    progress(len(done), len(names))
+                progress(len(done), len(names))
         rows = [row for result in done for row in result[0]]
         _write_rows(out / "set.csv", [COLUMNS, *rows])
     except OSError as error:

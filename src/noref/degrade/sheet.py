@@ -51,6 +51,6 @@ def _strip(square: NDArray[np.uint8], entry: Distortion, rng: Generator) -> NDAr
     text, font = f"{entry.name}   {entry.quantity}: {values}", ImageFont.load_default(size)
     ImageDraw.Draw(strip).text((_GAP, head // 4), text, fill=_INK, font=font)
     for level in range(1, LEVELS + 1):
-        thumbnail = PillowImage.fromarray(apply(square, entry.name, level, rng))
-        strip.paste(thumbnail, (_GAP + (level - 1) * (cell + _GAP), head))
+        degraded = apply(square, entry.name, level, rng)
+        strip.paste(PillowImage.fromarray(degraded), (_GAP + (level - 1) * (cell + _GAP), head))
     return np.asarray(strip)
