@@ -87,7 +87,7 @@ class Config(HeadOptions, Hardware):
     EXTENDABLE: ClassVar[tuple[str, ...]] = ("epochs", "steps")
     ALIASES: ClassVar[dict[str, str]] = {"part": "chunk"}
     REMOVED: ClassVar[dict[str, tuple[str | None, str]]] = {
-        "order": ("random", "experiments/arniqa/realesrgan.py has the order of RealESRGAN"),
+        "order": ("random", "experiments/arniqa/realesrgan.py has the order of RealESRGAN")
     }
 
     batch_norm: Literal["auto", "frozen", "trained"] = "auto"
@@ -131,10 +131,8 @@ def train(
         Of the encoder: steps done and the last loss. Of a head: the metrics on the test part.
 
     Raises:
-        OptionError: options that do not go together.
-        DataError: too few photos or images, or too many that cannot be read.
-        ImageError: a rated image cannot be read; names the file.
-        ModelError: weights or a checkpoint that cannot be used.
+        OptionError, DataError: options that do not go together; too few photos or images that can be read.
+        ImageError, ModelError: a rated image, weights or a checkpoint that cannot be used; names the file.
     """
     data, run, fabric = opened("arniqa", config, data, run, fabric)
     _check(config, data, fabric)

@@ -84,20 +84,12 @@ class HeadOptions:
 def fit_head(config: HeadOptions, data: DataSet, run: Run, fabric: Fabric) -> dict[str, Any]:
     """Fit the head on the training part, score the test part once; everything is kept in the run's folder.
 
-    Args:
-        config: every option.
-        data: the rated images.
-        run: begun already.
-        fabric: device.
-
     Returns:
         The metrics on the test part, and the penalty.
 
     Raises:
-        OptionError: options that do not go together.
-        DataError: no validation part, or too few images.
-        ImageError: an image cannot be read; names the file.
-        ModelError: an encoder that cannot be used.
+        OptionError, DataError: options that do not go together, no validation part, too few images.
+        ImageError, ModelError: an image or an encoder that cannot be used; names the file.
     """
     encoder, source = find_encoder(config)
     settle_batch_norm(encoder.eval(), "frozen", random=False)  # the encoder stays as it is, and so it is quicker
@@ -159,12 +151,7 @@ def arniqa_features(
 ) -> Iterator[tuple[Path, Matrix]]:
     """Each image with its (5, 2D) features, kept below `folder` by encoder, crops, resize rule and content.
 
-    Args:
-        network: in evaluation mode.
-        paths: the images.
-        rule: how they are read.
-        folder: made where it is missing.
-        broken: see `noref.train.feature_cache.of_images`.
+    The network is in evaluation mode; `broken` as in `noref.train.feature_cache.of_images`.
     """
     encoder = network.encoder
     cache = FeatureCache(folder, "ARNIQA", network.crop, network.pad, rule, encoder.plan, fingerprint(encoder))

@@ -53,12 +53,8 @@ def convert(encoder: Path, regressor: Path, out: Path, *, data: str | None = Non
         out: a new folder, which `noref evaluate`, `noref export` and `--encoder` take.
         data: that data set, where the file's name does not say it.
 
-    Returns:
-        The model's card as written.
-
     Raises:
-        OptionError: `out` holds something, or a data set that is not known.
-        ModelError: a file that is not what the release has; names the file and what is wrong with it.
+        OptionError, ModelError: `out` holds something, an unknown data set, or a file that is not as released.
     """
     name = data or re.sub(r"^regressor_|\.\w+$", "", regressor.name)
     if name not in SCALES:
@@ -127,11 +123,7 @@ def _renamed(key: str) -> str:
 
 
 def read_regressor(path: Path, features: int) -> tuple[NDArray[np.float64], float]:
-    """Weights and intercept of a TorchScript regressor, read as bytes.
-
-    Args:
-        path: the archive.
-        features: how many weights there must be.
+    """Weights and intercept of a TorchScript regressor with so many features, read as bytes.
 
     Raises:
         ModelError: no such archive, or other numbers in it than that many weights and one intercept.
@@ -176,8 +168,7 @@ def _tensors(archive: zipfile.ZipFile, path: Path) -> list[NDArray[np.float64]]:
 def _storages(program: bytes) -> list[tuple[str, str, int]]:
     """(type, key, count) of every storage that a pickle names: ("storage", type, key, device, count) before BINPERSID.
 
-    The operations are only listed. Strings and numbers are noted in the order in which they would be pushed, and those
-    that are recalled from the pickle's memory are looked up.
+    Operations are only listed: strings and numbers in the order in which they would be pushed, or are recalled.
     """
     memory: dict[int, Any] = {}
     pushed: list[Any] = []

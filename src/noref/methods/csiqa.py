@@ -123,13 +123,7 @@ def train(
 ) -> dict[str, Any]:
     """Train the teacher, then the network; score the test part. See `noref.methods.deiqt.train`.
 
-    Args:
-        config: every option.
-        data: see there.
-        run: likewise.
-        fabric: likewise.
-        contrast: makes another contrast in place of `CSIQALoss`, for an experiment.
-        hooks: what an experiment does besides.
+    An experiment may make another `contrast` in place of `CSIQALoss`, and have `hooks`.
 
     Returns:
         The metrics on the test part; with a quality token also `token_cosine`, the mean cosine between class and
@@ -164,9 +158,9 @@ def terms(
 
     Args:
         config: any config with these options.
-        scale: of the data set; distances of scores are in its units.
+        scale: of the data set; distances of scores, and `beta` of smooth L1, are in its units.
         fabric: with several processes, pairs are chosen among the images of all of them.
-        beta: of smooth L1, in units of the scale.
+        beta: see there.
         name: of the contrast, in the log.
         contrast: makes it; None: `CSIQALoss`.
     """
@@ -183,26 +177,13 @@ def terms(
         found.append(Term("teacher", config.distillation, distance))
     if config.contrast != "none":
         loss = (contrast or CSIQALoss)(config, fabric)
-        found.append(
-            Term(
-                name,
-                config.contrast_weight,
-                loss,
-                layers=loss.layers,
-                whole_batch=True,
-                notes=lambda seen: loss.notes,
-            )
-        )
+        notes = lambda seen: loss.notes  # noqa: E731
+        found.append(Term(name, config.contrast_weight, loss, layers=loss.layers, whole_batch=True, notes=notes))
     return found
 
 
 class CSIQALoss:
-    """The quality-context contrast of a batch, eq. 5, summed over the layers.
-
-    Args:
-        config: its options.
-        fabric: with several processes, the batch of all of them is contrasted.
-    """
+    """The quality-context contrast, eq. 5, of a batch (of all processes), summed over the layers."""
 
     def __init__(self, config: Contrast, fabric: Fabric) -> None:
         self.config, self.fabric = config, fabric
@@ -214,10 +195,8 @@ class CSIQALoss:
         positive, negative = self.pairs(seen)
         self.notes = {"dropped": 1 - usable(positive, negative).float().mean()}
         layers = [self.all_crops(layer, grads=True) for layer in seen.layers[-self.config.contrast_layers :]]
-        temperature = self.config.temperature
-        return torch.stack(
-            [quality_context_loss(layer, positive, negative, temperature=temperature) for layer in layers]
-        ).sum()
+        heat = self.config.temperature
+        return torch.stack([quality_context_loss(one, positive, negative, temperature=heat) for one in layers]).sum()
 
     def pairs(self, seen: Forward) -> tuple[Tensor, Tensor]:
         """Positives and negatives among the B crops of all processes: two (B, B) bool, row: the query."""

@@ -60,10 +60,7 @@ def score_term(
 
 
 def train(
-    config: Config,
-    data: DataSet | Sequence[Record] | str,
-    run: Run | Path | str,
-    fabric: Fabric | None = None,
+    config: Config, data: DataSet | Sequence[Record] | str, run: Run | Path | str, fabric: Fabric | None = None
 ) -> dict[str, Any]:
     """Train, choose the epoch, score the test part; everything is kept in the run's folder.
 

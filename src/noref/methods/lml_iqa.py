@@ -102,15 +102,7 @@ def train(
 ) -> dict[str, Any]:
     """Train the student with its saliency teacher, score the test part. See `noref.methods.deiqt.train`.
 
-    Args:
-        config: every option.
-        data: see there.
-        run: likewise.
-        fabric: likewise.
-        windows: finds the salient windows; an experiment may have another way.
-
-    Raises:
-        OptionError: options that do not go together.
+    An experiment may find the salient `windows` in another way.
     """
     check(config)
     data, run, fabric = setup.opened("lml_iqa", config, data, run, fabric)
@@ -150,13 +142,6 @@ class MutualLearning(Hooks):
     """Before each epoch the teacher finds the salient windows; the student learns; the teacher follows it (eq. 8).
 
     A teacher that follows is the EMA in the run's state. A frozen one is needed once: its windows are in the state.
-
-    Args:
-        config: every option.
-        data: the data set.
-        run: its folder.
-        fabric: device and processes.
-        kind: finds the salient windows.
     """
 
     def __init__(
@@ -177,12 +162,7 @@ class MutualLearning(Hooks):
             records, size=own.crop, crops=own.crops, window=own.window, seed=own.seed, preprocessing=rule
         )
         self.windows = self.kind(
-            crops,
-            blocks=own.blocks,
-            crop=own.crop,
-            workers=own.workers,
-            fabric=self.fabric,
-            source=own.saliency,
+            crops, blocks=own.blocks, crop=own.crop, workers=own.workers, fabric=self.fabric, source=own.saliency
         )
         return crops
 

@@ -30,56 +30,32 @@ from noref.train.run_folder import HARDWARE, MODEL, DataSet, Run
 
 
 class ScoredBatch(NamedTuple):
-    """A batch of the loader with the distillation teacher's scores.
-
-    Attributes:
-        crops: as in `noref.data.loading.Batch`.
-        quality: likewise.
-        indices: likewise.
-        teacher: (N, C) quality of each crop by the teacher, in [0, 1] or so, higher is better.
-    """
+    """A `noref.data.loading.Batch` with the distillation teacher's scores."""
 
     crops: Tensor
     quality: Tensor
     indices: Tensor
-    teacher: Tensor
+    teacher: Tensor  # (N, C) quality of each crop by the teacher, in [0, 1] or so, higher is better
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """How a teacher is trained where none is named.
+    """How a teacher is trained where none is named."""
 
-    Attributes:
-        recipe: the method's name, for its config.yaml.
-        config: its options.
-        train: trains it into a folder that it has begun.
-    """
-
-    recipe: str
+    recipe: str  # the method's name, for its config.yaml
     config: Any
-    train: Callable[[Run], Any]
+    train: Callable[[Run], Any]  # into a folder that is begun
 
 
 class DistillationTeacher:
-    """A network that has learnt already and learns no more.
-
-    Args:
-        network: on the fabric's device.
-        card: of the network.
-        fabric: device and precision.
-    """
+    """A network on the fabric's device that has learnt already and learns no more."""
 
     def __init__(self, network: QualityNet, card: Card, fabric: Fabric) -> None:
         self.network, self.card, self.fabric = network.eval().requires_grad_(False), card, fabric
 
     @torch.no_grad()
     def score_crops(self, batch: Batch, *, by: nn.Module | None = None) -> Tensor:
-        """(N, C) quality of every crop of a batch, float32, on the CPU.
-
-        Args:
-            batch: with crops, or with cached features of frozen stages.
-            by: for the latter what `behind` gives.
-        """
+        """(N, C) quality of each crop, float32, on the CPU; `by`: what `behind` gives, for cached features."""
         with self.fabric.autocast():
             scores = (by or self.network)(self.fabric.to_device(batch.crops.flatten(0, 1)))
         found: Tensor = scores.float().view(batch.crops.shape[:2]).cpu()
@@ -145,18 +121,9 @@ def find_teacher(
 ) -> DistillationTeacher:
     """The teacher that the options name, or one that is trained now, or was by an earlier run.
 
-    Args:
-        config: of the run; its `teacher` and `teachers`.
-        baseline: how one is trained.
-        data: the data set.
-        split: of the run.
-        run: its folder.
-        fabric: device and processes.
-
     Raises:
         OptionError: a teacher that has seen the test part, or whose scores have another scale.
-        DataError: its split.json cannot be read.
-        ModelError: a model that cannot be trusted.
+        DataError, ModelError: its split.json cannot be read, or a model that cannot be trusted.
     """
     folder = Path(config.teacher) if config.teacher else _trained(config, baseline, data, run, fabric)
     path = folder / MODEL if folder.is_dir() else folder
@@ -173,11 +140,7 @@ def find_teacher(
 def baseline_config(kind: type[Supervised], config: Any, run: Run, **changes: Any) -> Any:
     """The options of a run's own teacher: the run's, but for what `Distillation` and `changes` say otherwise.
 
-    Args:
-        kind: of the teacher's method; it takes those options that it has.
-        config: of the run.
-        run: its folder; the teacher has the same split.
-        changes: that win.
+    The teacher's method takes those options that it has, and the run's split.
     """
     names = [field.name for field in fields(kind)]
     changed = {

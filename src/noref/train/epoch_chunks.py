@@ -18,30 +18,16 @@ from noref.train.run_folder import Run
 
 @dataclass(frozen=True)
 class EpochChunks:
-    """How a run's steps are cut into epochs, which are passes over the photos, and those into chunks.
+    """How a run's steps are cut into epochs, which are passes over the photos, and those into chunks."""
 
-    Args:
-        chunk: steps between two checkpoints.
-        epoch: steps of a pass.
-        total: steps in all.
-        pairs: in a step.
-    """
-
-    chunk: int
-    epoch: int
-    total: int
-    pairs: int
+    chunk: int  # steps between two checkpoints
+    epoch: int  # steps of a pass
+    total: int  # steps in all
+    pairs: int  # in a step
 
     @classmethod
     def of(cls, photos: int, *, pairs: int, most: int, epochs: int, steps: int | None) -> EpochChunks:
-        """Of so many photos.
-
-        Args:
-            photos: how many.
-            pairs: in a step.
-            most: steps of a chunk, at most; an epoch is cut into equal chunks.
-            epochs: passes over the photos.
-            steps: in all; None: those of the epochs.
+        """Of so many photos: an epoch is cut into equal chunks of at most `most` steps; `steps` None: of all epochs.
 
         Raises:
             DataError: the photos do not fill a batch.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,28 +26,20 @@ from noref.models.network import FromBytes, QualityNet
 from noref.scoring.export import export_onnx
 from noref.scoring.scorer import Scorer
 from noref.train.evaluator import Evaluator
-from noref.train.run_folder import DataSet, Run, read_data
+from noref.train.run_folder import MODEL, DataSet, Run, read_data
 
-MODEL, EXPORTED = "model.safetensors", "model.onnx"
+EXPORTED = "model.onnx"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found.
-
-    Attributes:
-        model: the model's name, from its card.
-        data: the data set's name.
-        part: which of its images, in words.
-        caution: what makes the metrics too good, in words; None where nothing is known to.
-        metrics: see `noref.evaluate.metrics.metrics`.
-    """
+    """What `evaluate` found."""
 
     model: str
     data: str
-    part: str
-    metrics: dict[str, float]
-    caution: str | None = None
+    part: str  # which of its images, in words
+    metrics: dict[str, float]  # as `noref.evaluate.metrics.metrics` gives them
+    caution: str | None = None  # what makes the metrics too good, where that is known
 
 
 def evaluate(
@@ -64,9 +57,7 @@ def evaluate(
 
     Raises:
         OptionError: a model or data set that does not exist, or a call that makes no sense.
-        ModelError: a model that cannot be trusted.
-        DataError: what is wrong with the data set or the split.
-        ImageError: an image cannot be read; names the file.
+        ModelError, DataError, ImageError: a model, data set, split or image that cannot be used; says why.
     """
     found = read_data(data)
     score, card, folder = _scorer_of(model, protocol)
@@ -89,7 +80,7 @@ def _scorer_of(
     path = _model_file(model)
     if path.suffix != ".safetensors":
         scorer = Scorer(path if path.exists() else model)
-        return lambda records: _with_scorer(scorer, records), scorer.card, path.parent if path.exists() else None
+        return partial(_with_scorer, scorer), scorer.card, path.parent if path.exists() else None
     if not path.exists():
         raise OptionError(f"{model}: no trained model: there is no {path}")
     network, card = load(path)
@@ -162,11 +153,8 @@ def export(model: str, *, out: str) -> Card:
         model: a run's folder, or its `model.safetensors`.
         out: the file to write, `*.onnx`.
 
-    Returns:
-        The card as written.
-
     Raises:
-        OptionError: no such model, or an `out` that cannot be.
+        OptionError: no such model, or an `out` that is no .onnx file in a folder.
         ModelError: the model cannot be trusted, or its ONNX file would score otherwise than it does.
     """
     path = _model_file(model)

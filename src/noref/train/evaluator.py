@@ -22,7 +22,6 @@ from noref.data.perceptual_hash import training_hashes
 from noref.data.records import Record
 from noref.data.splits import Split
 from noref.errors import DataError
-from noref.evaluate.correlation import plcc, srcc
 from noref.evaluate.metrics import metrics, outside_scale
 from noref.models import network as networks
 from noref.models import weights as files
@@ -83,15 +82,8 @@ class Evaluator:
         )
         return predict(network, batches, len(self.records), self.fabric).numpy()
 
-    def srcc(self, network: nn.Module) -> float:
-        """Spearman's correlation with the human scores; NaN where there is none, as with constant scores."""
-        return self._follows(network, srcc)
-
-    def plcc(self, network: nn.Module) -> float:
-        """Pearson's correlation likewise; the paper's code chooses its epoch by it."""
-        return self._follows(network, plcc)
-
-    def _follows(self, network: nn.Module, statistic: Callable[..., float]) -> float:
+    def correlation(self, network: nn.Module, statistic: Callable[..., float]) -> float:
+        """`srcc` or `plcc` of the scores with the human ones; NaN where there is none, as with constant scores."""
         try:
             return statistic(self.scores(network), [record.quality for record in self.records])
         except DataError:
@@ -131,17 +123,14 @@ def finish(
     """Write the model, score the test part once, write predictions and metrics, and put the metrics on the card.
 
     Args:
-        network: as the last epoch left it.
+        network: as the last epoch left it; unless `selection` is "last", the weights of the best epoch are taken.
         card: without results.
         data: the whole data set.
         split: its parts.
         run: where to write.
         fabric: device and processes.
         protocol: crops at test.
-        selection: a key of `SELECTION`; but for "last" the weights of the best epoch are taken instead.
-
-    Returns:
-        The metrics, see `metrics`.
+        selection: a key of `SELECTION`.
     """
     if selection != "last" and run.file("best.safetensors").exists():
         tensors, words = files.read(run.file("best.safetensors"))

@@ -25,12 +25,7 @@ from noref.train.loop import Loaders
 def cached(config: Supervised, loaders: Loaders, crops: Crops, network: TailNet, fabric: Fabric) -> Loaders:
     """The same batches with cached maps, (N, C, channels, h, w) bfloat16, in place of crops.
 
-    Args:
-        config: its `feature_cache`, `crop_sets` and `together`.
-        loaders: batches of crops.
-        crops: what they are cut by; from now on the same crops come again after `crop_sets` epochs.
-        network: what is trained, behind the frozen stages.
-        fabric: device and precision.
+    From now on `crops` gives the same crops again after `config.crop_sets` epochs.
     """
     crops.cycle = config.crop_sets
     facts = (crops.preprocessing, crops.seed, network.stages, network.whole.plan.encoder, fabric._precision.precision)

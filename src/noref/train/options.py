@@ -30,19 +30,12 @@ Given = dict[str, tuple[Any, str]]  # option -> its value, and where it stands, 
 
 @dataclass(frozen=True)
 class Option:
-    """One field of a recipe's config, as help prints it.
-
-    Args:
-        name: the field's name; `--name` with `_` or `-` on the command line.
-        kind: what values it takes, in words.
-        default: as it would be typed.
-        help: what the config's docstring says of it.
-    """
+    """One field of a method's config, as help prints it."""
 
     name: str
-    kind: str
-    default: str
-    help: str
+    kind: str  # what values it takes, in words
+    default: str  # as it would be typed
+    help: str  # what the config's docstring says of it
 
     @property
     def flag(self) -> str:

@@ -39,15 +39,9 @@ CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 
 @dataclass(frozen=True)
 class DataSet:
-    """A rated data set that was named on the command line.
+    """A rated data set that was named on the command line."""
 
-    Args:
-        name: a key of `READERS`.
-        path: where it lies.
-        records: its images with their scores.
-    """
-
-    name: str
+    name: str  # a key of `READERS`
     path: str
     records: Sequence[Record]
 
@@ -81,17 +75,11 @@ def read_data(text: str, *, photos: bool = False) -> DataSet:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder. Only the first of several processes writes into it.
-
-    Args:
-        folder: where it is.
-        resumed: whether it goes on with an earlier run.
-        writes: false in processes other than the first.
-    """
+    """A run's folder. Only the first of several processes writes into it."""
 
     folder: Path
-    resumed: bool = False
-    writes: bool = True
+    resumed: bool = False  # whether it goes on with an earlier run
+    writes: bool = True  # false in processes other than the first
 
     def file(self, name: str) -> Path:
         """A file in the folder."""
@@ -137,11 +125,7 @@ class Run:
     ) -> None:
         """Write a row an image: raw scores, on the data set's own scale and in its own direction, and quality.
 
-        Args:
-            records: the images that were judged.
-            quality: their scores, higher is better.
-            among: all records of the data set: an image has the same name in every split.
-            name: of the file.
+        Names are those `among` all records of the data set: an image has the same name in every split.
         """
         named = dict(zip((record.path for record in among), names(among), strict=True))
         found = zip((named[record.path] for record in records), records, quality, strict=True)
@@ -174,13 +158,12 @@ def choose_split(config: Any, records: Sequence[Record], run: Run) -> Split:
     """The run's split, kept in its `split.json`; a resumed run has its own already.
 
     Args:
-        config: its `split` ("random", "official" or a file), `test`, `validation` and `seed`.
+        config: its `split` ("random", "official" or a file), `test`, `validation` and `seed` decide.
         records: all images.
         run: where it is kept.
 
     Raises:
-        OptionError: shares that make no sense.
-        DataError: too few images, no official split, or a split file of other images.
+        OptionError, DataError: shares that make no sense, too few images, no official split, or one of other images.
     """
     file = run.file("split.json")
     if run.resumed and file.exists():

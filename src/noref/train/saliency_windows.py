@@ -40,14 +40,7 @@ class SaliencyWindows:
     """
 
     def __init__(
-        self,
-        crops: SalientCrops,
-        *,
-        blocks: int,
-        crop: int,
-        workers: int,
-        fabric: Fabric,
-        source: Source = "attention",
+        self, crops: SalientCrops, *, blocks: int, crop: int, workers: int, fabric: Fabric, source: Source = "attention"
     ) -> None:
         self.crops, self.blocks, self.crop, self.workers, self.fabric = crops, blocks, crop, workers, fabric
         self.source, self._views = source, FeatureCache(None, memory=MEMORY)

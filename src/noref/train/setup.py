@@ -54,11 +54,7 @@ def make_fabric(accelerator: str = "auto", devices: str = "auto", precision: str
 
 
 def opened(
-    recipe: str,
-    config: Hardware,
-    data: DataSet | Sequence[Record] | str,
-    run: Run | Path | str,
-    fabric: Fabric | None,
+    recipe: str, config: Hardware, data: DataSet | Sequence[Record] | str, run: Run | Path | str, fabric: Fabric | None
 ) -> tuple[DataSet, Run, Fabric]:
     """What a page's `train` was given, as it works with it: called from Python, plain values do.
 
@@ -110,11 +106,7 @@ def batches(config: Supervised, crops: Crops, fabric: Fabric, *, drop_last: bool
 
     With `together` 1 all crops of a batch come from different images, as in DEIQT's code.
 
-    Args:
-        config: every option.
-        crops: cuts them.
-        fabric: how many processes share the images.
-        drop_last: leave out a last batch that is not full, another one in each pass; several processes always do.
+    With `drop_last`, and always with several processes, a last batch that is not full is left out.
 
     Raises:
         OptionError: the batch does not divide.
@@ -173,12 +165,8 @@ def trained_part(config: Supervised, network: QualityNet) -> QualityNet | TailNe
 def new_state(config: Supervised, fabric: Fabric, *, mean: float = 0.0) -> State:
     """The network with its optimiser, at the start; the head random by the seed.
 
-    From here on each process has its own random numbers, for what is drawn in the network, such as masks.
-
-    Args:
-        config: every option.
-        fabric: device and processes.
-        mean: quality that the first predictions lie around, in [0, 1]; 0: as the head is drawn.
+    From here on each process has its own random numbers, for what is drawn in the network, such as masks. First
+    predictions lie around `mean`, quality in [0, 1]; 0: as the head is drawn.
     """
     fabric.seed_everything(config.seed, verbose=False)
     network = network_of(config, weights=config.weights)
@@ -221,16 +209,7 @@ def schedule(config: Supervised) -> Schedule:
 
 
 def describe(config: Supervised, data: DataSet, split: Split, rule: Preprocessing, *, recipe: str, more: str) -> Card:
-    """The model's card, before its results are known.
-
-    Args:
-        config: every option.
-        data: the data set.
-        split: its parts.
-        rule: how images are brought to size.
-        recipe: the method's name.
-        more: what else the method's line says, such as ", quality-context contrast".
-    """
+    """The model's card, before its results are known; `more` ends the line on the method."""
     options = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     training = {
         "recipe": recipe,

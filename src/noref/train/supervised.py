@@ -26,6 +26,7 @@ from noref.data.loading import Batch, Crops
 from noref.data.records import Record
 from noref.data.splits import Split
 from noref.errors import OptionError
+from noref.evaluate.correlation import plcc, srcc
 from noref.models.features import Embedding
 from noref.models.frozen_stages import TailNet
 from noref.models.network import QualityNet
@@ -140,13 +141,7 @@ def train(
         more: what else the card says of the method.
 
     Returns:
-        The metrics on the test part, as `noref.evaluate.metrics.metrics` gives them.
-
-    Raises:
-        OptionError: options that do not go together.
-        DataError: too few images for the split, or a split of other images.
-        ImageError: an image cannot be read; names the file.
-        ModelError: backbone weights or a checkpoint that cannot be used.
+        The metrics on the test part; errors as `noref.methods.deiqt.train` has them.
     """
     check(config, terms)
     hooks = hooks or Hooks()
@@ -243,7 +238,7 @@ def step_of(terms: Sequence[Term], random: int) -> Step:
     """The loss of one batch: the sum of all terms, each with its weight.
 
     Args:
-        terms: of the loss. A single one is logged as the loss alone.
+        terms: of the loss; a single one is logged as the loss alone.
         random: H, crops of an image that get a score; what comes behind them is `Forward.extra`.
     """
     layers = next((term.layers for term in terms if term.layers), None)
@@ -285,10 +280,7 @@ def forward(
 def gathered(fabric: Fabric, values: Tensor, *, grads: bool = False) -> Tensor:
     """(N, ...) of each process -> (W * N, ...) of all, in the order of one process that does it all.
 
-    Args:
-        fabric: the processes.
-        values: the same shape in each.
-        grads: let gradients flow back to the process that each value came from.
+    With `grads` gradients flow back to the process that each value came from.
     """
     if fabric.world_size == 1:
         return values
@@ -338,5 +330,6 @@ def _validated(
         workers=config.workers,
         fabric=fabric,
     )
-    name, metric = ("test_plcc", evaluator.plcc) if config.select == "test" else ("validation_srcc", evaluator.srcc)
-    return dataclasses.replace(loaders, validate=lambda state: {name: metric(result(config, state))})
+    name, metric = ("test_plcc", plcc) if config.select == "test" else ("validation_srcc", srcc)
+    validate = lambda state: {name: evaluator.correlation(result(config, state), metric)}  # noqa: E731
+    return dataclasses.replace(loaders, validate=validate)
