@@ -66,7 +66,9 @@ def embed(
     page_mb: float,
     title: str | None,
 ) -> int:
-    """Draw a map (t-SNE) of a MODEL's features of labelled images, and compute metrics of the feature space.
+    """Draw a map (t-SNE) of a MODEL's features of labelled images.
+
+    Metrics of the feature space stand beside it.
 
     \b
     noref embed RUN --data livec=FOLDER --part test --out map

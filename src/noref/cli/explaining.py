@@ -46,7 +46,7 @@ def explain(
     sanity: bool,
     seed: int,
 ) -> int:
-    """Draw how a model rates each part of a photo; several models side by side.
+    """Draw how a model rates each part of a photo. Several models stand side by side.
 
     \b
     noref explain photos/ --out maps

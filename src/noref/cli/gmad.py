@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @cli.group(cls=Commands)
 def gmad() -> None:
-    """Compare two models by the pairs of images about which they disagree most.
+    """Compare two models by the pairs on which they disagree most.
 
     \b
     noref gmad pairs --defender default --attacker other.csv --images photos --out competition

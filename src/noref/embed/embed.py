@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from noref.data.perceptual_hash import learnt_images
 from noref.data.records import Record, names
-from noref.data.splits import groups, load_split
+from noref.data.splits import Split, groups, load_split
 from noref.embed import colour_scale
 from noref.embed.colour_scale import ColourScale
 from noref.embed.embedding_plot import EmbeddingPlot, LabelledImage, Panel, draw, write_points
@@ -29,8 +30,9 @@ from noref.embed.metrics import (
     tsne,
     type_agreement,
 )
-from noref.embed.page import progress_bar, render_page
+from noref.embed.page import render_page
 from noref.errors import DataError, OptionError, unknown
+from noref.report.pages import progress_bar
 from noref.train.run_folder import DataSet, read_data
 from noref.writing import check_writable, write_text
 
@@ -43,35 +45,20 @@ Map = tuple[str, Mapping[Path, NDArray[np.float32]]]  # its title, and image -> 
 
 @dataclass(frozen=True)
 class Settings:
-    """How an embedding plot is made.
+    """How an embedding plot is made."""
 
-    Attributes:
-        features: of each model; a map each. None at all: each model's default one.
-        colour: one of `COLOURS`.
-        bounds: of the thirds, quality in per cent, where the middle begins and ends; None: equal counts.
-        part: one of `PARTS`: the part of a split that is shown.
-        split: its file; None: that of the first run among the models that fits the images.
-        limit: so many images at most, drawn by the seed; None: all.
-        perplexity: of t-SNE.
-        seed: of everything.
-        backbone: of models that are timm names, and the crop of encoders.
-        cache: folder of the features; None: `features` in the output folder.
-        megabytes: of the page's thumbnails.
-        title: of the figure; None: models and data.
-    """
-
-    features: Sequence[str] = ()
-    colour: str = "score"
-    bounds: tuple[float, float] | None = None
-    part: str = "all"
-    split: Path | None = None
-    limit: int | None = None
-    perplexity: float = 30.0
-    seed: int = 0
-    backbone: Backbone = field(default_factory=Backbone)
-    cache: Path | None = None
-    megabytes: float = 8.0
-    title: str | None = None
+    features: Sequence[str] = ()  # of each model; a map each. None at all: each model's default one
+    colour: str = "score"  # one of `COLOURS`
+    bounds: tuple[float, float] | None = None  # of the thirds, quality in per cent; None: equal counts
+    part: str = "all"  # one of `PARTS`: the part of a split that is shown
+    split: Path | None = None  # its file; None: that of the first run among the models that fits the images
+    limit: int | None = None  # so many images at most, drawn by the seed; None: all
+    perplexity: float = 30.0  # of t-SNE
+    seed: int = 0  # of everything
+    backbone: Backbone = field(default_factory=Backbone)  # of models that are timm names, and the crop of encoders
+    cache: Path | None = None  # folder of the features; None: `features` in the output folder
+    megabytes: float = 8.0  # of the page's thumbnails
+    title: str | None = None  # of the figure; None: models and data
 
 
 def embed(models: Sequence[str], *, data: Sequence[str], out: Path, settings: Settings | None = None) -> EmbeddingPlot:
@@ -125,11 +112,7 @@ def _check(models: Sequence[str], data: Sequence[str], settings: Settings) -> No
 
 
 def _wanted(extractors: Extractors, features: Sequence[str]) -> list[tuple[str, FeatureExtractor, str]]:
-    """Title, model and feature of each map; a feature that only some models have is left out for the others.
-
-    Raises:
-        OptionError: a feature that no model has, or a model that has none of the features; lists what there is.
-    """
+    """Title, model and feature of each map; a feature that only some models have is left out for the others."""
     for feature in features:
         if not any(feature in one.feature_names for one in extractors):
             extractors[0].check(feature)
@@ -143,7 +126,6 @@ def _wanted(extractors: Extractors, features: Sequence[str]) -> list[tuple[str, 
 
 
 def _check_count(images: int, settings: Settings) -> None:
-    """Before the long work."""
     if images < 2:
         raise DataError(f"{images} image{'' if images == 1 else 's'}: a map needs two or more")
     check_perplexity(settings.perplexity, images)
@@ -174,35 +156,47 @@ def _gather(
     return images, list(notes), folders
 
 
-def _learnt_from(extractor: FeatureExtractor, data: DataSet) -> bool:
-    """Whether the model was trained on this data set."""
-    training = extractor.card.training if extractor.card else {}
-    return data.name in {str(run.get("data set")) for run in (training, training.get("run") or {})}
-
-
 def _part(given: DataSet, name: str, extractors: Extractors, settings: Settings) -> tuple[list[Record], list[str]]:
     """The images of one data set that are shown, and notes on them."""
-    records = list(given.records)
-    learnt = [one for one in extractors if _learnt_from(one, given)]
-    if settings.part == "all":
-        return records, [f"{one.name} learnt from {name} and may have seen these images" for one in learnt]
+    records, notes, file = list(given.records), list[str](), None
+    if settings.part != "all":
+        file, split = _split(records, name, extractors, settings)
+        chosen = [records[at] for at in getattr(split, settings.part)]
+        if not chosen:
+            raise DataError(f"{file}: the split has no {settings.part} part")
+        counts = f"{len(chosen)} of {len(records)} images"
+        notes, records = [f"{name}: {settings.part} part only, {counts}, {split.description}"], chosen
+    cautions = [_caution(one, given.name, name, records, file) for one in extractors]
+    return records, notes + [caution for caution in cautions if caution]
+
+
+def _split(records: list[Record], name: str, extractors: Extractors, settings: Settings) -> tuple[Path, Split]:
+    """The split that was named, or the first of the models' own that fits these images."""
     files = [one.folder / "split.json" for one in extractors if one.folder]
     files = [settings.split] if settings.split else [file for file in files if file.exists()]
     reasons = []
     for file in files:
         try:
-            split = load_split(file, records)
+            return file, load_split(file, records)
         except DataError as error:
             reasons.append(str(error))
-            continue
-        chosen = [records[at] for at in getattr(split, settings.part)]
-        if not chosen:
-            raise DataError(f"{file}: the split has no {settings.part} part")
-        note = f"{name}: {settings.part} part only, {len(chosen)} of {len(records)} images, {split.description}"
-        others = [one.name for one in learnt if one.folder != file.parent]
-        return chosen, [note, *(f"{other} learnt from {name}, by a split of its own" for other in others)]
     reason = reasons[0] if reasons else "no model here is a run, give --split FILE"
     raise OptionError(f"no split of {name} is known: {reason}")
+
+
+def _caution(model: FeatureExtractor, data_set: str, name: str, shown: Sequence[Record], split: Path | None) -> str:
+    """That the model learnt from images which are shown: by their content, or by the data set's name; may be empty."""
+    if model.card is None:
+        return ""
+    if (count := learnt_images(model.card, shown)) is not None:
+        told = f"{model.name} learnt from {count} of these {len(shown)} images of {name}, or from copies of them"
+        return told if count else ""
+    training = model.card.training
+    if data_set not in {str(run.get("data set")) for run in (training, training.get("run") or {})}:
+        return ""
+    if split is None:
+        return f"{model.name} learnt from {name} and may have seen these images"
+    return "" if model.folder == split.parent else f"{model.name} learnt from {name}, by a split of its own"
 
 
 def _plot(
