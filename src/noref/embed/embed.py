@@ -15,21 +15,10 @@ from numpy.typing import NDArray
 from noref.data.perceptual_hash import learnt_images
 from noref.data.records import Record, names
 from noref.data.splits import Split, groups, load_split
-from noref.embed import colour_scale
+from noref.embed import colour_scale, metrics
 from noref.embed.colour_scale import ColourScale
 from noref.embed.embedding_plot import EmbeddingPlot, LabelledImage, Panel, draw, write_points
 from noref.embed.feature_extractor import Backbone, FeatureExtractor, load_extractor
-from noref.embed.metrics import (
-    NEIGHBOURS,
-    Metric,
-    check_perplexity,
-    nearest,
-    score_agreement,
-    silhouette,
-    thirds,
-    tsne,
-    type_agreement,
-)
 from noref.embed.page import render_page
 from noref.errors import DataError, OptionError, unknown
 from noref.report.pages import progress_bar
@@ -128,7 +117,7 @@ def _wanted(extractors: Extractors, features: Sequence[str]) -> list[tuple[str, 
 def _check_count(images: int, settings: Settings) -> None:
     if images < 2:
         raise DataError(f"{images} image{'' if images == 1 else 's'}: a map needs two or more")
-    check_perplexity(settings.perplexity, images)
+    metrics.check_perplexity(settings.perplexity, images)
 
 
 def _gather(
@@ -205,7 +194,7 @@ def _plot(
     own, panels = _groups(images), []
     for name, features in progress_bar(maps, "t-SNE and metrics"):
         matrix = np.stack([features[image.record.path] for image in images]).astype(np.float64)
-        places = tsne(matrix, perplexity=settings.perplexity, seed=settings.seed)
+        places = metrics.tsne(matrix, perplexity=settings.perplexity, seed=settings.seed)
         panels.append(Panel(name, places, _measure(matrix, images, own, settings)))
     models, sets = dict.fromkeys(panel.title for panel in panels), dict.fromkeys(image.data_set for image in images)
     title = settings.title or f"{', '.join(models)} on {', '.join(sets)}"
@@ -229,25 +218,25 @@ def _groups(images: Sequence[LabelledImage]) -> NDArray[np.int64]:
 
 def _measure(
     matrix: NDArray[np.float64], images: Sequence[LabelledImage], own: NDArray[np.int64], settings: Settings
-) -> tuple[Metric, ...]:
+) -> tuple[metrics.Metric, ...]:
     """The metrics that the labels allow of (M, D) features and (M,) groups: agreements, silhouettes."""
     quality = [image.record.quality for image in images]
     labels: dict[str, Any] = {"set": [image.data_set for image in images]}
     if all(image.record.distortion for image in images):
         labels["type"] = [image.record.distortion for image in images]
     if settings.colour == "thirds":
-        labels["third"] = thirds([100 * value for value in quality], settings.bounds)
+        labels["third"] = metrics.thirds([100 * value for value in quality], settings.bounds)
     numbers = {name: np.unique(label, return_inverse=True)[1] for name, label in labels.items()}
     found = []
-    if len(own) - np.unique(own, return_counts=True)[1].max() >= NEIGHBOURS:
-        neighbours = nearest(matrix, own)
+    if len(own) - np.unique(own, return_counts=True)[1].max() >= metrics.NEIGHBOURS:
+        neighbours = metrics.nearest(matrix, own)
         if len(set(quality)) > 1:
-            found.append(score_agreement(neighbours, quality, own, seed=settings.seed))
+            found.append(metrics.score_agreement(neighbours, quality, own, seed=settings.seed))
         if "type" in numbers and numbers["type"].any():
-            found.append(type_agreement(neighbours, numbers["type"], own, seed=settings.seed))
+            found.append(metrics.type_agreement(neighbours, numbers["type"], own, seed=settings.seed))
     for name, label in numbers.items():
         if 2 <= len(np.unique(label)) < len(label):
-            found.append(silhouette(matrix, label, name, seed=settings.seed))
+            found.append(metrics.silhouette(matrix, label, name, seed=settings.seed))
     return tuple(found)
 
 
@@ -264,7 +253,7 @@ def _colours(images: Sequence[LabelledImage], settings: Settings) -> ColourScale
 
 
 def _write(plot: EmbeddingPlot, out: Path, data: Mapping[str, str], settings: Settings) -> None:
-    figure, page, table, metrics = (out / name for name in FILES)
+    figure, page, table, facts = (out / name for name in FILES)
     draw(plot, figure)
     write_text(page, render_page(plot, megabytes=settings.megabytes))
     write_points(plot, table)
@@ -274,4 +263,4 @@ def _write(plot: EmbeddingPlot, out: Path, data: Mapping[str, str], settings: Se
         "notes": plot.notes,
         "maps": {panel.title: [metric._asdict() for metric in panel.metrics] for panel in plot.panels},
     }
-    write_text(metrics, json.dumps(content, indent=2) + "\n")
+    write_text(facts, json.dumps(content, indent=2) + "\n")
