@@ -81,6 +81,6 @@ def thumbnails(paths: Sequence[Path], *, megabytes: float) -> tuple[list[str], i
 def thumbnail(path: Path, side: int) -> str:
     """As `noref.report.pages.thumbnail`; empty where the file cannot be read any more."""
     try:
-        return pages.thumbnail(path, side, quality=QUALITY)[0]
+        return pages.thumbnail(path, side, quality=QUALITY).uri
     except ImageError:
         return ""

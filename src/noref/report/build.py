@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,7 +19,7 @@ if not all(map(find_spec, ("jinja2", "scipy"))):
     raise MissingExtraError("report", "a report")
 
 from noref.report import formatting, notes, provenance, sections
-from noref.report.cell_metrics import METRICS, Comparison, Group, by_distortion, by_level, comparisons, groups
+from noref.report.cell_metrics import METRICS, Comparison, Group, comparisons, groups, subsets
 from noref.report.pages import SHARED, template
 from noref.report.plots import decimals
 from noref.report.results import Results, read_results
@@ -35,6 +35,11 @@ METRIC_NAMES = {
     "plcc_logistic4": "PLCC after logistic",
     "krcc": "KRCC",
     "rmse": "RMSE, raw units",
+}
+FILTERS: dict[str, Callable[..., Any]] = {
+    "capfirst": lambda text: text[:1].upper() + text[1:],
+    "md": formatting.markdown,
+    "num": formatting.number,
 }
 CONTENT = {  # what every page can call
     "compared_names": formatting.compared_names,
@@ -109,14 +114,7 @@ class Report:
         return out / FILES[0]
 
     def _render(self, name: str) -> str:
-        made = template(
-            SHARED / name,
-            "a report",
-            capfirst=lambda text: text[:1].upper() + text[1:],
-            num=formatting.number,
-            md=formatting.markdown,
-        )
-        return str(made.render(self._content))
+        return str(template(SHARED / name, "a report", **FILTERS).render(self._content))
 
     @functools.cached_property
     def _content(self) -> dict[str, Any]:
@@ -182,8 +180,8 @@ def _result_json(group: Group) -> dict[str, Any]:
         "splits": group.splits,
         "images": group.images,
         **{name: group.metrics.get(name) for name in METRICS},
-        "distortions": by_distortion(group),
-        "levels": by_level(group),
+        "distortions": subsets(group, "distortions"),
+        "levels": subsets(group, "levels"),
     }
 
 

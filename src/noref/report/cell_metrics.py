@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from rich.console import Console
-from rich.progress import track
 from scipy.stats import rankdata
 
 from noref.errors import DataError, OptionError, unknown
 from noref.evaluate.correlation import krcc, plcc, rmse, srcc
 from noref.evaluate.uncertainty import Difference, Part, mean_interval, mean_paired_difference
+from noref.report.pages import progress_bar
 from noref.report.results import Cell, Model
 
 METRICS: dict[str, Callable[[Cell], float]] = {
@@ -24,7 +23,6 @@ METRICS: dict[str, Callable[[Cell], float]] = {
     "krcc": lambda cell: krcc(cell.quality, cell.human),
     "rmse": lambda cell: rmse(cell.predicted, cell.score),
 }
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -82,13 +80,7 @@ def groups(cells: Iterable[Cell], *, draws: int = 1000) -> list[Group]:
     members: dict[Model, list[Cell]] = {}
     for cell in cells:
         members.setdefault(cell.model, []).append(cell)
-    return [_group(model, own, draws) for model, own in _tracked(list(members.items()), "intervals")]
-
-
-def _tracked(items: Sequence[Item], description: str) -> Iterable[Item]:
-    """The same items, with a progress bar on a terminal."""
-    console = Console(stderr=True)
-    return track(items, description, console=console, transient=True, disable=not console.is_terminal)
+    return [_group(model, own, draws) for model, own in progress_bar(list(members.items()), "intervals")]
 
 
 def _group(model: Model, own: Sequence[Cell], draws: int) -> Group:
@@ -120,7 +112,7 @@ def comparisons(found: Sequence[Group], baseline: str | None = None, *, draws: i
 
     The baseline is the name of a variant; None: the first. One that does not exist is an OptionError.
     """
-    return [_compare(first, second, draws) for first, second in _tracked(pairs(found, baseline), "comparisons")]
+    return [_compare(first, second, draws) for first, second in progress_bar(pairs(found, baseline), "comparisons")]
 
 
 def pairs(found: Sequence[Group], baseline: str | None = None) -> list[tuple[Group, Group]]:
@@ -157,18 +149,9 @@ def _compare(first: Group, second: Group, draws: int) -> Comparison:
     return Comparison(first.model, second.model, both, by_rank, raw)
 
 
-def by_distortion(group: Group) -> list[Subset]:
-    """One entry for each distortion that the table names, in alphabetical order; none where it names none."""
-    return _subsets(group, [cell.distortions for cell in group.cells])
-
-
-def by_level(group: Group) -> list[Subset]:
-    """One entry for each level that the table names, the faintest first; none where it names none."""
-    return _subsets(group, [cell.levels for cell in group.cells])
-
-
-def _subsets(group: Group, labels: Sequence[Sequence[str | int | None]]) -> list[Subset]:
-    """`labels`: for each cell, that of each image; images without one are in no subset."""
+def subsets(group: Group, kind: Literal["distortions", "levels"]) -> list[Subset]:
+    """One entry for each distortion or level that the table names, sorted, the faintest level first."""
+    labels: list[Sequence[str | int | None]] = [getattr(cell, kind) for cell in group.cells]
     found = []
     for label in sorted({label for own in labels for label in own if label not in ("", None)}):
         correlations, residuals, images = list[float](), list[float](), set[str]()
@@ -190,21 +173,12 @@ def quick_srcc(predicted: ArrayLike, actual: ArrayLike) -> float:
 
     Raises:
         DataError: (a ValueError) fewer than 3 values, or all of a side are the same.
-
-    Example:
-        >>> round(quick_srcc([1, 2, 3, 4], [10, 20, 40, 30]), 4)
-        0.8
     """
     return quick_plcc(rankdata(np.asarray(predicted)), rankdata(np.asarray(actual)))
 
 
 def quick_plcc(predicted: ArrayLike, actual: ArrayLike) -> float:
-    """`noref.evaluate.correlation.plcc` likewise.
-
-    Example:
-        >>> round(quick_plcc([1, 2, 3, 4], [10, 20, 30, 40]), 4)
-        1.0
-    """
+    """`noref.evaluate.correlation.plcc` likewise."""
     x, y = (np.asarray(values, dtype=np.float64) for values in (predicted, actual))
     if len(x) < 3:
         raise DataError(f"a correlation needs 3 values or more, got {len(x)}")

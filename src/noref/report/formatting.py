@@ -51,24 +51,14 @@ def percent(fraction: float) -> str:
 
 
 def sets_of(model: Model) -> str:
-    """What a model learnt from and what it was tested on.
-
-    Example:
-        >>> sets_of(Model("deiqt", "", "csiq", "live", 1.0, "grid", "last"))
-        'trained on CSIQ, tested on all of LIVE'
-    """
+    """What a model learnt from and what it was tested on."""
     if model.training_set == model.test_set:
         return f"trained and tested on parts of {set_name(model.training_set)}"
     return f"trained on {set_name(model.training_set)}, tested on all of {set_name(model.test_set)}"
 
 
 def scale_text(scale: Scale) -> str:
-    """Name, range and direction of raw scores.
-
-    Example:
-        >>> scale_text(Scale(0, 100, higher_is_better=False))
-        'DMOS 0 to 100, lower is better'
-    """
+    """Name, range and direction of raw scores, such as "DMOS 0 to 100, lower is better"."""
     name, better = ("MOS", "higher") if scale.higher_is_better else ("DMOS", "lower")
     return f"{name} {scale.low:g} to {scale.high:g}, {better} is better"
 
@@ -86,23 +76,13 @@ def conversion(name: str, scale: Scale) -> str:
 
 
 def number(value: float, digits: int = 3, sign: bool = False) -> str:
-    """A number with a real minus.
-
-    Example:
-        >>> number(-0.0123)
-        '\N{MINUS SIGN}0.012'
-    """
-    rounded = round(float(value), digits) + 0.0  # no minus before a zero
+    """A number with a real minus sign, and none before a zero."""
+    rounded = round(float(value), digits) + 0.0
     return f"{rounded:{'+' if sign else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def p_value(p: float) -> str:
-    """A p value with two digits, or three where it is small.
-
-    Example:
-        >>> p_value(0.4123), p_value(0.031), p_value(0.002)
-        ('0.41', '0.031', '0.002')
-    """
+    """A p value with two digits, or three where it is below 0.1."""
     return f"{p:.2f}" if p >= 0.1 else f"{p:.3f}"
 
 

@@ -7,7 +7,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from PIL import Image
 from rich.console import Console
@@ -52,8 +52,16 @@ def data_uri(picture: Image.Image, form: str, **options: Any) -> str:
     return f"data:image/{form.lower()};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def thumbnail(path: Path, side: int, *, quality: int) -> tuple[str, tuple[int, int]]:
-    """A JPEG at most `side` pixels long, never enlarged: its data URI, and its width and height.
+class Thumbnail(NamedTuple):
+    """A small JPEG as a data URI, with its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+def thumbnail(path: Path, side: int, *, quality: int) -> Thumbnail:
+    """A JPEG at most `side` pixels long, never enlarged.
 
     Raises:
         ImageError: the image cannot be read.
@@ -61,7 +69,7 @@ def thumbnail(path: Path, side: int, *, quality: int) -> tuple[str, tuple[int, i
     rough = Preprocessing(max_pixels=6 * side * side, min_side=1)  # decoded at about this size, then shrunk
     small = Image.fromarray(images.read(path, preprocessing=rough))
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return data_uri(small, "JPEG", quality=quality, optimize=True), small.size
+    return Thumbnail(data_uri(small, "JPEG", quality=quality, optimize=True), *small.size)
 
 
 def progress_bar(items: Sequence[Item], title: str) -> Iterable[Item]:

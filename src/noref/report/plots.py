@@ -27,18 +27,10 @@ class Tick(NamedTuple):
     label: str
 
 
-class Point(NamedTuple):
-    """A dot: centre, and the text that it shows when pointed at."""
-
-    x: float
-    y: float
-    text: str
-
-
 class Scatter(NamedTuple):
     """Prediction across, human score up, both on the raw scale of the test set."""
 
-    points: tuple[Point, ...]  # the dots, thinned to at most as many as were allowed
+    points: list[tuple[float, float, str]]  # thinned: centres, and the text that a dot shows when pointed at
     total: int  # dots before thinning
     curve: str  # path of the fitted logistic; empty where none can be fitted
     diagonal: str  # path of perfect prediction
@@ -56,9 +48,9 @@ class Line(NamedTuple):
 class Curves(NamedTuple):
     """SRCC over the fraction of the training part that was used."""
 
-    lines: tuple[Line, ...]
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
+    lines: list[Line]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -89,10 +81,10 @@ def scatter(group: Group, scale: Scale, limit: int = POINTS) -> Scatter:
     points = []
     for i in kept:
         text = f"{names[i]}: predicted {predicted[i]:.{digits}f}, human {score[i]:.{digits}f}"
-        points.append(Point(across(predicted[i]), up(score[i]), text))
+        points.append((across(predicted[i]), up(score[i]), text))
     marks = tuple(Tick(_axis(low, high, 0, SIDE)(value), f"{value:g}") for value in ticks(low, high))
     diagonal = _path([(across(value), up(value)) for value in (low, high)])
-    return Scatter(tuple(points), len(names), _curve(predicted, score, across, up), diagonal, marks)
+    return Scatter(points, len(names), _curve(predicted, score, across, up), diagonal, marks)
 
 
 def _curve(predicted: Array, score: Array, across: Callable[[float], float], up: Callable[[float], float]) -> str:
@@ -120,11 +112,8 @@ def curves(lines: Sequence[tuple[str, Sequence[tuple[float, Spread]]]]) -> Curve
             at.append((across(fraction) + aside, up(one.mean), ends[0], ends[1]))
         drawn.append(Line(label, tuple(at), _path([(x, y) for x, y, *_ in at])))
     fractions = sorted({fraction for _, points in lines for fraction, _ in points})
-    return Curves(
-        tuple(drawn),
-        tuple(Tick(across(fraction), percent(fraction)) for fraction in fractions),
-        tuple(Tick(up(value), f"{value:g}") for value in ticks(low, high)),
-    )
+    x_ticks = [Tick(across(fraction), percent(fraction)) for fraction in fractions]
+    return Curves(drawn, x_ticks, [Tick(up(value), f"{value:g}") for value in ticks(low, high)])
 
 
 def bar_axis(values: Sequence[float]) -> Callable[[float | None], float | None]:

@@ -6,8 +6,8 @@ A cell is one trained model tested on one data set. A table that cannot be trust
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +68,7 @@ class Results:
     table: Path  # the file
     cells: tuple[Cell, ...]  # in the table's order
     scales: Mapping[str, Scale]  # test set -> range and direction of its raw scores
-    metadata: Mapping[str, Any] = field(default_factory=dict)  # content of `bench.json`, or what a run says instead
+    metadata: Mapping[str, Any]  # content of `bench.json`, or what a run says instead; may be empty
 
     def data(self, name: str) -> Mapping[str, Any]:
         """What the metadata say of a data set; empty where they say nothing."""
@@ -78,9 +78,8 @@ class Results:
 def read_results(path: Path) -> Results:
     """Read the folder of a bench or of a training run, or a table of predictions alone.
 
-    Args:
-        path: a folder with `predictions.csv` or `predictions.parquet`, and `bench.json` if there is one; or the table
-            itself, with the same files beside it; or the folder of a training run.
+    The folder holds `predictions.csv` or `predictions.parquet`, and `bench.json` if there is one; they may stand beside
+    the table too.
 
     Raises:
         OptionError: no such file, or a folder without a table.
@@ -91,9 +90,8 @@ def read_results(path: Path) -> Results:
     if path.is_dir():
         found = [path / name for name in ("predictions.csv", "predictions.parquet") if (path / name).is_file()]
         if not found:
-            raise OptionError(
-                f"{path}: no predictions.csv in it; a run has one at its end, a bench after its first run"
-            )
+            reason = "no predictions.csv in it; a run has one at its end, a bench after its first run"
+            raise OptionError(f"{path}: {reason}")
         table = found[0]
     elif not path.exists():
         raise OptionError(f"{path}: no such file or folder")
@@ -162,22 +160,17 @@ def _cells(table: Path, rows: Rows, scales: Mapping[str, Scale]) -> Iterator[Cel
         yield cell
 
 
-def _check_rows(table: Path, name: str, rows: Iterable[tuple[int, Row]]) -> None:
+def _check_rows(table: Path, name: str, rows: Rows) -> None:
     """The rows of a cell agree in the columns of the cell, and no image is there twice."""
     seen: dict[str, int] = {}
-    first: Row = {}
+    first = rows[0][1]
     for line, row in rows:
-        first = first or row
         for column in SHARED:
             if row[column] != first[column]:
-                raise DataError(
-                    f"{table}, line {line}: {column} {row[column]!r}; cell {name!r} began with {first[column]!r}"
-                )
-        if row["path"] in seen:
-            raise DataError(
-                f"{table}, line {line}: {row['path']} is in cell {name!r} already, in line {seen[row['path']]}"
-            )
-        seen[row["path"]] = line
+                reason = f"{column} {row[column]!r}; cell {name!r} began with {first[column]!r}"
+                raise DataError(f"{table}, line {line}: {reason}")
+        if (other := seen.setdefault(row["path"], line)) != line:
+            raise DataError(f"{table}, line {line}: {row['path']} is in cell {name!r} already, in line {other}")
 
 
 def _cell(table: Path, name: str, rows: Rows, scale: Scale) -> Cell:
@@ -187,26 +180,10 @@ def _cell(table: Path, name: str, rows: Rows, scale: Scale) -> Cell:
     values = np.array([_scores(table, line, row, scale) for line, row in rows])
     score, predicted, human, quality = (np.ascontiguousarray(column) for column in values.T)
     levels = [whole_number(row["level"], table, line, "level") if row["level"] else None for line, row in rows]
-    paths, references, distortions = (
-        tuple(row[column] for _, row in rows) for column in ("path", "reference", "distortion")
-    )
+    texts = [tuple(row[column] for _, row in rows) for column in ("path", "reference", "distortion")]
     model = Model(**{key: shared[key] for key in Model._fields})
-    reason = _trouble(score, quality)
-    return Cell(
-        name,
-        model,
-        split,
-        seed,
-        paths,
-        references,
-        distortions,
-        tuple(levels),
-        score,
-        predicted,
-        human,
-        quality,
-        reason,
-    )
+    numbers = (score, predicted, human, quality)
+    return Cell(name, model, split, seed, *texts, tuple(levels), *numbers, _trouble(score, quality))
 
 
 def _scores(table: Path, line: int, row: Row, scale: Scale) -> tuple[float, float, float, float]:
@@ -215,10 +192,8 @@ def _scores(table: Path, line: int, row: Row, scale: Scale) -> tuple[float, floa
     human, quality = (number(row[key], table, line, key) for key in ("human", "quality"))
     for raw, share, column in ((score, human, "score"), (predicted, quality, "predicted")):
         if abs(scale.quality(raw) - share) > SLACK * max(1.0, abs(share)):
-            raise DataError(
-                f"{table}, line {line}: {column} {raw:g} is quality {scale.quality(raw):.4f} on the scale {scale}, "
-                f"the row says {share:g}"
-            )
+            right = f"{column} {raw:g} is quality {scale.quality(raw):.4f} on the scale {scale}"
+            raise DataError(f"{table}, line {line}: {right}, the row says {share:g}")
     return score, predicted, human, quality
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from noref.card import Scale
 from noref.evaluate.published import Beside, beside
 from noref.report import plots
-from noref.report.cell_metrics import Group, Subset, by_distortion, by_level
+from noref.report.cell_metrics import Group, Subset, subsets
 from noref.report.formatting import PAPERS, model_name
 from noref.report.notes import differences_from_papers
 from noref.report.results import Cell, Model, Results
@@ -73,8 +73,8 @@ class Breakdown:
     @property
     def largest_residual(self) -> float:
         """By level, either way: the end of the axis of the bars."""
-        subsets = [subset for row in self.levels.values() for subset in row if subset]
-        return max((abs(subset.residual) for subset in subsets), default=0.0) or 1.0
+        known = [subset for row in self.levels.values() for subset in row if subset]
+        return max((abs(subset.residual) for subset in known), default=0.0) or 1.0
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,8 @@ def published_tables(results: Results, found: Sequence[Group], several: bool) ->
         printed = beside(model.training_set, model.test_set, model.fraction)
         if printed:
             plain = _merged([row for row in printed if not row.variant])
-            rows = sorted([*(_our_row(group, several) for group in own), *plain], key=_by_srcc)
+            rows = [*(_our_row(group, several) for group in own), *plain]
+            rows.sort(key=lambda row: -2 if row.srcc is None else row.srcc, reverse=True)
             sentences = [sentence for group in own for sentence in differences_from_papers(group, results, printed)]
             place = plots.bar_axis([value for row in rows for value in (row.srcc, row.low) if value is not None])
             ablations = _merged([row for row in printed if row.variant])
@@ -131,18 +132,13 @@ def published_tables(results: Results, found: Sequence[Group], several: bool) ->
     return tables
 
 
-def _by_srcc(row: PublishedRow) -> float:
-    return -(row.srcc if row.srcc is not None else -2)
-
-
 def _our_row(group: Group, several: bool) -> PublishedRow:
     srcc, plcc = group.metrics["srcc"], group.metrics["plcc"]
     name = model_name(group.model, several)
     if group.model.selection == "test":
         name += " (epoch chosen on the test part)"
-    if len(group.cells) == 1:
-        return PublishedRow(name, "", "single", srcc.mean, plcc.mean, srcc.low, srcc.high)
-    return PublishedRow(name, "", "mean", srcc.mean, plcc.mean, srcc.low, srcc.high, srcc.median)
+    statistic, median = ("single", None) if len(group.cells) == 1 else ("mean", srcc.median)
+    return PublishedRow(name, "", statistic, srcc.mean, plcc.mean, srcc.low, srcc.high, median)
 
 
 def _merged(rows: Sequence[Beside]) -> list[PublishedRow]:
@@ -203,7 +199,8 @@ def breakdowns(found: Sequence[Group], several: bool) -> list[Breakdown]:
     made = []
     for own in grouped(largest_fractions(found), "training_set", "test_set"):
         columns = own[:COLUMNS]
-        distortions, levels = (_rows([cut(group) for group in columns]) for cut in (by_distortion, by_level))
+        distortions = _rows([subsets(group, "distortions") for group in columns])
+        levels = _rows([subsets(group, "levels") for group in columns])
         if distortions or levels:
             names = tuple(model_name(group.model, several) for group in columns)
             made.append(Breakdown(columns[0].model, names, distortions, levels))

@@ -23,15 +23,6 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Thumbnail:
-    """A small JPEG as a data URI, with its size in pixels."""
-
-    uri: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
 class ImageResult:
     """One image with its scores; means where several splits test it."""
 
@@ -40,7 +31,7 @@ class ImageResult:
     predicted: float  # in raw units
     residual: float  # predicted less human quality, in shares of the scale; positive: predicted too good
     tests: int  # in how many cells
-    thumbnail: Thumbnail | None = None  # None where there is none
+    thumbnail: pages.Thumbnail | None = None  # None where there is none
     trouble: str = ""  # why there is no thumbnail
 
 
@@ -79,10 +70,9 @@ def with_thumbnail(image: ImageResult, root: Path | None) -> ImageResult:
     if inside.is_absolute() or ".." in inside.parts:
         return replace(image, trouble="not below the data set's folder")
     try:
-        uri, size = pages.thumbnail(root / inside, SIDE, quality=QUALITY)
+        return replace(image, thumbnail=pages.thumbnail(root / inside, SIDE, quality=QUALITY))
     except ImageError as error:  # without the folder
         return replace(image, trouble=str(error).removeprefix(f"{images.name(root / inside)}: "))
-    return replace(image, thumbnail=Thumbnail(uri, *size))
 
 
 def image_root(data: Mapping[str, object], table: Path) -> Path | None:
