@@ -24,7 +24,7 @@ from noref.report.pages import SHARED, template
 from noref.report.plots import decimals
 from noref.report.results import Results, read_results
 from noref.report.table import nested
-from noref.report.thumbnails import TITLES
+from noref.report.thumbnails import TITLES, ImageResult
 from noref.writing import write_text
 
 FORMAT = 1
@@ -101,7 +101,7 @@ class Report:
             "results": [_result_json(group) for group in self.groups],
             "comparisons": [_comparison_json(one) for one in self.comparisons],
             "published": [_published_json(table) for table in self._content["published"]],
-            "photos": [_examples_json(one) for one in self.examples],
+            "photos": [_examples_json(*one) for one in self.examples],
             "bench": _metadata_json(results.metadata),
         }
         return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=vars) + "\n"
@@ -199,12 +199,12 @@ def _published_json(table: sections.PublishedTable) -> dict[str, Any]:
     return {**sets, "rows": rows, "differs": table.differences}
 
 
-def _examples_json(examples: sections.Examples) -> dict[str, Any]:
+def _examples_json(group: Group, images: Mapping[str, list[ImageResult]]) -> dict[str, Any]:
     rows = {
-        kind: [{key: value for key, value in vars(image).items() if key != "thumbnail"} for image in images]
-        for kind, images in examples.images.items()
+        kind: [{key: value for key, value in vars(image).items() if key != "thumbnail"} for image in row]
+        for kind, row in images.items()
     }
-    return {**examples.group.model._asdict(), **rows}
+    return {**group.model._asdict(), **rows}
 
 
 def _metadata_json(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import re
+
 from noref.card import Scale
 from noref.evaluate.uncertainty import Difference
 from noref.report.cell_metrics import Comparison
@@ -136,7 +139,5 @@ def markdown(text: object) -> str:
         >>> print(markdown("a|b <script> *c*"))
         a\|b &lt;script&gt; \*c\*
     """
-    plain = str(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for sign in "|*_`[]":
-        plain = plain.replace(sign, "\\" + sign)
+    plain = re.sub(r"([\\|*_`\[\]])", r"\\\1", html.escape(str(text), quote=False))
     return " ".join(plain.split())

@@ -7,30 +7,30 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from noref.report import formatting
 from noref.report.cell_metrics import Group
-from noref.report.formatting import (
-    SELECTIONS,
-    TEST_CROPS,
-    conversion,
-    duration,
-    model_name,
-    number,
-    scale_text,
-    set_name,
-    sets_of,
-)
+from noref.report.formatting import number
 from noref.report.plots import decimals
 from noref.report.results import Results
 from noref.report.sections import largest_fractions
 from noref.report.table import nested
 
 Rows = list[tuple[str, str]]
+METRICS = (
+    "SRCC, PLCC and KRCC (tau-b) of quality within each test part, then mean, median and standard deviation (n - 1) "
+    "over parts. PLCC is raw; PLCC after logistic is after the 4-parameter logistic of VQEG, fitted to that part. RMSE "
+    "in raw units without a curve."
+)
+INTERVALS = (
+    "percentiles of a bootstrap, {} draws: {} drawn with replacement, once for all splits of a draw; the interval is "
+    "of the mean over splits"
+)
 
 
 def title(found: Sequence[Group]) -> str:
     """What a report is called: the method and the sets that it was tested on."""
     recipes = list(dict.fromkeys(group.model.recipe for group in found))
-    sets = list(dict.fromkeys(set_name(group.model.test_set) for group in found))
+    sets = list(dict.fromkeys(formatting.set_name(group.model.test_set) for group in found))
     where = " and ".join(sets) if len(sets) < 3 else f"{len(sets)} data sets"
     return f"{' and '.join(recipes) if len(recipes) < 4 else f'{len(recipes)} methods'} on {where}"
 
@@ -48,11 +48,10 @@ def first_sentences(results: Results, found: Sequence[Group], baseline: str, sev
         if srcc.low is not None and srcc.high is not None:
             interval = f" (95 % {number(srcc.low)} to {number(srcc.high)})"
         over = "one split" if len(group.cells) == 1 else f"the mean over {len(group.cells)} splits"
-        sentences.append(
-            f"{model_name(model, several)}, {sets_of(model)}: SRCC {number(srcc.mean)}{interval}, "
-            f"PLCC {number(group.metrics['plcc'].mean)}, RMSE {rmse.mean:.{decimals(scale)}f} on "
-            f"{scale_text(scale)}; {over}."
-        )
+        correlations = f"SRCC {number(srcc.mean)}{interval}, PLCC {number(group.metrics['plcc'].mean)}"
+        error = f"RMSE {rmse.mean:.{decimals(scale)}f} on {formatting.scale_text(scale)}"
+        name = f"{formatting.model_name(model, several)}, {formatting.sets_of(model)}"
+        sentences.append(f"{name}: {correlations}, {error}; {over}.")
     return sentences
 
 
@@ -64,41 +63,26 @@ def measured(results: Results, found: Sequence[Group], draws: int) -> Rows:
         if not isinstance(value, dict):
             rows.append((str(key).replace("_", " ").capitalize(), str(value)))
     protocols = dict.fromkeys(model.protocol for model in models)
-    rows.append(("Crops at test", "; ".join(f"{name}: {TEST_CROPS.get(name, name)}" for name in protocols)))
+    rows.append(("Crops at test", "; ".join(f"{name}: {formatting.TEST_CROPS.get(name, name)}" for name in protocols)))
     selections = dict.fromkeys(model.selection for model in models)
-    rows.append(("The model is", "; ".join(SELECTIONS.get(name, name) for name in selections)))
+    rows.append(("The model is", "; ".join(formatting.SELECTIONS.get(name, name) for name in selections)))
     seeds = sorted({cell.seed for group in found for cell in (*group.cells, *group.undefined)})
     rows.append(("Seeds of training", ", ".join(map(str, seeds))))
-    rows += [("Scores", conversion(name, scale)) for name, scale in results.scales.items()]
-    rows.append(
-        (
-            "Metrics",
-            "SRCC, PLCC and KRCC (tau-b) of quality within each test part, then mean, median and standard deviation "
-            "(n - 1) over parts. PLCC is raw; PLCC after logistic is after the 4-parameter logistic of VQEG, fitted to "
-            "that part. RMSE in raw units without a curve.",
-        )
-    )
+    rows += [("Scores", formatting.conversion(name, scale)) for name, scale in results.scales.items()]
     referenced = any(all(cell.references) for group in found for cell in group.cells)
-    rows.append(
-        (
-            "Intervals",
-            f"percentiles of a bootstrap, {draws} draws: "
-            f"{'references, or images where there is none, are' if referenced else 'images are'} drawn with "
-            "replacement, once for all splits of a draw; the interval is of the mean over splits",
-        )
-    )
+    drawn = "references, or images where there is none, are" if referenced else "images are"
+    rows += [("Metrics", METRICS), ("Intervals", INTERVALS.format(draws, drawn))]
     for name, data in nested(metadata, "data").items():
         if isinstance(data, Mapping):
             said = [f"{data['images']} images" if data.get("images") else "", data.get("shortfall"), data.get("note")]
             said.append(f"checksum {data['checksum']}" if data.get("checksum") else "")
-            rows.append((set_name(str(name)), "; ".join(str(text) for text in said if text)))
+            rows.append((formatting.set_name(str(name)), "; ".join(str(text) for text in said if text)))
     for key, label in (("hardware", "Hardware"), ("noref", "noref"), ("commit", "Commit"), ("created", "Begun")):
         if metadata.get(key):
             rows.append((label, str(metadata[key])))
     if seconds := [value for value in nested(metadata, "seconds").values() if isinstance(value, int | float)]:
-        rows.append(
-            ("Time", f"{duration(float(np.median(seconds)))} a run in the median, {duration(sum(seconds))} in all")
-        )
+        median, total = formatting.duration(float(np.median(seconds))), formatting.duration(sum(seconds))
+        rows.append(("Time", f"{median} a run in the median, {total} in all"))
     return rows
 
 
@@ -126,5 +110,7 @@ def splits(results: Results) -> list[dict[str, str]]:
             verbs = {"train": "train", "validation": "validate", "test": "test"}
             counts = [f"{row[key]} {verb}" for key, verb in verbs.items() if row.get(key)]
             description = ", ".join(said for said in (text["description"], seed, *counts) if said)
-            found.append({**text, "training_set": set_name(text["training_set"]), "description": description})
+            found.append(
+                {**text, "training_set": formatting.set_name(text["training_set"]), "description": description}
+            )
     return found

@@ -84,7 +84,7 @@ def read_results(path: Path) -> Results:
     Raises:
         OptionError: no such file, or a folder without a table.
         DataError: a table or a `bench.json` that cannot be trusted; names file, line and reason.
-        MissingExtraError: a Parquet file, and pandas is not installed; or a run without the `train` extra.
+        MissingExtraError: a Parquet file or a training run without the `train` extra.
     """
     table = path
     if path.is_dir():
@@ -98,19 +98,14 @@ def read_results(path: Path) -> Results:
     if table.suffix.lower() == ".csv" and is_run_table(table):
         rows, metadata = read_run(table)
     else:
-        metadata = _read_bench_json(table.with_name("bench.json"))
-        rows = list(read_table(table))
+        file = table.with_name("bench.json")
+        metadata, rows = read_json(file) if file.is_file() else {}, list(read_table(table))
+        if metadata.get("format", 1) != 1:
+            raise DataError(f"{file}: format {metadata['format']!r}; upgrade noref")
     if not rows:
         raise DataError(f"{table}: no predictions in it; is no run done yet?")
     scales = _scales(table, rows, metadata)
     return Results(table, tuple(_cells(table, rows, scales)), scales, metadata)
-
-
-def _read_bench_json(path: Path) -> dict[str, Any]:
-    content = read_json(path) if path.is_file() else {}
-    if content.get("format", 1) != 1:
-        raise DataError(f"{path}: format {content['format']!r}; upgrade noref")
-    return content
 
 
 def _scales(table: Path, rows: Rows, metadata: Mapping[str, Any]) -> dict[str, Scale]:
@@ -179,11 +174,11 @@ def _cell(table: Path, name: str, rows: Rows, scale: Scale) -> Cell:
     shared: dict[str, Any] = {**first, "fraction": number(first["fraction"], table, line, "fraction")}
     values = np.array([_scores(table, line, row, scale) for line, row in rows])
     score, predicted, human, quality = (np.ascontiguousarray(column) for column in values.T)
-    levels = [whole_number(row["level"], table, line, "level") if row["level"] else None for line, row in rows]
-    texts = [tuple(row[column] for _, row in rows) for column in ("path", "reference", "distortion")]
-    model = Model(**{key: shared[key] for key in Model._fields})
-    numbers = (score, predicted, human, quality)
-    return Cell(name, model, split, seed, *texts, tuple(levels), *numbers, _trouble(score, quality))
+    levels = tuple(whole_number(row["level"], table, line, "level") if row["level"] else None for line, row in rows)
+    texts = ([row[column] for _, row in rows] for column in ("path", "reference", "distortion"))
+    paths, references, kinds = map(tuple, texts)
+    model, reason = Model(**{key: shared[key] for key in Model._fields}), _trouble(score, quality)
+    return Cell(name, model, split, seed, paths, references, kinds, levels, score, predicted, human, quality, reason)
 
 
 def _scores(table: Path, line: int, row: Row, scale: Scale) -> tuple[float, float, float, float]:

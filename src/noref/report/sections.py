@@ -77,12 +77,7 @@ class Breakdown:
         return max((abs(subset.residual) for subset in known), default=0.0) or 1.0
 
 
-@dataclass(frozen=True)
-class Examples:
-    """The best and the worst predicted images of one model."""
-
-    group: Group  # the model
-    images: dict[str, list[ImageResult]]  # a key of `noref.report.thumbnails.TITLES` -> images
+Examples = tuple[Group, dict[str, list[ImageResult]]]  # a model; a key of `TITLES` -> its best and worst images
 
 
 def sorted_cells(results: Results) -> list[Cell]:
@@ -222,5 +217,5 @@ def examples(results: Results, found: Sequence[Group], baseline: str, thumbnails
         chosen = best_and_worst(image_results(group))
         if thumbnails:
             chosen = {key: [with_thumbnail(image, root) for image in row] for key, row in chosen.items()}
-        made.append(Examples(group, chosen))
+        made.append((group, chosen))
     return made
