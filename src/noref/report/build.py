@@ -21,7 +21,6 @@ if not all(map(find_spec, ("jinja2", "scipy"))):
 from noref.report import formatting, notes, provenance, sections
 from noref.report.cell_metrics import METRICS, Comparison, Group, comparisons, groups, subsets
 from noref.report.pages import SHARED, template
-from noref.report.plots import decimals
 from noref.report.results import Results, read_results
 from noref.report.table import nested
 from noref.report.thumbnails import TITLES, ImageResult
@@ -41,18 +40,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "md": formatting.markdown,
     "num": formatting.number,
 }
-CONTENT = {  # what every page can call
-    "compared_names": formatting.compared_names,
-    "decimals": decimals,
-    "difference_text": formatting.difference_text,
-    "example_titles": TITLES,
-    "metric_names": METRIC_NAMES,
-    "percent": formatting.percent,
-    "scale_text": formatting.scale_text,
-    "set_name": formatting.set_name,
-    "sets_of": formatting.sets_of,
-    "version": version("noref"),
-}
+# functions of `noref.report.formatting` that templates call
+CALLED = ("compared_names", "decimals", "difference_text", "percent", "scale_text", "set_name", "sets_of")
 
 
 @dataclass(frozen=True)
@@ -123,7 +112,10 @@ class Report:
         published = sections.published_tables(self.results, found, several)
         by_sets = itertools.groupby(self.comparisons, key=lambda one: (one.first.training_set, one.first.test_set))
         return {
-            **CONTENT,
+            **{name: getattr(formatting, name) for name in CALLED},
+            "example_titles": TITLES,
+            "metric_names": METRIC_NAMES,
+            "version": version("noref"),
             "report": self,
             "several": several,
             "title": provenance.title(found),

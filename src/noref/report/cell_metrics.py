@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -33,8 +34,8 @@ class Spread:
     mean: float  # over cells
     median: float  # over cells
     std: float | None  # standard deviation over cells, n - 1; None where there is one only
-    low: float | None = None  # lower end of the bootstrap 95 % interval of the mean; None where there is none
-    high: float | None = None  # the upper end
+    low: float | None  # lower end of the bootstrap 95 % interval of the mean; None where there is none
+    high: float | None  # the upper end
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,11 @@ def _group(model: Model, own: Sequence[Cell], draws: int) -> Group:
         if values:
             numbers = np.array(list(values.values()))
             std = float(numbers.std(ddof=1)) if len(numbers) > 1 else None
-            metrics[name] = Spread(values, float(numbers.mean()), float(np.median(numbers)), std)
-    for name, statistic in (("srcc", quick_srcc), ("plcc", quick_plcc)):
-        if name in metrics:
-            try:
-                low, high = mean_interval(_parts(good), statistic, repeats=draws)
-            except DataError:  # too few images to draw from
-                continue
-            metrics[name] = replace(metrics[name], low=low, high=high)
+            low = high = None
+            if statistic := {"srcc": quick_srcc, "plcc": quick_plcc}.get(name):
+                with contextlib.suppress(DataError):  # too few images to draw from
+                    low, high = mean_interval(_parts(good), statistic, repeats=draws)
+            metrics[name] = Spread(values, float(numbers.mean()), float(np.median(numbers)), std, low, high)
     undefined = tuple(cell for cell in own if cell.trouble)
     return Group(model, good, undefined, len({path for cell in good for path in cell.paths}), metrics)
 
@@ -124,11 +122,8 @@ def pairs(found: Sequence[Group], baseline: str | None = None) -> list[tuple[Gro
         raise unknown("variant", baseline, names)
     chosen = names[0] if baseline is None else baseline
     by_model = {group.model: group for group in found}
-    wanted = []
-    for model, group in by_model.items():
-        other = by_model.get(model._replace(variant=chosen))
-        if other is not None and other is not group:
-            wanted.append((group, other))
+    others = [(group, by_model.get(model._replace(variant=chosen))) for model, group in by_model.items()]
+    wanted = [(group, other) for group, other in others if other is not None and other is not group]
     for model, group in by_model.items():
         most = max(other.fraction for other in by_model if other._replace(fraction=model.fraction) == model)
         if model.fraction < most:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 
 from noref.card import Scale
@@ -80,8 +81,12 @@ def conversion(name: str, scale: Scale) -> str:
 
 def number(value: float, digits: int = 3, sign: bool = False) -> str:
     """A number with a real minus sign, and none before a zero."""
-    rounded = round(float(value), digits) + 0.0
-    return f"{rounded:{'+' if sign else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{float(value):{'+' if sign else ''}z.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def decimals(scale: Scale) -> int:
+    """Digits behind the point that a raw score of this scale is printed with: 1 for 0 to 100, 3 for 0 to 1."""
+    return max(0, 3 - round(math.log10(scale.high - scale.low)))
 
 
 def p_value(p: float) -> str:
@@ -108,11 +113,10 @@ def difference_text(found: Difference) -> str:
 def compared_names(found: Comparison, several_recipes: bool = False) -> tuple[str, str]:
     """The two sides of a comparison, as short as they can be told apart."""
     first, second = found.first, found.second
-    part = f", {percent(first.fraction)} of the training part"
-    if first.fraction != second.fraction:
-        return model_name(first, several_recipes) + part, percent(second.fraction)
-    also = "" if first.fraction == 1 else part
-    return model_name(first, several_recipes) + also, model_name(second, several_recipes)
+    part = "" if first.fraction == second.fraction == 1 else f", {percent(first.fraction)} of the training part"
+    same = first.fraction == second.fraction
+    other = model_name(second, several_recipes) if same else percent(second.fraction)
+    return model_name(first, several_recipes) + part, other
 
 
 def duration(seconds: float) -> str:
@@ -133,11 +137,6 @@ def counted(count: int, noun: str) -> str:
 
 
 def markdown(text: object) -> str:
-    r"""Text that a Markdown table prints as it is.
-
-    Example:
-        >>> print(markdown("a|b <script> *c*"))
-        a\|b &lt;script&gt; \*c\*
-    """
+    """Text that a Markdown table prints as it is: on one line, with the signs of Markdown and HTML escaped."""
     plain = re.sub(r"([\\|*_`\[\]])", r"\\\1", html.escape(str(text), quote=False))
     return " ".join(plain.split())

@@ -22,10 +22,9 @@ SHARED = Path(__file__).with_name("templates")
 
 
 def template(file: Path, what: str, **filters: Callable[..., Any]) -> Any:  # jinja2.Template: an extra
-    """An HTML or Markdown template. HTML is escaped; a name that is missing is an error.
+    """An HTML or Markdown template with filters of its own. HTML is escaped; a name that is missing is an error.
 
     It can include the templates of its own folder, then those of this part: `head.html` is the head of every page.
-    `filters` go beside Jinja2's.
 
     Raises:
         MissingExtraError: Jinja2 is not installed; says that `what` needs it.

@@ -9,8 +9,7 @@ import numpy as np
 
 from noref.report import formatting
 from noref.report.cell_metrics import Group
-from noref.report.formatting import number
-from noref.report.plots import decimals
+from noref.report.formatting import decimals, number
 from noref.report.results import Results
 from noref.report.sections import largest_fractions
 from noref.report.table import nested
@@ -20,10 +19,6 @@ METRICS = (
     "SRCC, PLCC and KRCC (tau-b) of quality within each test part, then mean, median and standard deviation (n - 1) "
     "over parts. PLCC is raw; PLCC after logistic is after the 4-parameter logistic of VQEG, fitted to that part. RMSE "
     "in raw units without a curve."
-)
-INTERVALS = (
-    "percentiles of a bootstrap, {} draws: {} drawn with replacement, once for all splits of a draw; the interval is "
-    "of the mean over splits"
 )
 
 
@@ -58,10 +53,8 @@ def first_sentences(results: Results, found: Sequence[Group], baseline: str, sev
 def measured(results: Results, found: Sequence[Group], draws: int) -> Rows:
     """What was done, a row a thing."""
     metadata, models = results.metadata, [group.model for group in found]
-    rows = []
-    for key, value in nested(metadata, "protocol").items():
-        if not isinstance(value, dict):
-            rows.append((str(key).replace("_", " ").capitalize(), str(value)))
+    plain = {key: value for key, value in nested(metadata, "protocol").items() if not isinstance(value, dict)}
+    rows = [(str(key).replace("_", " ").capitalize(), str(value)) for key, value in plain.items()]
     protocols = dict.fromkeys(model.protocol for model in models)
     rows.append(("Crops at test", "; ".join(f"{name}: {formatting.TEST_CROPS.get(name, name)}" for name in protocols)))
     selections = dict.fromkeys(model.selection for model in models)
@@ -71,15 +64,15 @@ def measured(results: Results, found: Sequence[Group], draws: int) -> Rows:
     rows += [("Scores", formatting.conversion(name, scale)) for name, scale in results.scales.items()]
     referenced = any(all(cell.references) for group in found for cell in group.cells)
     drawn = "references, or images where there is none, are" if referenced else "images are"
-    rows += [("Metrics", METRICS), ("Intervals", INTERVALS.format(draws, drawn))]
+    bootstrap = f"percentiles of a bootstrap, {draws} draws: {drawn} drawn with replacement, once for all splits of a "
+    rows += [("Metrics", METRICS), ("Intervals", bootstrap + "draw; the interval is of the mean over splits")]
     for name, data in nested(metadata, "data").items():
         if isinstance(data, Mapping):
             said = [f"{data['images']} images" if data.get("images") else "", data.get("shortfall"), data.get("note")]
             said.append(f"checksum {data['checksum']}" if data.get("checksum") else "")
             rows.append((formatting.set_name(str(name)), "; ".join(str(text) for text in said if text)))
-    for key, label in (("hardware", "Hardware"), ("noref", "noref"), ("commit", "Commit"), ("created", "Begun")):
-        if metadata.get(key):
-            rows.append((label, str(metadata[key])))
+    labels = {"hardware": "Hardware", "noref": "noref", "commit": "Commit", "created": "Begun"}
+    rows += [(label, str(metadata[key])) for key, label in labels.items() if metadata.get(key)]
     if seconds := [value for value in nested(metadata, "seconds").values() if isinstance(value, int | float)]:
         median, total = formatting.duration(float(np.median(seconds))), formatting.duration(sum(seconds))
         rows.append(("Time", f"{median} a run in the median, {total} in all"))
@@ -88,11 +81,9 @@ def measured(results: Results, found: Sequence[Group], draws: int) -> Rows:
 
 def settings(results: Results) -> list[tuple[str, Rows]]:
     """Options that all runs share, then those of each variant."""
+    variants = nested(results.metadata, "variants")
     tables = [("Options of all runs", nested(results.metadata, "options"))]
-    for name in nested(results.metadata, "variants"):
-        if name:
-            own = nested(results.metadata, "variants", name)
-            tables.append((f"Variant {name}", own or {"all options": "as above"}))
+    tables += [(f"Variant {name}", nested(variants, name) or {"all options": "as above"}) for name in variants if name]
     return [(title, [(str(key), _option(value)) for key, value in rows.items()]) for title, rows in tables if rows]
 
 
@@ -109,8 +100,7 @@ def splits(results: Results) -> list[dict[str, str]]:
             seed = f"seed {row['seed']}" if row.get("seed") is not None else ""
             verbs = {"train": "train", "validation": "validate", "test": "test"}
             counts = [f"{row[key]} {verb}" for key, verb in verbs.items() if row.get(key)]
-            description = ", ".join(said for said in (text["description"], seed, *counts) if said)
-            found.append(
-                {**text, "training_set": formatting.set_name(text["training_set"]), "description": description}
-            )
+            text["training_set"] = formatting.set_name(text["training_set"])
+            text["description"] = ", ".join(said for said in (text["description"], seed, *counts) if said)
+            found.append(text)
     return found

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noref.data.records import Scale
-from noref.data.tables import number, whole_number
+from noref.data.tables import existing, number, whole_number
 from noref.errors import DataError, OptionError
 from noref.report.run_results import is_run_table, read_run
 from noref.report.table import SHARED, Row, nested, read_json, read_table
@@ -86,15 +86,13 @@ def read_results(path: Path) -> Results:
         DataError: a table or a `bench.json` that cannot be trusted; names file, line and reason.
         MissingExtraError: a Parquet file or a training run without the `train` extra.
     """
-    table = path
+    table = existing(path)
     if path.is_dir():
         found = [path / name for name in ("predictions.csv", "predictions.parquet") if (path / name).is_file()]
         if not found:
             reason = "no predictions.csv in it; a run has one at its end, a bench after its first run"
             raise OptionError(f"{path}: {reason}")
         table = found[0]
-    elif not path.exists():
-        raise OptionError(f"{path}: no such file or folder")
     if table.suffix.lower() == ".csv" and is_run_table(table):
         rows, metadata = read_run(table)
     else:
@@ -110,16 +108,15 @@ def read_results(path: Path) -> Results:
 
 def _scales(table: Path, rows: Rows, metadata: Mapping[str, Any]) -> dict[str, Scale]:
     """The scale of each test set: from the metadata, or from what raw score and quality of the rows say together."""
-    ends: dict[str, list[tuple[float, float]]] = {}
+    pairs: dict[str, list[tuple[float, float]]] = {}
     for line, row in rows:
         pair = number(row["human"], table, line, "human"), number(row["score"], table, line)
-        known = ends.setdefault(row["test_set"], [pair, pair])
-        ends[row["test_set"]] = [min(known[0], pair), max(known[1], pair)]
+        pairs.setdefault(row["test_set"], []).append(pair)
     scales = {}
-    for name, (lowest, highest) in ends.items():
+    for name, own in pairs.items():
         given = nested(metadata, "data", name, "scale")
         try:
-            scales[name] = Scale(**given) if given else _scale_between(*lowest, *highest)
+            scales[name] = Scale(**given) if given else _scale_between(*min(own), *max(own))
         except (TypeError, ValueError) as error:
             where = table.with_name("bench.json") if given else table
             raise DataError(f"{where}: no scale for the scores of {name}: {error}") from error

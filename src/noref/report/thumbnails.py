@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -73,9 +73,3 @@ def with_thumbnail(image: ImageResult, root: Path | None) -> ImageResult:
         return replace(image, thumbnail=pages.thumbnail(root / inside, SIDE, quality=QUALITY))
     except ImageError as error:  # without the folder
         return replace(image, trouble=str(error).removeprefix(f"{images.name(root / inside)}: "))
-
-
-def image_root(data: Mapping[str, object], table: Path) -> Path | None:
-    """The folder that a data set's images lie in, as the metadata say; None where they do not."""
-    root = data.get("root")
-    return table.parent / str(root) if root else None
