@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 
 from noref.card import Card, Preprocessing, Scale
 from noref.cli import run
+from noref.data.perceptual_hash import training_hashes
 from noref.data.readers import READERS
 from noref.data.splits import random_split, save_split
 from noref.embed.metrics import nearest, silhouette
@@ -28,6 +29,7 @@ from noref.models.network import Plan, build
 pytest.importorskip("jinja2", reason="needs the report extra")
 pytest.importorskip("matplotlib", reason="needs the report extra")
 SMALL = ["--perplexity", "5"]
+DATA = Path(os.environ.get("NOREF_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +166,50 @@ def test_the_test_part_of_the_run(made, model, labelled, tmp_path, capsys):
     said = capsys.readouterr()
     assert f"csv: test part only, {len(wanted)} of 24 images" in said.err
     assert "may have seen" not in said.err
+
+
+def test_images_that_a_model_has_learnt_from_are_known_by_their_content(labelled, tmp_path, capsys):
+    records = READERS["csv"](labelled)
+    clear = [record for record in records if record.distortion == "noise"]  # a blurred noise is nearly flat
+    learnt, others = clear[:6], clear[6:]
+    card = Card("known", "known", Scale(0, 100), Preprocessing(max_pixels=None, min_side=64, crop=64))
+    card.training.update({"data set": "csv", "image_hashes": training_hashes(learnt)})
+    networks.save(build(Plan("test_resnet", width=24, heads=3), weights="none"), tmp_path / "model.safetensors", card)
+    save_split(random_split(records, test=0.5, seed=3), records, tmp_path / "split.json")
+    for shown, words in ((learnt, "known learnt from 6 of these 6 images of csv, or from copies"), (others, "")):
+        folder = tmp_path / f"copies {bool(words)}"
+        copies = table_of_copies(folder, [record.path for record in shown])
+        assert embed(tmp_path, copies, folder / "out", "--perplexity", "2") == 0
+        said = capsys.readouterr().err
+        assert words in said
+        assert ("learnt from" in said) == bool(words)
+        assert words in (folder / "out" / "embed.html").read_text()
+    part = {records[at].path for at in random_split(records, test=0.5, seed=3).test}
+    count = sum(record.path in part for record in learnt)
+    assert embed(tmp_path, labelled, tmp_path / "out", "--part", "test") == 0
+    assert f"learnt from {count} of these {len(part)} images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("folder", "words"), [("livec/images", "learnt from 6 of these 6"), ("photos", "")])
+def test_the_default_on_copies_of_its_own_photos_is_cautioned(folder, words, tmp_path, capsys):
+    photos = sorted(path for path in (DATA / folder).rglob("*") if path.suffix.lower() in {".jpg", ".bmp", ".png"})[:6]
+    if not photos:
+        pytest.skip(f"no real data in {DATA}")
+    copies = table_of_copies(tmp_path / "set", photos)
+    assert embed("default", copies, tmp_path / "out", "--perplexity", "2") == 0
+    said, page = capsys.readouterr().err, (tmp_path / "out" / "embed.html").read_text()
+    assert words in said
+    assert words in page
+    assert ("learnt from" in said) == ("learnt from" in page) == bool(words)
+
+
+def table_of_copies(folder, paths):
+    folder.mkdir()
+    for number, path in enumerate(paths):
+        Image.open(path).convert("RGB").save(folder / f"{number}.jpg", quality=60)
+    rows = "".join(f"{number}.jpg,{9 * number}\n" for number in range(len(paths)))
+    (folder / "set.csv").write_text("path,score\n" + rows)
+    return folder / "set.csv"
 
 
 def test_a_limit(made, model, labelled, tmp_path):

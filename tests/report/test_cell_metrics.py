@@ -8,15 +8,7 @@ from scipy import stats
 from noref.errors import DataError, OptionError
 from noref.evaluate.correlation import plcc, srcc
 from noref.evaluate.uncertainty import Part, mean_interval, mean_paired_difference
-from noref.report.cell_metrics import (
-    by_distortion,
-    by_level,
-    comparisons,
-    groups,
-    pairs,
-    quick_plcc,
-    quick_srcc,
-)
+from noref.report.cell_metrics import comparisons, groups, pairs, quick_plcc, quick_srcc, subsets
 from noref.report.results import read_results
 
 
@@ -130,7 +122,7 @@ def test_distortions_and_levels_by_hand(make_bench, rows_of):
     folder = make_bench(rows)
     (group,) = groups(read_results(folder).cells, draws=20)
     frame = pd.read_csv(folder / "predictions.csv")
-    for found, column in ((by_distortion(group), "distortion"), (by_level(group), "level")):
+    for found, column in ((subsets(group, "distortions"), "distortion"), (subsets(group, "levels"), "level")):
         assert [share.label for share in found] == [str(value) for value in sorted(frame[column].unique())]
         for share in found:
             kind = frame[frame[column].astype(str) == share.label]
@@ -142,4 +134,4 @@ def test_distortions_and_levels_by_hand(make_bench, rows_of):
 
 def test_a_distortion_of_two_images_has_a_residual_and_no_correlation(make_bench, rows_of):
     (group,) = groups(read_results(make_bench(rows_of(images=4, distortions=("a", "b")))).cells, draws=20)
-    assert [share.srcc for share in by_distortion(group)] == [None, None]
+    assert [share.srcc for share in subsets(group, "distortions")] == [None, None]

@@ -37,7 +37,7 @@ from noref.cli.group import FAILED, PATH, cli
 )
 @click.option("--report/--no-report", default=True, help="Write report.html, report.md and report.json at the end.")
 def bench(**call: Any) -> int:
-    """Train and test a recipe over repeated splits; the report stands beside the published results.
+    """Train and test a recipe over repeated splits. The report stands beside the published results.
 
     \b
     noref bench deiqt --data livec=FOLDER --repeats 10

@@ -23,7 +23,9 @@ def data() -> None:
 @click.argument("path", type=PATH)
 @click.option("--all", "whole", is_flag=True, help="Write long lists to their end.")
 def check(name: str, path: Path, whole: bool) -> int:
-    """Compare the data set NAME at PATH with what was published: counts, missing, broken and equal files, direction.
+    """Compare the data set NAME at PATH with what was published.
+
+    Counts, missing, broken and equal files, direction of the scores.
 
     \b
     noref data check tid2013 TID2013
@@ -48,7 +50,9 @@ def check(name: str, path: Path, whole: bool) -> int:
 @click.option("--jpeg", type=int, metavar="QUALITY", help="Write JPEG, 95 to 100. Default: PNG, which loses nothing.")
 @click.option("--threads", type=int, help="Default: one for each core.")
 def prepare(name: str, path: Path, out: Path, side: int | None, jpeg: int | None, threads: int | None) -> int:
-    """Resize the images of the data set NAME at PATH, aspect kept, into FOLDER, a data set of the same NAME.
+    """Resize the images of the data set NAME at PATH into FOLDER.
+
+    The aspect is kept; FOLDER is a data set of the same NAME.
 
     \b
     noref data prepare spaq SPAQ --out SPAQ-384

@@ -14,26 +14,13 @@ from noref.errors import MissingExtraError, OptionError
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("--data", required=True, multiple=True, metavar="NAME=PATH", help="A labelled set; may be repeated.")
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Where to.")
+@click.option("--feature", multiple=True, metavar="NAME", help="Default: the model's own; a wrong name lists all.")
 @click.option(
-    "--feature",
-    multiple=True,
-    metavar="NAME",
-    help="Default: each model's default one; a wrong name lists those there are.",
-)
-@click.option(
-    "--colour",
-    "--color",
-    "colour",
-    default="score",
-    show_default=True,
-    metavar="score|type|set|thirds",
-    help="Of points.",
+    "--colour", "--color", default="score", show_default=True, metavar="score|type|set|thirds", help="Of points."
 )
 @click.option("--bounds", metavar="LOW,HIGH", help="Of the thirds, quality 0-100. Default: equal counts.")
 @click.option("--part", default="all", show_default=True, metavar="all|train|validation|test", help="Of a run's split.")
-@click.option(
-    "--split", type=click.Path(path_type=Path), metavar="FILE", help="Default: that of the first run that fits."
-)
+@click.option("--split", type=click.Path(path_type=Path), metavar="FILE", help="Default: of the first run that fits.")
 @click.option("--limit", type=int, metavar="N", help="So many images at most, drawn by the seed.")
 @click.option("--perplexity", type=float, default=30.0, show_default=True, help="Of t-SNE; below the number of images.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of map and chance.")
@@ -66,7 +53,9 @@ def embed(
     page_mb: float,
     title: str | None,
 ) -> int:
-    """Draw a map (t-SNE) of a MODEL's features of labelled images, and compute metrics of the feature space.
+    """Draw a map (t-SNE) of a MODEL's features of labelled images.
+
+    Metrics of the feature space stand beside it.
 
     \b
     noref embed RUN --data livec=FOLDER --part test --out map

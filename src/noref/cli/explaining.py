@@ -33,7 +33,7 @@ from noref.cli.group import FAILED, PATH, cli, list_failed, recursive_option
 def explain(
     photos: tuple[str, ...], out: Path, maps: tuple[str, ...], scores: Path | None, sanity: bool, seed: int, **call: Any
 ) -> int:
-    """Draw how a model rates each part of a photo; several models side by side.
+    """Draw how a model rates each part of a photo. Several models stand side by side.
 
     \b
     noref explain photos/ --out maps

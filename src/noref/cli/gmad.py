@@ -19,7 +19,7 @@ GROUPS = click.Choice(["count", "width"])
 
 @cli.group(cls=Commands)
 def gmad() -> None:
-    """Compare two models by the pairs of images about which they disagree most.
+    """Compare two models by the pairs on which they disagree most.
 
     \b
     noref gmad pairs --defender default --attacker other.csv --images photos --out competition

@@ -16,7 +16,9 @@ from noref.cli.group import FAILED, cli
 @click.option("--pictures/--no-pictures", default=True, help="Thumbnails of the best and worst predicted images.")
 @click.option("--draws", type=int, default=1000, show_default=True, help="Of the bootstrap behind each interval.")
 def report(source: Path, out: Path | None, compare: str | None, pictures: bool, draws: int) -> int:
-    """Write report.html, report.md and report.json of SOURCE: a bench's folder, finished or not, or a training run's.
+    """Write a report of SOURCE as HTML, Markdown and JSON.
+
+    SOURCE is a bench's folder, finished or not, or a training run's.
 
     \b
     noref report bench-deiqt-livec

@@ -18,44 +18,30 @@ from noref.errors import OptionError
 LOW, MIDDLE, HIGH = (0.70, 0.16, 60.0), (0.62, 0.15, 350.0), (0.60, 0.15, 255.0)  # orange, mauve, blue
 UNKNOWN = "#8a8a86"
 FAINTEST = 0.3
-CONES = np.array(
+CONES = np.array(  # OKLab -> cube roots of the cones' answers
     [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
 )
-LINEAR_RGB = np.array(
-    [
-        [4.0767416621, -3.3077115913, 0.2309699292],
-        [-1.2684380046, 2.6097574011, -0.3413193965],
-        [-0.0041960863, -0.7034186147, 1.7076147010],
-    ]
-)
+RED = (4.0767416621, -3.3077115913, 0.2309699292)
+GREEN = (-1.2684380046, 2.6097574011, -0.3413193965)
+BLUE = (-0.0041960863, -0.7034186147, 1.7076147010)
 
 
 @dataclass(frozen=True)
 class ColourScale:
-    """The colours of M points.
+    """The colours of M points."""
 
-    Attributes:
-        colours: (M,) as #rrggbb.
-        opacity: (M,) in (0, 1].
-        legend: name -> colour; empty where there is a ramp.
-        ramp: the scores of its lowest and its highest colour; None where there is no ramp.
-        note: what else a reader must know; may be empty.
-    """
-
-    colours: tuple[str, ...]
-    opacity: tuple[float, ...]
-    legend: Mapping[str, str]
-    ramp: tuple[float, float] | None = None
-    note: str = ""
+    colours: tuple[str, ...]  # (M,) as #rrggbb
+    opacity: tuple[float, ...]  # (M,) in (0, 1]
+    legend: Mapping[str, str]  # name -> colour; empty where there is a ramp
+    ramp: tuple[float, float] | None = None  # the scores of its lowest and its highest colour; None: no ramp
+    note: str = ""  # what else a reader must know; may be empty
 
 
 def oklch(lightness: float, chroma: float, hue: float) -> str:
     """A colour as #rrggbb; values outside sRGB are clipped.
 
-    Args:
-        lightness: 0 is black, 1 is white.
-        chroma: 0 is grey, about 0.3 the most that sRGB has.
-        hue: in degrees; 30 red, 145 green, 255 blue.
+    Lightness 0 is black, 1 white; chroma 0 is grey, about 0.3 the most that sRGB has; the hue is in degrees, 30 red,
+    145 green, 255 blue.
 
     Source:
         Ottosson 2020, OKLab.
@@ -66,7 +52,7 @@ def oklch(lightness: float, chroma: float, hue: float) -> str:
     """
     angle = np.radians(hue)
     cones = (CONES @ [lightness, chroma * np.cos(angle), chroma * np.sin(angle)]) ** 3
-    linear = np.clip(LINEAR_RGB @ cones, 0, 1)
+    linear = np.clip(np.array([RED, GREEN, BLUE]) @ cones, 0, 1)
     curved = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return "#" + "".join(f"{round(255 * value):02x}" for value in curved)
 
@@ -112,9 +98,7 @@ def by_set(sets: Sequence[str]) -> ColourScale:
 def by_type(types: Sequence[str | None], levels: Sequence[int | None]) -> ColourScale:
     """A hue for each distortion type, or for each of the seven groups where all are of noref's 24; level is opacity.
 
-    Args:
-        types: (M,) None for an image without a distortion, which is grey.
-        levels: (M,) 1 is the weakest.
+    (M,) types, None for an image without a distortion, which is grey, and (M,) levels, 1 is the weakest.
 
     Raises:
         OptionError: no image has a type.
@@ -128,12 +112,11 @@ def by_type(types: Sequence[str | None], levels: Sequence[int | None]) -> Colour
         hues = enumerate(zip(names, _hues(len(names)), strict=True))
         palette = {name: oklch(0.65 + 0.07 * (-1) ** place, 0.15, hue) for place, (name, hue) in hues}
     strongest = max((level for level in levels if level), default=1)
-    return ColourScale(
-        colours=tuple(palette[name] if name else UNKNOWN for name in types),
-        opacity=tuple(FAINTEST + (1 - FAINTEST) * level / strongest if level else 0.9 for level in levels),
-        legend=palette if all(types) else {**palette, "none": UNKNOWN},
-        note=f"stronger levels are less transparent, 1 to {strongest}" if any(levels) else "",
-    )
+    colours = tuple(palette[name] if name else UNKNOWN for name in types)
+    opacity = tuple(FAINTEST + (1 - FAINTEST) * level / strongest if level else 0.9 for level in levels)
+    legend = palette if all(types) else {**palette, "none": UNKNOWN}
+    note = f"stronger levels are less transparent, 1 to {strongest}" if any(levels) else ""
+    return ColourScale(colours, opacity, legend, note=note)
 
 
 def _group_colours(names: Sequence[str]) -> dict[str, str]:

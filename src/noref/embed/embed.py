@@ -12,25 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from noref.data.perceptual_hash import learnt_images
 from noref.data.records import Record, names
-from noref.data.splits import groups, load_split
-from noref.embed import colour_scale
+from noref.data.splits import Split, groups, load_split
+from noref.embed import colour_scale, metrics
 from noref.embed.colour_scale import ColourScale
 from noref.embed.embedding_plot import EmbeddingPlot, LabelledImage, Panel, draw, write_points
 from noref.embed.feature_extractor import Backbone, FeatureExtractor, load_extractor
-from noref.embed.metrics import (
-    NEIGHBOURS,
-    Metric,
-    check_perplexity,
-    nearest,
-    score_agreement,
-    silhouette,
-    thirds,
-    tsne,
-    type_agreement,
-)
-from noref.embed.page import progress_bar, render_page
+from noref.embed.page import render_page
 from noref.errors import DataError, OptionError, unknown
+from noref.report.pages import progress_bar
 from noref.train.run_folder import DataSet, read_data
 from noref.writing import check_writable, write_text
 
@@ -43,35 +34,20 @@ Map = tuple[str, Mapping[Path, NDArray[np.float32]]]  # its title, and image -> 
 
 @dataclass(frozen=True)
 class Settings:
-    """How an embedding plot is made.
+    """How an embedding plot is made."""
 
-    Attributes:
-        features: of each model; a map each. None at all: each model's default one.
-        colour: one of `COLOURS`.
-        bounds: of the thirds, quality in per cent, where the middle begins and ends; None: equal counts.
-        part: one of `PARTS`: the part of a split that is shown.
-        split: its file; None: that of the first run among the models that fits the images.
-        limit: so many images at most, drawn by the seed; None: all.
-        perplexity: of t-SNE.
-        seed: of everything.
-        backbone: of models that are timm names, and the crop of encoders.
-        cache: folder of the features; None: `features` in the output folder.
-        megabytes: of the page's thumbnails.
-        title: of the figure; None: models and data.
-    """
-
-    features: Sequence[str] = ()
-    colour: str = "score"
-    bounds: tuple[float, float] | None = None
-    part: str = "all"
-    split: Path | None = None
-    limit: int | None = None
-    perplexity: float = 30.0
-    seed: int = 0
-    backbone: Backbone = field(default_factory=Backbone)
-    cache: Path | None = None
-    megabytes: float = 8.0
-    title: str | None = None
+    features: Sequence[str] = ()  # of each model; a map each. None at all: each model's default one
+    colour: str = "score"  # one of `COLOURS`
+    bounds: tuple[float, float] | None = None  # of the thirds, quality in per cent; None: equal counts
+    part: str = "all"  # one of `PARTS`: the part of a split that is shown
+    split: Path | None = None  # its file; None: that of the first run among the models that fits the images
+    limit: int | None = None  # so many images at most, drawn by the seed; None: all
+    perplexity: float = 30.0  # of t-SNE
+    seed: int = 0  # of everything
+    backbone: Backbone = field(default_factory=Backbone)  # of models that are timm names, and the crop of encoders
+    cache: Path | None = None  # folder of the features; None: `features` in the output folder
+    megabytes: float = 8.0  # of the page's thumbnails
+    title: str | None = None  # of the figure; None: models and data
 
 
 def embed(models: Sequence[str], *, data: Sequence[str], out: Path, settings: Settings | None = None) -> EmbeddingPlot:
@@ -125,11 +101,7 @@ def _check(models: Sequence[str], data: Sequence[str], settings: Settings) -> No
 
 
 def _wanted(extractors: Extractors, features: Sequence[str]) -> list[tuple[str, FeatureExtractor, str]]:
-    """Title, model and feature of each map; a feature that only some models have is left out for the others.
-
-    Raises:
-        OptionError: a feature that no model has, or a model that has none of the features; lists what there is.
-    """
+    """Title, model and feature of each map; a feature that only some models have is left out for the others."""
     for feature in features:
         if not any(feature in one.feature_names for one in extractors):
             extractors[0].check(feature)
@@ -143,10 +115,9 @@ def _wanted(extractors: Extractors, features: Sequence[str]) -> list[tuple[str, 
 
 
 def _check_count(images: int, settings: Settings) -> None:
-    """Before the long work."""
     if images < 2:
         raise DataError(f"{images} image{'' if images == 1 else 's'}: a map needs two or more")
-    check_perplexity(settings.perplexity, images)
+    metrics.check_perplexity(settings.perplexity, images)
 
 
 def _gather(
@@ -174,35 +145,47 @@ def _gather(
     return images, list(notes), folders
 
 
-def _learnt_from(extractor: FeatureExtractor, data: DataSet) -> bool:
-    """Whether the model was trained on this data set."""
-    training = extractor.card.training if extractor.card else {}
-    return data.name in {str(run.get("data set")) for run in (training, training.get("run") or {})}
-
-
 def _part(given: DataSet, name: str, extractors: Extractors, settings: Settings) -> tuple[list[Record], list[str]]:
     """The images of one data set that are shown, and notes on them."""
-    records = list(given.records)
-    learnt = [one for one in extractors if _learnt_from(one, given)]
-    if settings.part == "all":
-        return records, [f"{one.name} learnt from {name} and may have seen these images" for one in learnt]
+    records, notes, file = list(given.records), list[str](), None
+    if settings.part != "all":
+        file, split = _split(records, name, extractors, settings)
+        chosen = [records[at] for at in getattr(split, settings.part)]
+        if not chosen:
+            raise DataError(f"{file}: the split has no {settings.part} part")
+        counts = f"{len(chosen)} of {len(records)} images"
+        notes, records = [f"{name}: {settings.part} part only, {counts}, {split.description}"], chosen
+    cautions = [_caution(one, given.name, name, records, file) for one in extractors]
+    return records, notes + [caution for caution in cautions if caution]
+
+
+def _split(records: list[Record], name: str, extractors: Extractors, settings: Settings) -> tuple[Path, Split]:
+    """The split that was named, or the first of the models' own that fits these images."""
     files = [one.folder / "split.json" for one in extractors if one.folder]
     files = [settings.split] if settings.split else [file for file in files if file.exists()]
     reasons = []
     for file in files:
         try:
-            split = load_split(file, records)
+            return file, load_split(file, records)
         except DataError as error:
             reasons.append(str(error))
-            continue
-        chosen = [records[at] for at in getattr(split, settings.part)]
-        if not chosen:
-            raise DataError(f"{file}: the split has no {settings.part} part")
-        note = f"{name}: {settings.part} part only, {len(chosen)} of {len(records)} images, {split.description}"
-        others = [one.name for one in learnt if one.folder != file.parent]
-        return chosen, [note, *(f"{other} learnt from {name}, by a split of its own" for other in others)]
     reason = reasons[0] if reasons else "no model here is a run, give --split FILE"
     raise OptionError(f"no split of {name} is known: {reason}")
+
+
+def _caution(model: FeatureExtractor, data_set: str, name: str, shown: Sequence[Record], split: Path | None) -> str:
+    """That the model learnt from images which are shown: by their content, or by the data set's name; may be empty."""
+    if model.card is None:
+        return ""
+    if (count := learnt_images(model.card, shown)) is not None:
+        told = f"{model.name} learnt from {count} of these {len(shown)} images of {name}, or from copies of them"
+        return told if count else ""
+    training = model.card.training
+    if data_set not in {str(run.get("data set")) for run in (training, training.get("run") or {})}:
+        return ""
+    if split is None:
+        return f"{model.name} learnt from {name} and may have seen these images"
+    return "" if model.folder == split.parent else f"{model.name} learnt from {name}, by a split of its own"
 
 
 def _plot(
@@ -211,7 +194,7 @@ def _plot(
     own, panels = _groups(images), []
     for name, features in progress_bar(maps, "t-SNE and metrics"):
         matrix = np.stack([features[image.record.path] for image in images]).astype(np.float64)
-        places = tsne(matrix, perplexity=settings.perplexity, seed=settings.seed)
+        places = metrics.tsne(matrix, perplexity=settings.perplexity, seed=settings.seed)
         panels.append(Panel(name, places, _measure(matrix, images, own, settings)))
     models, sets = dict.fromkeys(panel.title for panel in panels), dict.fromkeys(image.data_set for image in images)
     title = settings.title or f"{', '.join(models)} on {', '.join(sets)}"
@@ -235,25 +218,25 @@ def _groups(images: Sequence[LabelledImage]) -> NDArray[np.int64]:
 
 def _measure(
     matrix: NDArray[np.float64], images: Sequence[LabelledImage], own: NDArray[np.int64], settings: Settings
-) -> tuple[Metric, ...]:
+) -> tuple[metrics.Metric, ...]:
     """The metrics that the labels allow of (M, D) features and (M,) groups: agreements, silhouettes."""
     quality = [image.record.quality for image in images]
     labels: dict[str, Any] = {"set": [image.data_set for image in images]}
     if all(image.record.distortion for image in images):
         labels["type"] = [image.record.distortion for image in images]
     if settings.colour == "thirds":
-        labels["third"] = thirds([100 * value for value in quality], settings.bounds)
+        labels["third"] = metrics.thirds([100 * value for value in quality], settings.bounds)
     numbers = {name: np.unique(label, return_inverse=True)[1] for name, label in labels.items()}
     found = []
-    if len(own) - np.unique(own, return_counts=True)[1].max() >= NEIGHBOURS:
-        neighbours = nearest(matrix, own)
+    if len(own) - np.unique(own, return_counts=True)[1].max() >= metrics.NEIGHBOURS:
+        neighbours = metrics.nearest(matrix, own)
         if len(set(quality)) > 1:
-            found.append(score_agreement(neighbours, quality, own, seed=settings.seed))
+            found.append(metrics.score_agreement(neighbours, quality, own, seed=settings.seed))
         if "type" in numbers and numbers["type"].any():
-            found.append(type_agreement(neighbours, numbers["type"], own, seed=settings.seed))
+            found.append(metrics.type_agreement(neighbours, numbers["type"], own, seed=settings.seed))
     for name, label in numbers.items():
         if 2 <= len(np.unique(label)) < len(label):
-            found.append(silhouette(matrix, label, name, seed=settings.seed))
+            found.append(metrics.silhouette(matrix, label, name, seed=settings.seed))
     return tuple(found)
 
 
@@ -270,7 +253,7 @@ def _colours(images: Sequence[LabelledImage], settings: Settings) -> ColourScale
 
 
 def _write(plot: EmbeddingPlot, out: Path, data: Mapping[str, str], settings: Settings) -> None:
-    figure, page, table, metrics = (out / name for name in FILES)
+    figure, page, table, facts = (out / name for name in FILES)
     draw(plot, figure)
     write_text(page, render_page(plot, megabytes=settings.megabytes))
     write_points(plot, table)
@@ -280,4 +263,4 @@ def _write(plot: EmbeddingPlot, out: Path, data: Mapping[str, str], settings: Se
         "notes": plot.notes,
         "maps": {panel.title: [metric._asdict() for metric in panel.metrics] for panel in plot.panels},
     }
-    write_text(metrics, json.dumps(content, indent=2) + "\n")
+    write_text(facts, json.dumps(content, indent=2) + "\n")

@@ -24,17 +24,11 @@ SIDE, DPI = 6.0, 110  # of a map: inches, and pixels an inch
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One point of an embedding plot.
+    """One point of an embedding plot."""
 
-    Attributes:
-        record: the image with its score.
-        data_set: name of its data set; two folders of one set have two names.
-        name: its path below the data set.
-    """
-
-    record: Record
-    data_set: str
-    name: str
+    record: Record  # the image with its score
+    data_set: str  # name of its data set; two folders of one set have two names
+    name: str  # its path below the data set
 
     @property
     def caption(self) -> str:
@@ -48,38 +42,23 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class Panel:
-    """One map.
+    """One map."""
 
-    Attributes:
-        title: model and feature.
-        places: (M, 2).
-        metrics: of the feature space, not of the map.
-    """
-
-    title: str
-    places: NDArray[np.float64]
-    metrics: tuple[Metric, ...]
+    title: str  # model and feature
+    places: NDArray[np.float64]  # (M, 2)
+    metrics: tuple[Metric, ...]  # of the feature space, not of the map
 
 
 @dataclass(frozen=True)
 class EmbeddingPlot:
-    """M images on the maps of one figure.
+    """M images on the maps of one figure."""
 
-    Attributes:
-        title: of the figure.
-        images: the points.
-        colours: of the points.
-        panels: the maps, side by side.
-        notes: how the plot was made, and what a reader must know.
-        broken: images that could not be read, with the reason; they are not among the points.
-    """
-
-    title: str
-    images: Sequence[LabelledImage]
-    colours: ColourScale
-    panels: Sequence[Panel]
-    notes: Sequence[str] = ()
-    broken: Mapping[Path, str] = field(default_factory=dict)
+    title: str  # of the figure
+    images: Sequence[LabelledImage]  # the points
+    colours: ColourScale  # of the points
+    panels: Sequence[Panel]  # the maps, side by side
+    notes: Sequence[str] = ()  # how the plot was made, and what a reader must know
+    broken: Mapping[Path, str] = field(default_factory=dict)  # images that could not be read -> reason; no points
 
     @property
     def captions(self) -> list[str]:
@@ -157,6 +136,5 @@ def _draw_legend(figure: Any, plot: EmbeddingPlot, height: float) -> None:
         for name, colour in scale.legend.items()
     ]
     columns = min(len(marks), 4 * len(plot.panels))
-    figure.legend(
-        handles=marks, loc="lower center", bbox_to_anchor=(0.5, above), ncol=columns, fontsize=8, frameon=False
-    )
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, above)}
+    figure.legend(handles=marks, ncol=columns, fontsize=8, frameon=False, **place)

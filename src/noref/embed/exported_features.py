@@ -22,10 +22,7 @@ LINEAR = {"MatMul", "Gemm"}
 
 
 class ExportedModel:
-    """An ONNX file that gives its feature.
-
-    Args:
-        model: `default`, or an ONNX file with its card beside it.
+    """An ONNX file with its card beside it, or `default`, that gives its feature.
 
     Raises:
         OptionError: there is no such model.
@@ -55,11 +52,7 @@ class ExportedModel:
 
 
 def with_feature(content: bytes, path: Path) -> tuple[bytes, str]:
-    """The model with the input of its last linear layer as a second output, and that output's name.
-
-    Args:
-        content: an ONNX file whose one output is the score.
-        path: for the error.
+    """An ONNX file with the input of its last linear layer as a second output beside the score, and that one's name.
 
     Raises:
         ModelError: no ONNX file, or the score does not come from one linear layer with fixed weights.
@@ -75,9 +68,8 @@ def with_feature(content: bytes, path: Path) -> tuple[bytes, str]:
         varying = [name for name in node.input if name in makers and name not in fixed]
         node = makers[varying[0]] if len(varying) == 1 else None
     if node is None or node.op_type not in LINEAR or node.input[1] not in fixed:
-        raise ModelError(
-            f"{path}: its score does not come from one linear layer on a feature: name the run that it came from"
-        )
+        reason = "its score does not come from one linear layer on a feature"
+        raise ModelError(f"{path}: {reason}: name the run that it came from")
     name = node.input[0]
     model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     return model.SerializeToString(), name

@@ -38,48 +38,28 @@ MAX_PIXELS = 500_000  # of an encoder that has no head; larger photos are shrunk
 
 @dataclass(frozen=True)
 class Backbone:
-    """How a backbone of timm is built, and how images are cropped for it and for an encoder without a head.
+    """How a backbone of timm is built, and how images are cropped for it and for an encoder without a head."""
 
-    Attributes:
-        weights: "timm", "none", or a safetensors file.
-        pad_type: "same" for weights that come from TensorFlow.
-        mean, std: of the pixels in [0, 1], red, green, blue; None: timm's.
-        crop: side of the five crops at two scales, in pixels; of an encoder too.
-    """
-
-    weights: str = "timm"
-    pad_type: str = ""
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    crop: int = 224
+    weights: str = "timm"  # or "none", or a safetensors file
+    pad_type: str = ""  # "same" for weights that come from TensorFlow
+    mean: tuple[float, ...] | None = None  # of the pixels in [0, 1], red, green, blue; None: timm's
+    std: tuple[float, ...] | None = None  # likewise
+    crop: int = 224  # side of the five crops at two scales, in pixels; of an encoder too
 
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """A model that gives features of images.
+    """A model that gives features of images."""
 
-    Attributes:
-        name: for titles and messages.
-        feature_names: those that it has; the first is the default.
-        extract: feature and image -> (crops, D).
-        facts: all that decides a feature besides the image; they name the model's part of the cache.
-        card: of a trained model; None for a plain backbone.
-        folder: of its run; None where there is none.
-    """
-
-    name: str
-    feature_names: tuple[str, ...]
-    extract: Callable[[str, Path], Tensor]
-    facts: tuple[object, ...]
-    card: Card | None = None
-    folder: Path | None = None
+    name: str  # for titles and messages
+    feature_names: tuple[str, ...]  # those that it has; the first is the default
+    extract: Callable[[str, Path], Tensor]  # feature and image -> (crops, D)
+    facts: tuple[object, ...]  # all that decides a feature besides the image; they name the model's part of the cache
+    card: Card | None = None  # of a trained model; None for a plain backbone
+    folder: Path | None = None  # of its run; None where there is none
 
     def check(self, feature: str) -> None:
-        """Whether the model has such a feature.
-
-        Raises:
-            OptionError: it has not; those that it has are listed.
-        """
+        """Raises an OptionError that lists the model's features where this is none of them."""
         if feature not in self.feature_names:
             near = difflib.get_close_matches(feature, self.feature_names, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
@@ -102,10 +82,8 @@ class FeatureExtractor:
 def load_extractor(model: str, backbone: Backbone | None = None) -> FeatureExtractor:
     """The model that a command line names.
 
-    Args:
-        model: a run's folder, its `model.safetensors`, an ARNIQA run or encoder file, `default` or an exported `.onnx`
-            file, or a backbone of timm.
-        backbone: how the last is built; its crop is an encoder's too.
+    It is a run's folder, its `model.safetensors`, an ARNIQA run or encoder file, `default` or an exported `.onnx` file,
+    or a backbone of timm.
 
     Raises:
         OptionError: there is no such model, or it gives no features.

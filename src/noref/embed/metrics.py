@@ -30,34 +30,23 @@ LARGEST = 4000  # images for a silhouette, whose distance matrix is in memory as
 class Metric(NamedTuple):
     """One number about a feature space.
 
-    Attributes:
-        name: what is measured.
-        value: higher is better for all metrics here.
-        chance: mean over random draws, which know nothing of the features.
-        low, high: 2.5 % of those draws lie below, and 2.5 % above.
+    Example:
+        >>> print(Metric("silhouette by type", 0.25, -0.012, -0.02, -0.004))
+        silhouette by type 0.250 (chance -0.012, -0.020 to -0.004)
     """
 
-    name: str
-    value: float
-    chance: float
-    low: float
-    high: float
+    name: str  # what is measured
+    value: float  # higher is better for all metrics here
+    chance: float  # mean over random draws, which know nothing of the features
+    low: float  # 2.5 % of those draws lie below
+    high: float  # and 2.5 % above
 
     def __str__(self) -> str:
-        """The value beside its chance level.
-
-        Example:
-            >>> print(Metric("silhouette by type", 0.25, -0.012, -0.02, -0.004))
-            silhouette by type 0.250 (chance -0.012, -0.020 to -0.004)
-        """
         return f"{self.name} {self.value:z.3f} (chance {self.chance:z.3f}, {self.low:z.3f} to {self.high:z.3f})"
 
 
 def unit(features: Features) -> Array:
-    """Features at length 1.
-
-    Args:
-        features: (M, D), one row an image.
+    """(M, D) features, one row an image, at length 1.
 
     Raises:
         DataError: another shape, fewer than two images, all features the same, one of length 0 or not finite.
@@ -76,29 +65,19 @@ def unit(features: Features) -> Array:
 
 
 def check_perplexity(perplexity: float, images: int) -> None:
-    """Whether t-SNE takes this perplexity for so many images.
-
-    Raises:
-        OptionError: it does not.
-    """
+    """Raises an OptionError where t-SNE does not take this perplexity for so many images."""
     if not 0 < perplexity < images:
         fits = max(1, images // 3)
         raise OptionError(f"perplexity {perplexity:g} must lie between 0 and {images}, the images; {fits} would do")
 
 
 def tsne(features: Features, *, perplexity: float = 30.0, seed: int = 0) -> Array:
-    """t-SNE by the cosine, started from the first two principal components.
+    """t-SNE by the cosine, started from the first two principal components: (M, D) features -> (M, 2) places.
 
-    Args:
-        features: (M, D).
-        perplexity: about how many neighbours a point takes into account; below the number of images.
-        seed: the same seed gives the same plot.
-
-    Returns:
-        (M, 2) places; their distances have no meaning of their own.
+    The perplexity is about how many neighbours a point takes into account. The same seed gives the same plot.
 
     Raises:
-        OptionError: as `check_perplexity`.
+        OptionError: a perplexity that is not below the number of images.
         DataError: as `unit`.
 
     Source:
@@ -113,13 +92,7 @@ def tsne(features: Features, *, perplexity: float = 30.0, seed: int = 0) -> Arra
 def nearest(features: Features, groups: Labels, *, count: int = NEIGHBOURS) -> Indices:
     """Each image's neighbours by the cosine among the images of other groups, nearest first, ties in index order.
 
-    Args:
-        features: (M, D), of any length.
-        groups: (M,) images of one group, such as those of one reference, are not neighbours of each other.
-        count: k.
-
-    Returns:
-        (M, k) indices.
+    (M, D) features of any length, (M,) groups, such as one for each reference, and a count k -> (M, k) indices.
 
     Raises:
         DataError: as `unit`, or an image with fewer than k images of other groups.
@@ -145,14 +118,9 @@ def nearest(features: Features, groups: Labels, *, count: int = NEIGHBOURS) -> I
 def score_agreement(neighbours: Indices, scores: Scores, groups: Labels, *, draws: int = 200, seed: int = 0) -> Metric:
     """Spearman's correlation of an image's score with the mean score of its neighbours, in [-1, 1].
 
-    Chance takes as many random images from the other groups. It lies below 0 where groups differ in score: the other
-    images of a good group are worse.
-
-    Args:
-        neighbours: (M, k) of `nearest`.
-        scores: (M,).
-        groups: as for `nearest`.
-        draws, seed: of chance.
+    Takes (M, k) neighbours of `nearest`, (M,) scores, and the groups as `nearest` does. Chance takes as many random
+    images from the other groups, in so many draws. It lies below 0 where groups differ in score: the other images of a
+    good group are worse.
 
     Raises:
         DataError: scores that are all the same.
@@ -178,16 +146,11 @@ def type_agreement(neighbours: Indices, types: Labels, groups: Labels, *, draws:
 def silhouette(features: Features, labels: Labels, label_name: str, *, draws: int = 20, seed: int = 0) -> Metric:
     """How much nearer images lie to their own label than to the next one, by the cosine, in [-1, 1].
 
-    Chance shuffles the labels. With more than 4000 images, 4000 of them, drawn by the seed, stand for all.
-
-    Args:
-        features: (M, D).
-        labels: (M,), two different ones or more, and fewer than images.
-        label_name: for the metric's name.
-        draws, seed: of chance.
+    Takes (M, D) features and (M,) labels. Chance shuffles the labels, in so many draws. With more than 4000 images,
+    4000 of them, drawn by the seed, stand for all.
 
     Raises:
-        DataError: as `unit`, or a number of labels that has no silhouette.
+        DataError: as `unit`, or there are not two different labels or more, and fewer than images.
 
     Source:
         Rousseeuw 1987; scikit-learn's.
@@ -207,12 +170,10 @@ def silhouette(features: Features, labels: Labels, label_name: str, *, draws: in
 
 
 def thirds(scores: Scores, bounds: tuple[float, float] | None = None) -> Indices:
-    """0 for low, 1 for middle, 2 for high.
+    """0 for low, 1 for middle, 2 for high of (M,) scores, higher is better.
 
-    Args:
-        scores: (M,), higher is better.
-        bounds: where the middle begins and ends; a score on a bound belongs above it. None: parts of equal count, the
-            lower ones larger where M is no multiple of 3, ties in index order.
+    The bounds say where the middle begins and ends; a score on a bound belongs above it. None: parts of equal count,
+    the lower ones larger where M is no multiple of 3, ties in index order.
 
     Raises:
         OptionError: bounds that do not rise.

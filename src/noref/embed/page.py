@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
-from noref.card import Preprocessing
 from noref.embed.colour_scale import ramp
 from noref.embed.embedding_plot import EmbeddingPlot
 from noref.errors import ImageError
-from noref.images import printable, read
+from noref.images import printable
 from noref.report import pages
 
 TEMPLATE = Path(__file__).with_name("templates") / "embedding.html"
@@ -26,43 +20,32 @@ SIDES = (144, 112, 80, 56)  # of thumbnails, the longer side in pixels
 QUALITY = 72
 TRIED = 24  # thumbnails that are made first, to estimate the size of all
 VIEW, BORDER = 1000, 25  # of a map, in its own units
-Item = TypeVar("Item")
-
-
-def progress_bar(items: Sequence[Item], title: str) -> Iterable[Item]:
-    """The items, with a progress bar on the terminal while they are worked on."""
-    console = Console(stderr=True)
-    return track(items, description=title, console=console, disable=not sys.stderr.isatty(), transient=True)
 
 
 def render_page(plot: EmbeddingPlot, *, megabytes: float = 8.0) -> str:
-    """The page as HTML text.
-
-    Args:
-        plot: what to show.
-        megabytes: of all thumbnails together, at most: they are made smaller, then fewer.
+    """The page as HTML text; its thumbnails fit into so many megabytes, see `thumbnails`.
 
     Raises:
         MissingExtraError: Jinja2 is not installed.
     """
     template = pages.template(TEMPLATE, "the page of a map", metric=lambda value: f"{value:z.3f}", printable=printable)
     uris, side = thumbnails([image.record.path for image in plot.images], megabytes=megabytes)
-    return str(
-        template.render(
-            plot=plot,
-            title=printable(plot.title),
-            places=[in_view(panel.places) for panel in plot.panels],
-            radius=round(min(14.0, max(4.5, 170 / math.sqrt(len(plot.images)))), 1),
-            points=[
-                {"name": printable(image.name), "caption": image.caption, "uri": uri}
-                for image, uri in zip(plot.images, uris, strict=True)
-            ],
-            ramp=[ramp(share) for share in np.linspace(0, 1, 9)],
-            side=side,
-            shown=sum(map(bool, uris)),
-            view=VIEW,
-        )
-    )
+    points = [
+        {"name": printable(image.name), "caption": image.caption, "uri": uri}
+        for image, uri in zip(plot.images, uris, strict=True)
+    ]
+    content = {
+        "plot": plot,
+        "title": printable(plot.title),
+        "places": [in_view(panel.places) for panel in plot.panels],
+        "radius": round(min(14.0, max(4.5, 170 / math.sqrt(len(plot.images)))), 1),
+        "points": points,
+        "ramp": [ramp(share) for share in np.linspace(0, 1, 9)],
+        "side": side,
+        "shown": sum(map(bool, uris)),
+        "view": VIEW,
+    }
+    return str(template.render(content))
 
 
 def in_view(places: NDArray[np.float64]) -> list[tuple[float, float]]:
@@ -88,7 +71,7 @@ def thumbnails(paths: Sequence[Path], *, megabytes: float) -> tuple[list[str], i
             break
     step = max(1, math.ceil(each * len(paths) / max(budget, 1)))
     uris, room = [], budget
-    for at, path in enumerate(progress_bar(paths, "page")):
+    for at, path in enumerate(pages.progress_bar(paths, "page")):
         uri = thumbnail(path, side) if at % step == 0 else ""
         uris.append(uri if len(uri) <= room else "")  # the estimate may have been too low
         room -= len(uris[-1])
@@ -96,11 +79,8 @@ def thumbnails(paths: Sequence[Path], *, megabytes: float) -> tuple[list[str], i
 
 
 def thumbnail(path: Path, side: int) -> str:
-    """A JPEG as a data URI, never enlarged; empty where the file cannot be read any more."""
+    """As `noref.report.pages.thumbnail`; empty where the file cannot be read any more."""
     try:
-        pixels = read(path, preprocessing=Preprocessing(max_pixels=6 * side * side, min_side=1))
+        return pages.thumbnail(path, side, quality=QUALITY).uri
     except ImageError:
         return ""
-    small = Image.fromarray(pixels)
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return pages.data_uri(small, "JPEG", quality=QUALITY, optimize=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,12 +19,11 @@ if not all(map(find_spec, ("jinja2", "scipy"))):
     raise MissingExtraError("report", "a report")
 
 from noref.report import formatting, notes, provenance, sections
-from noref.report.cell_metrics import METRICS, Comparison, Group, by_distortion, by_level, comparisons, groups
+from noref.report.cell_metrics import METRICS, Comparison, Group, comparisons, groups, subsets
 from noref.report.pages import SHARED, template
-from noref.report.plots import decimals
 from noref.report.results import Results, read_results
 from noref.report.table import nested
-from noref.report.thumbnails import TITLES
+from noref.report.thumbnails import TITLES, ImageResult
 from noref.writing import write_text
 
 FORMAT = 1
@@ -36,18 +35,13 @@ METRIC_NAMES = {
     "krcc": "KRCC",
     "rmse": "RMSE, raw units",
 }
-CONTENT = {  # what every page can call
-    "compared_names": formatting.compared_names,
-    "decimals": decimals,
-    "difference_text": formatting.difference_text,
-    "example_titles": TITLES,
-    "metric_names": METRIC_NAMES,
-    "percent": formatting.percent,
-    "scale_text": formatting.scale_text,
-    "set_name": formatting.set_name,
-    "sets_of": formatting.sets_of,
-    "version": version("noref"),
+FILTERS: dict[str, Callable[..., Any]] = {
+    "capfirst": lambda text: text[:1].upper() + text[1:],
+    "md": formatting.markdown,
+    "num": formatting.number,
 }
+# functions of `noref.report.formatting` that templates call
+CALLED = ("compared_names", "decimals", "difference_text", "percent", "scale_text", "set_name", "sets_of")
 
 
 @dataclass(frozen=True)
@@ -96,7 +90,7 @@ class Report:
             "results": [_result_json(group) for group in self.groups],
             "comparisons": [_comparison_json(one) for one in self.comparisons],
             "published": [_published_json(table) for table in self._content["published"]],
-            "photos": [_examples_json(one) for one in self.examples],
+            "photos": [_examples_json(*one) for one in self.examples],
             "bench": _metadata_json(results.metadata),
         }
         return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=vars) + "\n"
@@ -109,14 +103,7 @@ class Report:
         return out / FILES[0]
 
     def _render(self, name: str) -> str:
-        made = template(
-            SHARED / name,
-            "a report",
-            capfirst=lambda text: text[:1].upper() + text[1:],
-            num=formatting.number,
-            md=formatting.markdown,
-        )
-        return str(made.render(self._content))
+        return str(template(SHARED / name, "a report", **FILTERS).render(self._content))
 
     @functools.cached_property
     def _content(self) -> dict[str, Any]:
@@ -125,7 +112,10 @@ class Report:
         published = sections.published_tables(self.results, found, several)
         by_sets = itertools.groupby(self.comparisons, key=lambda one: (one.first.training_set, one.first.test_set))
         return {
-            **CONTENT,
+            **{name: getattr(formatting, name) for name in CALLED},
+            "example_titles": TITLES,
+            "metric_names": METRIC_NAMES,
+            "version": version("noref"),
             "report": self,
             "several": several,
             "title": provenance.title(found),
@@ -182,8 +172,8 @@ def _result_json(group: Group) -> dict[str, Any]:
         "splits": group.splits,
         "images": group.images,
         **{name: group.metrics.get(name) for name in METRICS},
-        "distortions": by_distortion(group),
-        "levels": by_level(group),
+        "distortions": subsets(group, "distortions"),
+        "levels": subsets(group, "levels"),
     }
 
 
@@ -201,12 +191,12 @@ def _published_json(table: sections.PublishedTable) -> dict[str, Any]:
     return {**sets, "rows": rows, "differs": table.differences}
 
 
-def _examples_json(examples: sections.Examples) -> dict[str, Any]:
+def _examples_json(group: Group, images: Mapping[str, list[ImageResult]]) -> dict[str, Any]:
     rows = {
-        kind: [{key: value for key, value in vars(image).items() if key != "thumbnail"} for image in images]
-        for kind, images in examples.images.items()
+        kind: [{key: value for key, value in vars(image).items() if key != "thumbnail"} for image in row]
+        for kind, row in images.items()
     }
-    return {**examples.group.model._asdict(), **rows}
+    return {**group.model._asdict(), **rows}
 
 
 def _metadata_json(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from rich.console import Console
-from rich.progress import track
 from scipy.stats import rankdata
 
 from noref.errors import DataError, OptionError, unknown
 from noref.evaluate.correlation import krcc, plcc, rmse, srcc
 from noref.evaluate.uncertainty import Difference, Part, mean_interval, mean_paired_difference
+from noref.report.pages import progress_bar
 from noref.report.results import Cell, Model
 
 METRICS: dict[str, Callable[[Cell], float]] = {
@@ -24,7 +24,6 @@ METRICS: dict[str, Callable[[Cell], float]] = {
     "krcc": lambda cell: krcc(cell.quality, cell.human),
     "rmse": lambda cell: rmse(cell.predicted, cell.score),
 }
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class Spread:
     mean: float  # over cells
     median: float  # over cells
     std: float | None  # standard deviation over cells, n - 1; None where there is one only
-    low: float | None = None  # lower end of the bootstrap 95 % interval of the mean; None where there is none
-    high: float | None = None  # the upper end
+    low: float | None  # lower end of the bootstrap 95 % interval of the mean; None where there is none
+    high: float | None  # the upper end
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,7 @@ def groups(cells: Iterable[Cell], *, draws: int = 1000) -> list[Group]:
     members: dict[Model, list[Cell]] = {}
     for cell in cells:
         members.setdefault(cell.model, []).append(cell)
-    return [_group(model, own, draws) for model, own in _tracked(list(members.items()), "intervals")]
-
-
-def _tracked(items: Sequence[Item], description: str) -> Iterable[Item]:
-    """The same items, with a progress bar on a terminal."""
-    console = Console(stderr=True)
-    return track(items, description, console=console, transient=True, disable=not console.is_terminal)
+    return [_group(model, own, draws) for model, own in progress_bar(list(members.items()), "intervals")]
 
 
 def _group(model: Model, own: Sequence[Cell], draws: int) -> Group:
@@ -99,14 +92,11 @@ def _group(model: Model, own: Sequence[Cell], draws: int) -> Group:
         if values:
             numbers = np.array(list(values.values()))
             std = float(numbers.std(ddof=1)) if len(numbers) > 1 else None
-            metrics[name] = Spread(values, float(numbers.mean()), float(np.median(numbers)), std)
-    for name, statistic in (("srcc", quick_srcc), ("plcc", quick_plcc)):
-        if name in metrics:
-            try:
-                low, high = mean_interval(_parts(good), statistic, repeats=draws)
-            except DataError:  # too few images to draw from
-                continue
-            metrics[name] = replace(metrics[name], low=low, high=high)
+            low = high = None
+            if statistic := {"srcc": quick_srcc, "plcc": quick_plcc}.get(name):
+                with contextlib.suppress(DataError):  # too few images to draw from
+                    low, high = mean_interval(_parts(good), statistic, repeats=draws)
+            metrics[name] = Spread(values, float(numbers.mean()), float(np.median(numbers)), std, low, high)
     undefined = tuple(cell for cell in own if cell.trouble)
     return Group(model, good, undefined, len({path for cell in good for path in cell.paths}), metrics)
 
@@ -120,7 +110,7 @@ def comparisons(found: Sequence[Group], baseline: str | None = None, *, draws: i
 
     The baseline is the name of a variant; None: the first. One that does not exist is an OptionError.
     """
-    return [_compare(first, second, draws) for first, second in _tracked(pairs(found, baseline), "comparisons")]
+    return [_compare(first, second, draws) for first, second in progress_bar(pairs(found, baseline), "comparisons")]
 
 
 def pairs(found: Sequence[Group], baseline: str | None = None) -> list[tuple[Group, Group]]:
@@ -132,11 +122,8 @@ def pairs(found: Sequence[Group], baseline: str | None = None) -> list[tuple[Gro
         raise unknown("variant", baseline, names)
     chosen = names[0] if baseline is None else baseline
     by_model = {group.model: group for group in found}
-    wanted = []
-    for model, group in by_model.items():
-        other = by_model.get(model._replace(variant=chosen))
-        if other is not None and other is not group:
-            wanted.append((group, other))
+    others = [(group, by_model.get(model._replace(variant=chosen))) for model, group in by_model.items()]
+    wanted = [(group, other) for group, other in others if other is not None and other is not group]
     for model, group in by_model.items():
         most = max(other.fraction for other in by_model if other._replace(fraction=model.fraction) == model)
         if model.fraction < most:
@@ -157,18 +144,9 @@ def _compare(first: Group, second: Group, draws: int) -> Comparison:
     return Comparison(first.model, second.model, both, by_rank, raw)
 
 
-def by_distortion(group: Group) -> list[Subset]:
-    """One entry for each distortion that the table names, in alphabetical order; none where it names none."""
-    return _subsets(group, [cell.distortions for cell in group.cells])
-
-
-def by_level(group: Group) -> list[Subset]:
-    """One entry for each level that the table names, the faintest first; none where it names none."""
-    return _subsets(group, [cell.levels for cell in group.cells])
-
-
-def _subsets(group: Group, labels: Sequence[Sequence[str | int | None]]) -> list[Subset]:
-    """`labels`: for each cell, that of each image; images without one are in no subset."""
+def subsets(group: Group, kind: Literal["distortions", "levels"]) -> list[Subset]:
+    """One entry for each distortion or level that the table names, sorted, the faintest level first."""
+    labels: list[Sequence[str | int | None]] = [getattr(cell, kind) for cell in group.cells]
     found = []
     for label in sorted({label for own in labels for label in own if label not in ("", None)}):
         correlations, residuals, images = list[float](), list[float](), set[str]()
@@ -190,21 +168,12 @@ def quick_srcc(predicted: ArrayLike, actual: ArrayLike) -> float:
 
     Raises:
         DataError: (a ValueError) fewer than 3 values, or all of a side are the same.
-
-    Example:
-        >>> round(quick_srcc([1, 2, 3, 4], [10, 20, 40, 30]), 4)
-        0.8
     """
     return quick_plcc(rankdata(np.asarray(predicted)), rankdata(np.asarray(actual)))
 
 
 def quick_plcc(predicted: ArrayLike, actual: ArrayLike) -> float:
-    """`noref.evaluate.correlation.plcc` likewise.
-
-    Example:
-        >>> round(quick_plcc([1, 2, 3, 4], [10, 20, 30, 40]), 4)
-        1.0
-    """
+    """`noref.evaluate.correlation.plcc` likewise."""
     x, y = (np.asarray(values, dtype=np.float64) for values in (predicted, actual))
     if len(x) < 3:
         raise DataError(f"a correlation needs 3 values or more, got {len(x)}")

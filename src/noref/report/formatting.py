@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import math
+import re
+
 from noref.card import Scale
 from noref.evaluate.uncertainty import Difference
 from noref.report.cell_metrics import Comparison
@@ -51,24 +55,14 @@ def percent(fraction: float) -> str:
 
 
 def sets_of(model: Model) -> str:
-    """What a model learnt from and what it was tested on.
-
-    Example:
-        >>> sets_of(Model("deiqt", "", "csiq", "live", 1.0, "grid", "last"))
-        'trained on CSIQ, tested on all of LIVE'
-    """
+    """What a model learnt from and what it was tested on."""
     if model.training_set == model.test_set:
         return f"trained and tested on parts of {set_name(model.training_set)}"
     return f"trained on {set_name(model.training_set)}, tested on all of {set_name(model.test_set)}"
 
 
 def scale_text(scale: Scale) -> str:
-    """Name, range and direction of raw scores.
-
-    Example:
-        >>> scale_text(Scale(0, 100, higher_is_better=False))
-        'DMOS 0 to 100, lower is better'
-    """
+    """Name, range and direction of raw scores, such as "DMOS 0 to 100, lower is better"."""
     name, better = ("MOS", "higher") if scale.higher_is_better else ("DMOS", "lower")
     return f"{name} {scale.low:g} to {scale.high:g}, {better} is better"
 
@@ -86,23 +80,17 @@ def conversion(name: str, scale: Scale) -> str:
 
 
 def number(value: float, digits: int = 3, sign: bool = False) -> str:
-    """A number with a real minus.
+    """A number with a real minus sign, and none before a zero."""
+    return f"{float(value):{'+' if sign else ''}z.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
-    Example:
-        >>> number(-0.0123)
-        '\N{MINUS SIGN}0.012'
-    """
-    rounded = round(float(value), digits) + 0.0  # no minus before a zero
-    return f"{rounded:{'+' if sign else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+def decimals(scale: Scale) -> int:
+    """Digits behind the point that a raw score of this scale is printed with: 1 for 0 to 100, 3 for 0 to 1."""
+    return max(0, 3 - round(math.log10(scale.high - scale.low)))
 
 
 def p_value(p: float) -> str:
-    """A p value with two digits, or three where it is small.
-
-    Example:
-        >>> p_value(0.4123), p_value(0.031), p_value(0.002)
-        ('0.41', '0.031', '0.002')
-    """
+    """A p value with two digits, or three where it is below 0.1."""
     return f"{p:.2f}" if p >= 0.1 else f"{p:.3f}"
 
 
@@ -125,11 +113,10 @@ def difference_text(found: Difference) -> str:
 def compared_names(found: Comparison, several_recipes: bool = False) -> tuple[str, str]:
     """The two sides of a comparison, as short as they can be told apart."""
     first, second = found.first, found.second
-    part = f", {percent(first.fraction)} of the training part"
-    if first.fraction != second.fraction:
-        return model_name(first, several_recipes) + part, percent(second.fraction)
-    also = "" if first.fraction == 1 else part
-    return model_name(first, several_recipes) + also, model_name(second, several_recipes)
+    part = "" if first.fraction == second.fraction == 1 else f", {percent(first.fraction)} of the training part"
+    same = first.fraction == second.fraction
+    other = model_name(second, several_recipes) if same else percent(second.fraction)
+    return model_name(first, several_recipes) + part, other
 
 
 def duration(seconds: float) -> str:
@@ -150,13 +137,6 @@ def counted(count: int, noun: str) -> str:
 
 
 def markdown(text: object) -> str:
-    r"""Text that a Markdown table prints as it is.
-
-    Example:
-        >>> print(markdown("a|b <script> *c*"))
-        a\|b &lt;script&gt; \*c\*
-    """
-    plain = str(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for sign in "|*_`[]":
-        plain = plain.replace(sign, "\\" + sign)
+    """Text that a Markdown table prints as it is: on one line, with the signs of Markdown and HTML escaped."""
+    plain = re.sub(r"([\\|*_`\[\]])", r"\\\1", html.escape(str(text), quote=False))
     return " ".join(plain.split())

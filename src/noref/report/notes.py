@@ -73,24 +73,20 @@ def differences_from_papers(group: Group, results: Results, rows: Sequence[Besid
     """In what our metrics are not those that the papers print for the same sets (`rows`), one sentence each."""
     model, found = group.model, []
     for name in _sets([group]):
-        lacking, note = results.data(name).get("shortfall"), results.data(name).get("note")
-        if lacking:
+        if lacking := results.data(name).get("shortfall"):
             found.append(f"{set_name(name)} is incomplete here: {lacking}. The papers use all of it.")
-        if note:
+        if note := results.data(name).get("note"):
             found.append(f"{set_name(name)}: {note}.")
     if model.selection == "test":
         found.append("Our epoch is the best on the test part, as the published code of this family chooses it.")
     else:
-        found.append(
-            f"Our epoch is {SELECTIONS.get(model.selection, model.selection)}; "
-            "the published code of this family takes the best on the test part, which flatters."
-        )
+        theirs = "the published code of this family takes the best on the test part, which flatters"
+        found.append(f"Our epoch is {SELECTIONS.get(model.selection, model.selection)}; {theirs}.")
     shared = nested(results.metadata, "options").get("backbone")
     backbone = str(nested(results.metadata, "variants", model.variant).get("backbone", shared) or "")
     if backbone and not backbone.startswith("deit3_small"):
-        found.append(
-            f"Our network is {backbone}; LML-IQA, CSIQA and DEIQT print theirs with ViT-S/16, ARNIQA with ResNet-50."
-        )
+        theirs = "LML-IQA, CSIQA and DEIQT print theirs with ViT-S/16, ARNIQA with ResNet-50"
+        found.append(f"Our network is {backbone}; {theirs}.")
     if model.protocol == "grid":
         found.append("We score a fixed grid of crops; LML-IQA and CSIQA score ten random ones, ARNIQA five.")
     statistics, count = {row.statistic for row in rows}, len(group.cells)

@@ -12,37 +12,23 @@ from noref.card import Scale
 from noref.errors import DataError
 from noref.evaluate.correlation import fit_logistic4
 from noref.report.cell_metrics import Group, Spread
-from noref.report.formatting import percent
+from noref.report.formatting import decimals, percent
 from noref.report.results import Array
 
 POINTS = 3000  # more are thinned: a page must open on a phone
 LEFT, TOP, SIDE = 46.0, 8.0, 360.0  # of the plot inside its view box
 BAR = 200.0  # width of the bar in a row of the published table
-
-
-class Tick(NamedTuple):
-    """A mark on an axis: where, and what is written there."""
-
-    at: float
-    label: str
-
-
-class Point(NamedTuple):
-    """A dot: centre, and the text that it shows when pointed at."""
-
-    x: float
-    y: float
-    text: str
+Tick = tuple[float, str]  # a mark on an axis: where, and what is written there
 
 
 class Scatter(NamedTuple):
     """Prediction across, human score up, both on the raw scale of the test set."""
 
-    points: tuple[Point, ...]  # the dots, thinned to at most as many as were allowed
+    points: list[tuple[float, float, str]]  # thinned: centres, and the text that a dot shows when pointed at
     total: int  # dots before thinning
     curve: str  # path of the fitted logistic; empty where none can be fitted
     diagonal: str  # path of perfect prediction
-    ticks: tuple[Tick, ...]  # of either axis, `at` counted along it from its beginning
+    ticks: tuple[Tick, ...]  # of either axis, counted along it from its beginning
 
 
 class Line(NamedTuple):
@@ -56,9 +42,9 @@ class Line(NamedTuple):
 class Curves(NamedTuple):
     """SRCC over the fraction of the training part that was used."""
 
-    lines: tuple[Line, ...]
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
+    lines: list[Line]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -89,10 +75,10 @@ def scatter(group: Group, scale: Scale, limit: int = POINTS) -> Scatter:
     points = []
     for i in kept:
         text = f"{names[i]}: predicted {predicted[i]:.{digits}f}, human {score[i]:.{digits}f}"
-        points.append(Point(across(predicted[i]), up(score[i]), text))
-    marks = tuple(Tick(_axis(low, high, 0, SIDE)(value), f"{value:g}") for value in ticks(low, high))
+        points.append((across(predicted[i]), up(score[i]), text))
+    marks = tuple((_axis(low, high, 0, SIDE)(value), f"{value:g}") for value in ticks(low, high))
     diagonal = _path([(across(value), up(value)) for value in (low, high)])
-    return Scatter(tuple(points), len(names), _curve(predicted, score, across, up), diagonal, marks)
+    return Scatter(points, len(names), _curve(predicted, score, across, up), diagonal, marks)
 
 
 def _curve(predicted: Array, score: Array, across: Callable[[float], float], up: Callable[[float], float]) -> str:
@@ -120,11 +106,8 @@ def curves(lines: Sequence[tuple[str, Sequence[tuple[float, Spread]]]]) -> Curve
             at.append((across(fraction) + aside, up(one.mean), ends[0], ends[1]))
         drawn.append(Line(label, tuple(at), _path([(x, y) for x, y, *_ in at])))
     fractions = sorted({fraction for _, points in lines for fraction, _ in points})
-    return Curves(
-        tuple(drawn),
-        tuple(Tick(across(fraction), percent(fraction)) for fraction in fractions),
-        tuple(Tick(up(value), f"{value:g}") for value in ticks(low, high)),
-    )
+    x_ticks = [(across(fraction), percent(fraction)) for fraction in fractions]
+    return Curves(drawn, x_ticks, [(up(value), f"{value:g}") for value in ticks(low, high)])
 
 
 def bar_axis(values: Sequence[float]) -> Callable[[float | None], float | None]:
@@ -132,16 +115,6 @@ def bar_axis(values: Sequence[float]) -> Callable[[float | None], float | None]:
     low = math.floor(10 * (min(values, default=0.0) - 0.02)) / 10
     place = _axis(low, 1.0, 4.0, BAR - 8.0)
     return lambda value: None if value is None else place(value)
-
-
-def decimals(scale: Scale) -> int:
-    """Digits behind the point that a raw score of this scale is printed with.
-
-    Example:
-        >>> decimals(Scale(0, 100)), decimals(Scale(0, 9)), decimals(Scale(0, 1))
-        (1, 2, 3)
-    """
-    return max(0, 3 - round(math.log10(scale.high - scale.low)))
 
 
 def _axis(low: float, high: float, start: float, length: float) -> Callable[[float], float]:

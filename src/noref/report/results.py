@@ -6,8 +6,8 @@ A cell is one trained model tested on one data set. A table that cannot be trust
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noref.data.records import Scale
-from noref.data.tables import number, whole_number
+from noref.data.tables import existing, number, whole_number
 from noref.errors import DataError, OptionError
 from noref.report.run_results import is_run_table, read_run
 from noref.report.table import SHARED, Row, nested, read_json, read_table
@@ -68,7 +68,7 @@ class Results:
     table: Path  # the file
     cells: tuple[Cell, ...]  # in the table's order
     scales: Mapping[str, Scale]  # test set -> range and direction of its raw scores
-    metadata: Mapping[str, Any] = field(default_factory=dict)  # content of `bench.json`, or what a run says instead
+    metadata: Mapping[str, Any]  # content of `bench.json`, or what a run says instead; may be empty
 
     def data(self, name: str) -> Mapping[str, Any]:
         """What the metadata say of a data set; empty where they say nothing."""
@@ -78,55 +78,45 @@ class Results:
 def read_results(path: Path) -> Results:
     """Read the folder of a bench or of a training run, or a table of predictions alone.
 
-    Args:
-        path: a folder with `predictions.csv` or `predictions.parquet`, and `bench.json` if there is one; or the table
-            itself, with the same files beside it; or the folder of a training run.
+    The folder holds `predictions.csv` or `predictions.parquet`, and `bench.json` if there is one; they may stand beside
+    the table too.
 
     Raises:
         OptionError: no such file, or a folder without a table.
         DataError: a table or a `bench.json` that cannot be trusted; names file, line and reason.
-        MissingExtraError: a Parquet file, and pandas is not installed; or a run without the `train` extra.
+        MissingExtraError: a Parquet file or a training run without the `train` extra.
     """
-    table = path
+    table = existing(path)
     if path.is_dir():
         found = [path / name for name in ("predictions.csv", "predictions.parquet") if (path / name).is_file()]
         if not found:
-            raise OptionError(
-                f"{path}: no predictions.csv in it; a run has one at its end, a bench after its first run"
-            )
+            reason = "no predictions.csv in it; a run has one at its end, a bench after its first run"
+            raise OptionError(f"{path}: {reason}")
         table = found[0]
-    elif not path.exists():
-        raise OptionError(f"{path}: no such file or folder")
     if table.suffix.lower() == ".csv" and is_run_table(table):
         rows, metadata = read_run(table)
     else:
-        metadata = _read_bench_json(table.with_name("bench.json"))
-        rows = list(read_table(table))
+        file = table.with_name("bench.json")
+        metadata, rows = read_json(file) if file.is_file() else {}, list(read_table(table))
+        if metadata.get("format", 1) != 1:
+            raise DataError(f"{file}: format {metadata['format']!r}; upgrade noref")
     if not rows:
         raise DataError(f"{table}: no predictions in it; is no run done yet?")
     scales = _scales(table, rows, metadata)
     return Results(table, tuple(_cells(table, rows, scales)), scales, metadata)
 
 
-def _read_bench_json(path: Path) -> dict[str, Any]:
-    content = read_json(path) if path.is_file() else {}
-    if content.get("format", 1) != 1:
-        raise DataError(f"{path}: format {content['format']!r}; upgrade noref")
-    return content
-
-
 def _scales(table: Path, rows: Rows, metadata: Mapping[str, Any]) -> dict[str, Scale]:
     """The scale of each test set: from the metadata, or from what raw score and quality of the rows say together."""
-    ends: dict[str, list[tuple[float, float]]] = {}
+    pairs: dict[str, list[tuple[float, float]]] = {}
     for line, row in rows:
         pair = number(row["human"], table, line, "human"), number(row["score"], table, line)
-        known = ends.setdefault(row["test_set"], [pair, pair])
-        ends[row["test_set"]] = [min(known[0], pair), max(known[1], pair)]
+        pairs.setdefault(row["test_set"], []).append(pair)
     scales = {}
-    for name, (lowest, highest) in ends.items():
+    for name, own in pairs.items():
         given = nested(metadata, "data", name, "scale")
         try:
-            scales[name] = Scale(**given) if given else _scale_between(*lowest, *highest)
+            scales[name] = Scale(**given) if given else _scale_between(*min(own), *max(own))
         except (TypeError, ValueError) as error:
             where = table.with_name("bench.json") if given else table
             raise DataError(f"{where}: no scale for the scores of {name}: {error}") from error
@@ -162,22 +152,17 @@ def _cells(table: Path, rows: Rows, scales: Mapping[str, Scale]) -> Iterator[Cel
         yield cell
 
 
-def _check_rows(table: Path, name: str, rows: Iterable[tuple[int, Row]]) -> None:
+def _check_rows(table: Path, name: str, rows: Rows) -> None:
     """The rows of a cell agree in the columns of the cell, and no image is there twice."""
     seen: dict[str, int] = {}
-    first: Row = {}
+    first = rows[0][1]
     for line, row in rows:
-        first = first or row
         for column in SHARED:
             if row[column] != first[column]:
-                raise DataError(
-                    f"{table}, line {line}: {column} {row[column]!r}; cell {name!r} began with {first[column]!r}"
-                )
-        if row["path"] in seen:
-            raise DataError(
-                f"{table}, line {line}: {row['path']} is in cell {name!r} already, in line {seen[row['path']]}"
-            )
-        seen[row["path"]] = line
+                reason = f"{column} {row[column]!r}; cell {name!r} began with {first[column]!r}"
+                raise DataError(f"{table}, line {line}: {reason}")
+        if (other := seen.setdefault(row["path"], line)) != line:
+            raise DataError(f"{table}, line {line}: {row['path']} is in cell {name!r} already, in line {other}")
 
 
 def _cell(table: Path, name: str, rows: Rows, scale: Scale) -> Cell:
@@ -186,27 +171,11 @@ def _cell(table: Path, name: str, rows: Rows, scale: Scale) -> Cell:
     shared: dict[str, Any] = {**first, "fraction": number(first["fraction"], table, line, "fraction")}
     values = np.array([_scores(table, line, row, scale) for line, row in rows])
     score, predicted, human, quality = (np.ascontiguousarray(column) for column in values.T)
-    levels = [whole_number(row["level"], table, line, "level") if row["level"] else None for line, row in rows]
-    paths, references, distortions = (
-        tuple(row[column] for _, row in rows) for column in ("path", "reference", "distortion")
-    )
-    model = Model(**{key: shared[key] for key in Model._fields})
-    reason = _trouble(score, quality)
-    return Cell(
-        name,
-        model,
-        split,
-        seed,
-        paths,
-        references,
-        distortions,
-        tuple(levels),
-        score,
-        predicted,
-        human,
-        quality,
-        reason,
-    )
+    levels = tuple(whole_number(row["level"], table, line, "level") if row["level"] else None for line, row in rows)
+    texts = ([row[column] for _, row in rows] for column in ("path", "reference", "distortion"))
+    paths, references, kinds = map(tuple, texts)
+    model, reason = Model(**{key: shared[key] for key in Model._fields}), _trouble(score, quality)
+    return Cell(name, model, split, seed, paths, references, kinds, levels, score, predicted, human, quality, reason)
 
 
 def _scores(table: Path, line: int, row: Row, scale: Scale) -> tuple[float, float, float, float]:
@@ -215,10 +184,8 @@ def _scores(table: Path, line: int, row: Row, scale: Scale) -> tuple[float, floa
     human, quality = (number(row[key], table, line, key) for key in ("human", "quality"))
     for raw, share, column in ((score, human, "score"), (predicted, quality, "predicted")):
         if abs(scale.quality(raw) - share) > SLACK * max(1.0, abs(share)):
-            raise DataError(
-                f"{table}, line {line}: {column} {raw:g} is quality {scale.quality(raw):.4f} on the scale {scale}, "
-                f"the row says {share:g}"
-            )
+            right = f"{column} {raw:g} is quality {scale.quality(raw):.4f} on the scale {scale}"
+            raise DataError(f"{table}, line {line}: {right}, the row says {share:g}")
     return score, predicted, human, quality
 
 

@@ -33,13 +33,10 @@ def is_run_table(table: Path) -> bool:
 def prediction_rows(
     predictions: Path, tested: Sequence[int], records: Sequence[Record], shared: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """A run's predictions as rows of a table of predictions.
+    """A run's predictions as rows of a table of predictions; `shared` are the columns that are the same in all rows.
 
-    Args:
-        predictions: as `noref.train.run_folder.Run.write_predictions` wrote them.
-        tested: indices of the tested images, in the order of the file.
-        records: the whole data set.
-        shared: the columns that are the same in all rows.
+    `predictions` is the file of `noref.train.run_folder.Run.write_predictions`; `tested` are the indices of its images
+    among the records, in its order.
 
     Raises:
         DataError: the file is not of these images; names file and line.
@@ -52,19 +49,10 @@ def prediction_rows(
         record = records[index]
         if row["path"] != keys[index].strip() or float(row["score"]) != record.raw_score:
             raise DataError(f"{predictions}, line {line}: {row['path']} with score {row['score']}, not {keys[index]}")
-        found.append(
-            {
-                **shared,
-                "path": keys[index],
-                "reference": record.reference or "",
-                "distortion": record.distortion or "",
-                "level": "" if record.level is None else record.level,
-                "score": record.raw_score,
-                "predicted": row["predicted"],
-                "human": record.quality,
-                "quality": row["quality"],
-            }
-        )
+        level = "" if record.level is None else record.level
+        labels = {"reference": record.reference or "", "distortion": record.distortion or "", "level": level}
+        human = {"path": keys[index], "score": record.raw_score, "human": record.quality}
+        found.append({**shared, **labels, **human, "predicted": row["predicted"], "quality": row["quality"]})
     return found
 
 
@@ -92,10 +80,8 @@ def describe_split(path: Path) -> dict[str, Any]:
 def read_run(table: Path) -> tuple[list[tuple[int, Row]], dict[str, Any]]:
     """A training run as a bench of one cell: its rows with their lines, and what `bench.json` would say.
 
+    The table is `predictions.csv` in the run's folder, beside `config.yaml`, `split.json` and `model.card.json`.
     References, distortions and the folder of the images are known where the data set is still at its place.
-
-    Args:
-        table: `predictions.csv` in the run's folder, beside `config.yaml`, `split.json` and `model.card.json`.
 
     Raises:
         DataError: one of these files is missing or broken; names the file.
@@ -109,18 +95,10 @@ def read_run(table: Path) -> tuple[list[tuple[int, Row]], dict[str, Any]]:
     values = {key: value for key, (value, _) in options.items()}
     name, _, place = str(head["data"]).partition("=")
     label = Path(place).stem if name == "csv" else name
-    shared = {
-        "cell": f"{table.parent.resolve().name} on {label}",
-        "recipe": head["recipe"],
-        "variant": "",
-        "training_set": label,
-        "test_set": label,
-        "fraction": 1,
-        "split": 0,
-        "seed": values.get("seed", 0),
-        "protocol": read_json(table.with_name("results.json")).get("protocol", "grid"),
-        "selection": values.get("select", "last"),
-    }
+    shared = {"cell": f"{table.parent.resolve().name} on {label}", "recipe": head["recipe"], "variant": ""}
+    shared |= {"training_set": label, "test_set": label, "fraction": 1, "split": 0, "seed": values.get("seed", 0)}
+    shared["protocol"] = read_json(table.with_name("results.json")).get("protocol", "grid")
+    shared["selection"] = values.get("select", "last")
     file = table.with_name("split.json")
     try:
         data = run_folder.read_data(str(head["data"]))

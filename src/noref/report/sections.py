@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from noref.card import Scale
 from noref.evaluate.published import Beside, beside
 from noref.report import plots
-from noref.report.cell_metrics import Group, Subset, by_distortion, by_level
+from noref.report.cell_metrics import Group, Subset, subsets
 from noref.report.formatting import PAPERS, model_name
 from noref.report.notes import differences_from_papers
 from noref.report.results import Cell, Model, Results
 from noref.report.table import nested
-from noref.report.thumbnails import ImageResult, best_and_worst, image_results, image_root, with_thumbnail
+from noref.report.thumbnails import ImageResult, best_and_worst, image_results, with_thumbnail
 
 SCATTERS = 12  # more would make a page that nobody reads to its end
 ALL_POINTS = 12_000  # of all scatters together
@@ -45,9 +45,9 @@ class PublishedTable:
     """The papers' rows for a pair of sets and a fraction, ours among them, the highest SRCC first."""
 
     model: Model  # of our first row: it says which sets and fraction
-    rows: tuple[PublishedRow, ...]  # plain rows and ours
-    ablations: tuple[PublishedRow, ...]  # the papers' ablation rows
-    differences: tuple[str, ...]  # in what ours differ, one sentence each
+    rows: list[PublishedRow]  # plain rows and ours
+    ablations: list[PublishedRow]  # the papers' ablation rows
+    differences: list[str]  # in what ours differ, one sentence each
     place: Callable[[float | None], float | None]  # SRCC -> where it is drawn, see `noref.report.plots.bar_axis`
 
 
@@ -56,9 +56,9 @@ class Matrix:
     """One method trained on each set and tested on each; None where that was not done."""
 
     label: str
-    training_sets: tuple[str, ...]
-    test_sets: tuple[str, ...]
-    cells: tuple[tuple[Group | None, ...], ...]
+    training_sets: list[str]
+    test_sets: list[str]
+    cells: list[list[Group | None]]
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,11 @@ class Breakdown:
     @property
     def largest_residual(self) -> float:
         """By level, either way: the end of the axis of the bars."""
-        subsets = [subset for row in self.levels.values() for subset in row if subset]
-        return max((abs(subset.residual) for subset in subsets), default=0.0) or 1.0
+        known = [subset for row in self.levels.values() for subset in row if subset]
+        return max((abs(subset.residual) for subset in known), default=0.0) or 1.0
 
 
-@dataclass(frozen=True)
-class Examples:
-    """The best and the worst predicted images of one model."""
-
-    group: Group  # the model
-    images: dict[str, list[ImageResult]]  # a key of `noref.report.thumbnails.TITLES` -> images
+Examples = tuple[Group, dict[str, list[ImageResult]]]  # a model; a key of `TITLES` -> its best and worst images
 
 
 def sorted_cells(results: Results) -> list[Cell]:
@@ -122,17 +117,13 @@ def published_tables(results: Results, found: Sequence[Group], several: bool) ->
         model = own[0].model
         printed = beside(model.training_set, model.test_set, model.fraction)
         if printed:
-            plain = _merged([row for row in printed if not row.variant])
-            rows = sorted([*(_our_row(group, several) for group in own), *plain], key=_by_srcc)
+            rows = [_our_row(group, several) for group in own] + _merged([row for row in printed if not row.variant])
+            rows.sort(key=lambda row: -2 if row.srcc is None else row.srcc, reverse=True)
             sentences = [sentence for group in own for sentence in differences_from_papers(group, results, printed)]
             place = plots.bar_axis([value for row in rows for value in (row.srcc, row.low) if value is not None])
             ablations = _merged([row for row in printed if row.variant])
-            tables.append(PublishedTable(model, tuple(rows), tuple(ablations), tuple(dict.fromkeys(sentences)), place))
+            tables.append(PublishedTable(model, rows, ablations, list(dict.fromkeys(sentences)), place))
     return tables
-
-
-def _by_srcc(row: PublishedRow) -> float:
-    return -(row.srcc if row.srcc is not None else -2)
 
 
 def _our_row(group: Group, several: bool) -> PublishedRow:
@@ -140,9 +131,8 @@ def _our_row(group: Group, several: bool) -> PublishedRow:
     name = model_name(group.model, several)
     if group.model.selection == "test":
         name += " (epoch chosen on the test part)"
-    if len(group.cells) == 1:
-        return PublishedRow(name, "", "single", srcc.mean, plcc.mean, srcc.low, srcc.high)
-    return PublishedRow(name, "", "mean", srcc.mean, plcc.mean, srcc.low, srcc.high, srcc.median)
+    statistic, median = ("single", None) if len(group.cells) == 1 else ("mean", srcc.median)
+    return PublishedRow(name, "", statistic, srcc.mean, plcc.mean, srcc.low, srcc.high, median)
 
 
 def _merged(rows: Sequence[Beside]) -> list[PublishedRow]:
@@ -160,20 +150,19 @@ def _merged(rows: Sequence[Beside]) -> list[PublishedRow]:
 
 def common_differences(tables: Sequence[PublishedTable]) -> list[str]:
     """What differs in every one of several tables; nothing where there is one only."""
-    if len(tables) < 2:
-        return []
-    return [one for one in tables[0].differences if all(one in table.differences for table in tables)]
+    first = tables[0].differences if len(tables) > 1 else []
+    return [one for one in first if all(one in table.differences for table in tables)]
 
 
 def matrices(found: Sequence[Group], several: bool) -> list[Matrix]:
     """A matrix for each method that was tested on more than one set."""
     made = []
     for own in grouped(largest_fractions(found), "recipe", "variant", "protocol", "selection"):
-        test_sets = tuple(dict.fromkeys(group.model.test_set for group in own))
-        training_sets = tuple(dict.fromkeys(group.model.training_set for group in own))
+        test_sets = list(dict.fromkeys(group.model.test_set for group in own))
+        training_sets = list(dict.fromkeys(group.model.training_set for group in own))
         if len(test_sets) > 1:
             by_pair = {(group.model.training_set, group.model.test_set): group for group in own}
-            cells = tuple(tuple(by_pair.get((row, column)) for column in test_sets) for row in training_sets)
+            cells = [[by_pair.get((row, column)) for column in test_sets] for row in training_sets]
             made.append(Matrix(model_name(own[0].model, several), training_sets, test_sets, cells))
     return made
 
@@ -182,12 +171,11 @@ def fraction_curves(found: Sequence[Group], several: bool) -> list[tuple[Model, 
     """SRCC over fractions, for each pair of sets that was trained on more than one fraction."""
     made = []
     for own in grouped(_with_metrics(found), "training_set", "test_set"):
-        lines = []
-        for line in grouped(own, "recipe", "variant", "protocol", "selection"):
-            points = sorted((group.model.fraction, group.metrics["srcc"]) for group in line)
-            lines.append((model_name(line[0].model, several), points))
-        if len({fraction for _, points in lines for fraction, _ in points}) > 1:
-            made.append((own[0].model, plots.curves(lines)))
+        models = grouped(own, "recipe", "variant", "protocol", "selection")
+        names = [model_name(line[0].model, several) for line in models]
+        points = [sorted((group.model.fraction, group.metrics["srcc"]) for group in line) for line in models]
+        if len({group.model.fraction for group in own}) > 1:
+            made.append((own[0].model, plots.curves(list(zip(names, points, strict=True)))))
     return made
 
 
@@ -203,7 +191,8 @@ def breakdowns(found: Sequence[Group], several: bool) -> list[Breakdown]:
     made = []
     for own in grouped(largest_fractions(found), "training_set", "test_set"):
         columns = own[:COLUMNS]
-        distortions, levels = (_rows([cut(group) for group in columns]) for cut in (by_distortion, by_level))
+        distortions = _rows([subsets(group, "distortions") for group in columns])
+        levels = _rows([subsets(group, "levels") for group in columns])
         if distortions or levels:
             names = tuple(model_name(group.model, several) for group in columns)
             made.append(Breakdown(columns[0].model, names, distortions, levels))
@@ -221,9 +210,10 @@ def examples(results: Results, found: Sequence[Group], baseline: str, thumbnails
     made = []
     for own in grouped(largest_fractions(found), "training_set", "test_set")[:SHOWN]:
         group = next((g for g in own if g.model.variant == baseline), own[0])
-        root = image_root(results.data(group.model.test_set), results.table)
         chosen = best_and_worst(image_results(group))
         if thumbnails:
-            chosen = {key: [with_thumbnail(image, root) for image in row] for key, row in chosen.items()}
-        made.append(Examples(group, chosen))
+            root = results.data(group.model.test_set).get("root")
+            folder = results.table.parent / str(root) if root else None
+            chosen = {key: [with_thumbnail(image, folder) for image in row] for key, row in chosen.items()}
+        made.append((group, chosen))
     return made

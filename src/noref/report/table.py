@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from noref.data.tables import read_csv
+from noref.data.tables import read_csv, read_text
 from noref.errors import DataError, MissingExtraError
 
 SHARED = ("recipe", "variant", "training_set", "test_set", "fraction", "split", "seed", "protocol", "selection")
@@ -56,13 +56,9 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: missing or broken; names file and line.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {error.lineno}: {error.msg}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text") from error
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: not a JSON object")
     return content
@@ -72,10 +68,8 @@ def nested(content: Any, *keys: str) -> Mapping[str, Any]:
     """An inner object of JSON; empty where it is absent or something else.
 
     Example:
-        >>> nested({"data": {"livec": {"images": 931}}}, "data", "livec")
-        {'images': 931}
-        >>> nested({"data": None}, "data", "livec")
-        {}
+        >>> nested({"data": {"livec": {"images": 931}}}, "data", "livec"), nested({"data": None}, "data", "livec")
+        ({'images': 931}, {})
     """
     for key in keys:
         content = content.get(key) if isinstance(content, Mapping) else None

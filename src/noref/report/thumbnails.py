@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
 from noref import images
-from noref.card import Preprocessing
 from noref.errors import ImageError
+from noref.report import pages
 from noref.report.cell_metrics import Group
-from noref.report.pages import data_uri
 
 SIDE = 240  # pixels of the longer side
 QUALITY = 82
-ROUGH = Preprocessing(max_pixels=4 * SIDE * SIDE, min_side=1)  # decoded at this size, then shrunk to the exact one
 TITLES = {
     "closest": "Closest to the human score",
     "too good": "Predicted far too good",
     "too bad": "Predicted far too bad",
 }
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """A small JPEG as a data URI, with its size in pixels."""
-
-    uri: str
-    width: int
-    height: int
 
 
 @dataclass(frozen=True)
@@ -43,7 +31,7 @@ class ImageResult:
     predicted: float  # in raw units
     residual: float  # predicted less human quality, in shares of the scale; positive: predicted too good
     tests: int  # in how many cells
-    thumbnail: Thumbnail | None = None  # None where there is none
+    thumbnail: pages.Thumbnail | None = None  # None where there is none
     trouble: str = ""  # why there is no thumbnail
 
 
@@ -64,8 +52,7 @@ def image_results(group: Group) -> list[ImageResult]:
 def best_and_worst(found: Iterable[ImageResult], each: int = 6) -> dict[str, list[ImageResult]]:
     """Which images a report shows: the closest predictions, and the farthest in either direction, at most `each`.
 
-    Returns:
-        A key of `TITLES` -> images, the clearest case first; an image is of one kind, empty kinds are left out.
+    A key of `TITLES` -> images, the clearest case first; an image is of one kind, empty kinds are left out.
     """
     order = sorted(found, key=lambda image: (abs(image.residual), image.path))
     room = min(each, -(-len(order) // 3))
@@ -77,32 +64,12 @@ def best_and_worst(found: Iterable[ImageResult], each: int = 6) -> dict[str, lis
 
 def with_thumbnail(image: ImageResult, root: Path | None) -> ImageResult:
     """The same with its thumbnail, or with the reason why there is none; its path is below `root`, None: not known."""
-    try:
-        return replace(image, thumbnail=_thumbnail(_file(image.path, root)))
-    except ImageError as error:
-        return replace(image, trouble=str(error))
-
-
-def image_root(data: Mapping[str, object], table: Path) -> Path | None:
-    """The folder that a data set's images lie in, as the metadata say; None where they do not."""
-    root = data.get("root")
-    return table.parent / str(root) if root else None
-
-
-def _thumbnail(path: Path) -> Thumbnail:
-    try:
-        pixels = images.read(path, preprocessing=ROUGH)
-    except ImageError as error:  # without the folder
-        raise ImageError(str(error).removeprefix(f"{images.name(path)}: ")) from error
-    small = Image.fromarray(pixels)
-    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    return Thumbnail(data_uri(small, "JPEG", quality=QUALITY, optimize=True), *small.size)
-
-
-def _file(name: str, root: Path | None) -> Path:
-    inside = PurePosixPath(name)
+    inside = PurePosixPath(image.path)
     if root is None:
-        raise ImageError("the folder of the images is not known")
+        return replace(image, trouble="the folder of the images is not known")
     if inside.is_absolute() or ".." in inside.parts:
-        raise ImageError("not below the data set's folder")
-    return root / inside
+        return replace(image, trouble="not below the data set's folder")
+    try:
+        return replace(image, thumbnail=pages.thumbnail(root / inside, SIDE, quality=QUALITY))
+    except ImageError as error:  # without the folder
+        return replace(image, trouble=str(error).removeprefix(f"{images.name(root / inside)}: "))
