@@ -24,7 +24,7 @@ from noref.default_model.distorted_views import STEPS, pick_views
 from noref.default_model.head_fit import fit_head
 from noref.errors import DataError
 from noref.models.backbones import load_backbone, normalisation
-from noref.models.stages import HALF, RidgeHead, StageRegressor, cnn_stages
+from noref.models.stages import RidgeHead, StageRegressor, cnn_stages
 from noref.objectives.csiqa import quality_context_loss, select_pairs
 from noref.objectives.rated import distorted_view_losses, score_loss
 from noref.train.loop import Loaders, Report, Schedule, fit
@@ -41,11 +41,11 @@ def build_network(config: Config) -> StageRegressor:
     Raises:
         ModelError: weights that cannot be had, or that do not fit.
     """
-    if config.weights == TIMM:
-        backbone = load_backbone("mobilenetv2_100", weights=TIMM)
-        mean, std = normalisation(backbone)
-    else:
-        backbone, mean, std = load_backbone("mobilenetv2_100", weights=config.weights, pad_type="same"), HALF, HALF
+    if config.weights != TIMM:
+        backbone = load_backbone("mobilenetv2_100", weights=config.weights, pad_type="same")
+        return StageRegressor(cnn_stages(backbone.net), frozen=config.frozen)
+    backbone = load_backbone("mobilenetv2_100", weights=TIMM)
+    mean, std = normalisation(backbone)
     return StageRegressor(cnn_stages(backbone.net), frozen=config.frozen, mean=mean, std=std)
 
 
