@@ -89,7 +89,7 @@ class ReshapeTransform:
     def __init__(self, backbone: Cnn | Vit, size: tuple[int, int]) -> None:
         self.channels_last = getattr(backbone.net, "output_fmt", "NCHW") == "NHWC"
         self.prefix, self.grid, self.lengths = 0, (0, 0), list[int]()
-        if is_vit(backbone):
+        if backbone.gives_tokens:
             rows, columns = backbone.net.patch_embed.patch_size
             self.prefix, self.grid = backbone.net.num_prefix_tokens, (size[0] // rows, size[1] // columns)
             patches = self.grid[0] * self.grid[1]
@@ -107,11 +107,6 @@ class ReshapeTransform:
             tokens = output[:, first : first + self.lengths[0]].transpose(1, 2)
             return tokens.reshape(*tokens.shape[:2], *self.grid)
         raise ValueError(f"an output of {tuple(output.shape)} is not spatial")
-
-
-def is_vit(backbone: Cnn | Vit) -> bool:
-    """Whether the layers of a backbone give tokens, not maps."""
-    return isinstance(backbone, Vit)
 
 
 def find_layers(model: nn.Module, backbone: Cnn | Vit, crops: Tensor) -> dict[str, nn.Module]:
@@ -155,7 +150,7 @@ def choose_layer(
     if not found:
         raise ModelError(f"{model}: no layer of its backbone has a spatial output")
     if name is None:
-        norms = [one for one in found if one.endswith(".norm1")] if is_vit(backbone) else []
+        norms = [one for one in found if one.endswith(".norm1")] if backbone.gives_tokens else []
         name = norms[-1] if norms else list(found)[-1]
     if name not in found:
         depth = next(n for n in (1, 2, 3) if any(one.count(".") < n for one in found))

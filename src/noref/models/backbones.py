@@ -35,6 +35,7 @@ class Cnn(nn.Module):
     """
 
     normalised = False
+    gives_tokens = False  # its layers give maps
     has_class_token = False
     mask = None  # no quality token
     image_size = None  # any

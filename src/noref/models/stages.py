@@ -45,10 +45,8 @@ class FoldedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', H', W'); H' = H at stride 1; at stride 2 H / 2, rounded down if "same", else up."""
-        padding = (self.kernel - 1) // 2
-        if self.stride == (2, 2) and self.same:
-            x, padding = functional.pad(x, (padding - 1, padding, padding - 1, padding)), 0
-        return convolve(x, self.weight, self.bias, self.stride, padding, 1, self.groups)
+        padding, shift = (self.kernel - 1) // 2, int(self.same and self.stride == (2, 2))
+        return convolve(x, self.weight, self.bias, self.stride, padding, 1, self.groups, shift=shift)
 
 
 def cnn_stages(network: Any) -> nn.ModuleList:

@@ -34,6 +34,7 @@ class Vit(nn.Module):
     """
 
     normalised = True  # pooled and tokens have gone through the last layer norm
+    gives_tokens = True  # as the output of its layers
 
     def __init__(self, net: Any) -> None:
         super().__init__()
