@@ -61,11 +61,11 @@ def main() -> None:
     results: dict[str, Any] = {}
     for text in options.encoder:
         label, _, which = text.partition("=")
-        rater = ARNIQA(find(which)).eval()
-        settle_batch_norm(rater.encoder, "frozen", random=False)
+        network = ARNIQA(find(which)).eval()
+        settle_batch_norm(network.encoder, "frozen", random=False)
         rule, folder = Preprocessing(max_pixels=250_000, min_side=8), options.cache / options.precision
         with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
-            features = {name: kept_features(rater, records, rule, folder) for name, records in sets.items()}
+            features = {name: kept_features(network, records, rule, folder) for name, records in sets.items()}
         quality = {name: np.array([record.quality for record in records]) for name, records in sets.items()}
         results[label] = {}
         for name in sets:

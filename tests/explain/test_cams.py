@@ -18,6 +18,8 @@ from noref.models.network import Plan, build  # noqa: E402
 class Backbone(torch.nn.Module):
     """Two channels: the red one, and red less green."""
 
+    gives_tokens = False
+
     def __init__(self):
         super().__init__()
         self.net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1, bias=False))

@@ -14,7 +14,7 @@ from noref.explain import trained  # noqa: E402
 from noref.explain.load import open_model  # noqa: E402
 from noref.explain.map_types import Options  # noqa: E402
 from noref.explain.trained import ArniqaScorer, arniqa_crops  # noqa: E402
-from noref.models import arniqa_regressor as raters  # noqa: E402
+from noref.models import arniqa_regressor  # noqa: E402
 from noref.models.arniqa import EncoderPlan, build_encoder  # noqa: E402
 
 from .conftest import save_model, scene  # noqa: E402
@@ -22,13 +22,15 @@ from .conftest import save_model, scene  # noqa: E402
 
 @pytest.fixture(scope="module")
 def arniqa_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "rater"
+    folder = tmp_path_factory.mktemp("runs") / "regressor"
     folder.mkdir()
     torch.manual_seed(0)
-    rater = raters.ARNIQA(build_encoder(EncoderPlan("test_resnet"), weights="none"), crop=64)
-    rater.set_linear_head(torch.randn(2 * rater.encoder.width) / 20, 0.5)
-    raters.save(
-        rater.eval(), folder / "model.safetensors", Card("rater", "random", Scale(0, 100), Preprocessing(min_side=64))
+    regressor = arniqa_regressor.ARNIQA(build_encoder(EncoderPlan("test_resnet"), weights="none"), crop=64)
+    regressor.set_linear_head(torch.randn(2 * regressor.encoder.width) / 20, 0.5)
+    arniqa_regressor.save(
+        regressor.eval(),
+        folder / "model.safetensors",
+        Card("regressor", "random", Scale(0, 100), Preprocessing(min_side=64)),
     )
     return folder
 

@@ -16,7 +16,7 @@ from torchvision.models import resnet50
 from noref.cli import run as command
 from noref.errors import ModelError, OptionError
 from noref.methods.convert_arniqa import convert, read_encoder, read_regressor
-from noref.models import arniqa_regressor as raters
+from noref.models import arniqa_regressor
 from noref.models.arniqa import load_encoder
 
 
@@ -71,17 +71,18 @@ def test_the_converted_model_is_theirs(files, theirs, tmp_path):
     assert (card.scale.low, card.scale.high, card.scale.higher_is_better) == (0, 1, False)
     assert "Pillow's bicubic" in card.training["half scale"]
     assert card.training["beyond the border"] == "zero"
-    rater, _ = raters.load(tmp_path / "out" / "model.safetensors")
+    network, _ = arniqa_regressor.load(tmp_path / "out" / "model.safetensors")
     encoder, _ = load_encoder(tmp_path / "out" / "encoder.safetensors")
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     picture = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, 230, 240), dtype=np.uint8))
-    crops = [raters.five_crops(x, 224, "zero")[:, 0] for x in (picture.float(), raters.half_scale(picture))]
+    scales = (picture.float(), arniqa_regressor.half_scale(picture))
+    crops = [arniqa_regressor.five_crops(x, 224, "zero")[:, 0] for x in scales]
     with torch.no_grad():
         small = picture[..., :224, :224]
         torch.testing.assert_close(encoder(small), theirs((small / 255 - mean) / std), rtol=1e-3, atol=1e-5)
         both = torch.hstack([theirs((crop / 255 - mean) / std) for crop in crops])
         raw = float(line(both).mean())
-        assert float(rater(picture)) == pytest.approx(1 - raw, abs=1e-3)  # CSIQ: lower is better
+        assert float(network(picture)) == pytest.approx(1 - raw, abs=1e-3)  # CSIQ: lower is better
 
 
 @pytest.mark.parametrize("kind", ["float", "double"])

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from noref.card import Card, Preprocessing, Scale
 from noref.data.pairs import cut
 from noref.errors import ModelError, OptionError
-from noref.models import arniqa_regressor as raters
+from noref.models import arniqa_regressor
 from noref.models.arniqa import (
     EncoderPlan,
     EncoderWithProjector,
@@ -50,7 +50,7 @@ def test_features_have_length_one_and_know_no_neighbours(encoder):
     torch.testing.assert_close(found, encoder(pictures.float() / 255))
 
 
-def test_the_projector_is_two_lines_with_a_relu_between(encoder):
+def test_the_projector_is_two_linear_layers_with_a_relu_between(encoder):
     network = EncoderWithProjector(encoder, width=8)
     first, _, second = network.projector
     assert (first.in_features, first.out_features, second.out_features) == (96, 96, 8)
@@ -84,14 +84,14 @@ def test_five_crops_are_corners_and_centre(size, pad):
         assert np.array_equal(crop.permute(1, 2, 0).numpy(), cut(picture, top, left, size=16, pad=pad))
 
 
-def test_the_score_is_the_mean_over_crops_of_a_line_on_both_scales(encoder):
+def test_the_score_is_the_mean_over_crops_of_a_linear_layer_on_both_scales(encoder):
     torch.manual_seed(1)
-    rater = ARNIQA(encoder, crop=32)
+    network = ARNIQA(encoder, crop=32)
     weight = torch.randn(192)
-    rater.set_linear_head(weight, 0.25)
+    network.set_linear_head(weight, 0.25)
     picture = random_image(70, 90)
     half = np.asarray(Image.fromarray(picture).resize((45, 35), Image.Resampling.BICUBIC))
-    said = []
+    scores = []
     for k in range(5):
         rows = []
         for scale in (picture, half):
@@ -99,19 +99,19 @@ def test_the_score_is_the_mean_over_crops_of_a_line_on_both_scales(encoder):
             starts = [(0, 0), (0, width - 32), (height - 32, 0), (height - 32, width - 32)]
             top, left = [*starts, (height // 2 - 16, width // 2 - 16)][k]
             rows.append(encoder(batch(scale[top : top + 32, left : left + 32]))[0])
-        said.append((torch.cat(rows) @ weight + 0.25).item())
-    assert float(rater(batch(picture))) == pytest.approx(np.mean(said), abs=1e-4)
+        scores.append((torch.cat(rows) @ weight + 0.25).item())
+    assert float(network(batch(picture))) == pytest.approx(np.mean(scores), abs=1e-4)
 
 
-def test_a_rater_is_saved_and_loaded(encoder, tmp_path):
+def test_a_regressor_is_saved_and_loaded(encoder, tmp_path):
     torch.manual_seed(2)
-    rater = ARNIQA(encoder, crop=32, pad="zero")
-    rater.set_linear_head(torch.randn(192), 0.5)
-    raters.save(rater, tmp_path / "model.safetensors", CARD)
-    assert raters.is_arniqa(tmp_path / "model.safetensors")
-    again, card = raters.load(tmp_path / "model.safetensors")
+    network = ARNIQA(encoder, crop=32, pad="zero")
+    network.set_linear_head(torch.randn(192), 0.5)
+    arniqa_regressor.save(network, tmp_path / "model.safetensors", CARD)
+    assert arniqa_regressor.is_arniqa(tmp_path / "model.safetensors")
+    again, card = arniqa_regressor.load(tmp_path / "model.safetensors")
     picture = random_image(61, 40)
-    wanted = float(rater.eval()(batch(picture)))
+    wanted = float(network.eval()(batch(picture)))
     assert float(again(batch(picture))) == pytest.approx(wanted, abs=1e-6)
     assert again.pad == "zero"
     assert card.scale == CARD.scale
@@ -122,20 +122,20 @@ def test_an_encoder_is_saved_and_loaded(encoder, tmp_path):
     again, _ = load_encoder(tmp_path / "e.safetensors")
     picture = batch(random_image(64, 64))
     torch.testing.assert_close(again(picture), encoder(picture))
-    assert not raters.is_arniqa(tmp_path / "e.safetensors")
+    assert not arniqa_regressor.is_arniqa(tmp_path / "e.safetensors")
     with pytest.raises(ModelError, match="no ARNIQA model"):
-        raters.load(tmp_path / "e.safetensors")
+        arniqa_regressor.load(tmp_path / "e.safetensors")
 
 
 def test_files_that_are_not_such_a_model(encoder, tmp_path):
     path = tmp_path / "m.safetensors"
-    raters.save(ARNIQA(encoder), path, CARD)
+    arniqa_regressor.save(ARNIQA(encoder), path, CARD)
     with pytest.raises(ModelError, match="no ARNIQA encoder"):
         load_encoder(path)
     save_file({"x": torch.zeros(1)}, path, {"network": json.dumps({"kind": "arniqa", "backbone": "test_resnet"})})
     CARD.write(path)
     with pytest.raises(ModelError, match="plan cannot be built"):
-        raters.load(path)
+        arniqa_regressor.load(path)
 
 
 def test_a_transformer_has_no_batch_norms():

@@ -62,7 +62,7 @@ def test_a_network_whose_stages_are_not_a_row_is_refused():
     whole = network("resnet18")
     whole.backbone.net.maxpool, whole.backbone.net.layer1 = whole.backbone.net.layer1, whole.backbone.net.maxpool
     whole.backbone.net.forward_features = lambda x: torch.ones(1, 512, 2, 2)
-    whole.backbone._stage8 = whole.backbone._stage16 = None
+    whole.backbone._embedded = []
     with pytest.raises(OptionError, match="not run one after the other"):
         TailNet(whole, 1)
 

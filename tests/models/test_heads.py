@@ -33,12 +33,12 @@ def network(head, seed=0):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_what_the_last_line_sees_gives_the_score(head):
+def test_the_input_of_the_last_layer_gives_the_score(head):
     net = network(head)
     with torch.no_grad():
         seen = net.features(IMAGES)
-        before = net.head.before_last_line(seen)
-        torch.testing.assert_close(net.head.last_line(before)[:, 0], net(IMAGES))
+        before, _ = net.head.read(seen)
+        torch.testing.assert_close(net.head.last_layer(before)[:, 0], net(IMAGES))
 
 
 @pytest.mark.parametrize(

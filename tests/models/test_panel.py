@@ -47,13 +47,17 @@ def attend(queries, memory, attention):
     return np.array(outputs), np.array(shares)
 
 
+def scored(decoder, *tokens):
+    return full_precision_linear(decoder(*tokens)[0], decoder.score)
+
+
 def panel_by_hand(panel, pooled, tokens):
     layer = panel.layer
     x = panel.queries.numpy()[0] + pooled
     normed = np.array([layer_norm(row, layer.norm_self) for row in x])
     x = x + attend(normed, normed, layer.self_attention)[0]
-    looked, shares = attend(np.array([layer_norm(row, layer.norm_cross) for row in x]), tokens, layer.cross_attention)
-    x = x + looked
+    read, shares = attend(np.array([layer_norm(row, layer.norm_cross) for row in x]), tokens, layer.cross_attention)
+    x = x + read
     first, _, second = layer.mlp
     for row in range(len(x)):
         hidden = gelu(first.weight.numpy() @ layer_norm(x[row], layer.norm_mlp) + first.bias.numpy())
@@ -73,25 +77,25 @@ def panel():
 
 def test_panel_is_what_the_slow_loops_give(panel):
     pooled, tokens = torch.randn(2, 12).double(), torch.randn(2, 7, 12).double()
-    scores, (_, attention) = panel(pooled, tokens), panel.read(pooled, tokens, attention=True)
+    scores, (_, attention) = scored(panel, pooled, tokens), panel(pooled, tokens, attention=True)
     for image in range(2):
         score, share = panel_by_hand(panel, pooled[image].numpy(), tokens[image].numpy())
         assert scores[image].item() == pytest.approx(score, rel=1e-9)
         np.testing.assert_allclose(attention[image].numpy(), share, rtol=1e-9)
-    before, none = panel.read(pooled, tokens)
-    torch.testing.assert_close(before, panel.read(pooled, tokens, attention=True)[0])
+    before, none = panel(pooled, tokens)
+    torch.testing.assert_close(before, panel(pooled, tokens, attention=True)[0])
     assert none is None
 
 
 def two_tokens_by_hand(decoder, pair, tokens):
-    """Each token alone, a query of one; returns the score and where the tokens looked."""
+    """Each token alone, a query of one; returns the score and the attention."""
     layer, refined, shares = decoder.layer, [], []
     for token in pair:
         x = token[None]
         normed = layer_norm(token, layer.norm_self)[None]
         x = x + attend(normed, normed, layer.self_attention)[0]
-        looked, share = attend(layer_norm(x[0], layer.norm_cross)[None], tokens, layer.cross_attention)
-        x = (x + looked)[0]
+        read, share = attend(layer_norm(x[0], layer.norm_cross)[None], tokens, layer.cross_attention)
+        x = (x + read)[0]
         first, _, second = layer.mlp
         hidden = gelu(first.weight.numpy() @ layer_norm(x, layer.norm_mlp) + first.bias.numpy())
         refined.append(x + second.weight.numpy() @ hidden + second.bias.numpy())
@@ -108,16 +112,16 @@ def test_two_tokens_are_refined_each_on_its_own():
         nn.init.normal_(parameter, std=0.5)
     decoder.requires_grad_(False)
     pooled, quality, tokens = torch.randn(2, 12).double(), torch.randn(2, 12).double(), torch.randn(2, 7, 12).double()
-    scores = decoder(pooled, quality, tokens)
-    before, attention = decoder.read(pooled, quality, tokens, attention=True)
+    scores = scored(decoder, pooled, quality, tokens)
+    before, attention = decoder(pooled, quality, tokens, attention=True)
     for image in range(2):
         pair = [pooled[image].numpy(), quality[image].numpy()]
         score, share = two_tokens_by_hand(decoder, pair, tokens[image].numpy())
         assert scores[image].item() == pytest.approx(score, rel=1e-9)
         np.testing.assert_allclose(attention[image].numpy(), share, rtol=1e-9)
-    torch.testing.assert_close(decoder.read(pooled, quality, tokens)[0], before)
-    assert decoder.read(pooled, quality, tokens)[1] is None
-    assert not torch.allclose(decoder(quality, pooled, tokens), scores)  # the two have places of their own
+    torch.testing.assert_close(decoder(pooled, quality, tokens)[0], before)
+    assert decoder(pooled, quality, tokens)[1] is None
+    assert not torch.allclose(scored(decoder, quality, pooled, tokens), scores)  # the two have places of their own
 
 
 def test_layer_is_torchs_pre_norm_decoder_layer():
@@ -142,9 +146,9 @@ def test_layer_is_torchs_pre_norm_decoder_layer():
 def test_no_token_has_a_place_of_its_own(panel):
     pooled, tokens = torch.randn(1, 12).double(), torch.randn(1, 7, 12).double()
     order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
-    score, (_, attention) = panel(pooled, tokens), panel.read(pooled, tokens, attention=True)
+    score, (_, attention) = scored(panel, pooled, tokens), panel(pooled, tokens, attention=True)
     tokens = tokens[:, order]
-    turned, (_, moved) = panel(pooled, tokens), panel.read(pooled, tokens, attention=True)
+    turned, (_, moved) = scored(panel, pooled, tokens), panel(pooled, tokens, attention=True)
     torch.testing.assert_close(turned, score)
     torch.testing.assert_close(moved, attention[:, order])
 
@@ -201,15 +205,15 @@ def test_pooled_head_looks_at_the_pooled_feature_only():
 
 
 def test_scores_keep_their_precision_under_autocast():
-    line = nn.Linear(4, 1, bias=False)
-    nn.init.constant_(line.weight, 1.0)
+    layer = nn.Linear(4, 1, bias=False)
+    nn.init.constant_(layer.weight, 1.0)
     x = torch.tensor([[1.0, 0.001, 0.0, 0.0]])
     with torch.autocast("cpu", torch.bfloat16):
-        assert full_precision_linear(x, line).item() == pytest.approx(1.001, abs=1e-6)
-        assert line(x).item() == 1.0  # what it would be otherwise
+        assert full_precision_linear(x, layer).item() == pytest.approx(1.001, abs=1e-6)
+        assert layer(x).item() == 1.0  # what it would be otherwise
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_full_precision_line_is_a_linear_layer(bias):
-    line, x = nn.Linear(5, 1, bias=bias), torch.randn(3, 2, 5)
-    torch.testing.assert_close(full_precision_linear(x, line), line(x)[..., 0])
+def test_full_precision_linear_is_a_linear_layer(bias):
+    layer, x = nn.Linear(5, 1, bias=bias), torch.randn(3, 2, 5)
+    torch.testing.assert_close(full_precision_linear(x, layer), layer(x)[..., 0])

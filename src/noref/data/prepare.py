@@ -180,14 +180,7 @@ def _copy_tables(name: str, source: Path, out: Path) -> None:
 
 
 def _finish(
-    path: Path,
-    *,
-    root: Path,
-    out: Path,
-    side: int,
-    jpeg: int | None,
-    finished: dict[str, dict[str, Any]],
-    lock: Lock,
+    path: Path, *, root: Path, out: Path, side: int, jpeg: int | None, finished: dict[str, dict[str, Any]], lock: Lock
 ) -> bool | str:
     """Resize one image: whether that was still to be done, or the reason why it failed."""
     relative, state = path.relative_to(root), path.stat()

@@ -114,12 +114,7 @@ def _csv_scale(file: Path, scores: list[float], low: float | None, high: float |
 
 
 LIVE = Release(
-    sets.live,
-    sets.LIVE_TABLES,
-    Scale(-3, 112, higher_is_better=False),
-    "realigned DMOS",
-    count=779,
-    originals=True,
+    sets.live, sets.LIVE_TABLES, Scale(-3, 112, higher_is_better=False), "realigned DMOS", count=779, originals=True
 )
 LIVE_ORIGINAL = replace(
     LIVE, tables=sets.LIVE_ORIGINAL_TABLES, scale=Scale(0, 100, False), what="original DMOS, before realignment"

@@ -1,13 +1,13 @@
-"""What the frozen stages make of images, computed once and cached on disk: fine-tuning then runs four times as fast."""
+"""Features of the frozen stages, computed once and cached on disk: fine-tuning then runs four times as fast."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,26 +24,24 @@ from noref.default_model.distorted_views import PRISTINE, SERIES, TYPES, held_ou
 from noref.models.stages import StageRegressor
 from noref.train.feature_cache import FeatureCache, fingerprint
 
+Item = TypeVar("Item")
+
 
 @dataclass(frozen=True)
 class CachedFeatures:
-    """V images of one size (a photograph and its mirror image, or its distorted views) after the frozen stages.
+    """V images of one size (a photograph and its mirror image, or its distorted views) after the frozen stages."""
 
-    Attributes:
-        full: (V, C, h, w) bfloat16 map at full scale.
-        half: (V, C, h / 2, w / 2) bfloat16 map at half scale.
-        frozen: (V, F) float32 statistics of the frozen stages.
-        quality: (V,) float32 labels in [0, 1], higher is better; NaN where there is none.
-    """
-
-    full: Tensor
-    half: Tensor
-    frozen: Tensor
-    quality: Tensor
+    full: Tensor  # (V, C, h, w) bfloat16 map at full scale
+    half: Tensor  # (V, C, h / 2, w / 2) bfloat16 map at half scale
+    frozen: Tensor  # (V, F) float32 statistics of the frozen stages
+    quality: Tensor  # (V,) float32 labels in [0, 1], higher is better; NaN where there is none
 
     def inputs(self, rows: Tensor | slice) -> tuple[Tensor, Tensor, Tensor]:
-        """What `StageRegressor.features` takes, of some of the images."""
+        """The arguments of `StageRegressor.features`, for some of the images."""
         return self.full[rows], self.half[rows], self.frozen[rows]
+
+
+Cached = Sequence[CachedFeatures]
 
 
 @torch.no_grad()
@@ -59,21 +57,21 @@ def rated_features(model: StageRegressor, records: Sequence[Record], cache: Path
     """Each rated image and its mirror image, after the frozen stages; cached in the folder `cache`."""
     store = _store(model, cache, "rated images")
 
-    def compute(record: Record) -> Mapping[str, Tensor]:
-        image = images.read(record.path, preprocessing=PREPROCESSING)
-        return vars(compute_features(model, np.stack([image, image[:, ::-1]]), [record.quality] * 2))
-
     def one(record: Record) -> CachedFeatures:
-        return CachedFeatures(**store.of_image(record.path, lambda: compute(record), part=f"-{record.quality!r}"))
+        def compute() -> Mapping[str, Tensor]:
+            image = images.read(record.path, preprocessing=PREPROCESSING)
+            return vars(compute_features(model, np.stack([image, image[:, ::-1]]), [record.quality] * 2))
 
-    return [one(record) for record in track(records, description="frozen stages, rated images", **_bar())]
+        return CachedFeatures(**store.of_image(record.path, compute, part=f"-{record.quality!r}"))
+
+    return [one(record) for record in progress(records, "frozen stages, rated images")]
 
 
 def view_features(model: StageRegressor, config: Config, cache: Path) -> list[CachedFeatures]:
     """Each photograph's distorted views, after the frozen stages; cached in the folder `cache`.
 
     Raises:
-        DataError: no photograph in the folder, or a rating table that lacks something.
+        DataError: no photograph in the folder, or as `mean_ratings`.
     """
     if config.photos is None or config.ratings is None:
         return []
@@ -82,16 +80,15 @@ def view_features(model: StageRegressor, config: Config, cache: Path) -> list[Ca
     size, singles = config.photo_crop, config.single_distortions
     store = _store(model, cache, "distorted views", size, singles, PRISTINE, TYPES, SERIES, sorted(ratings.items()))
 
-    def compute(number: int, path: Path) -> Mapping[str, Tensor]:
-        photo = images.read(path, preprocessing=dataclasses.replace(PREPROCESSING, crop=size))  # holds one crop
-        views, quality = make_views(photo, ratings, np.random.default_rng([11, number]), size=size, singles=singles)
-        return vars(compute_features(model, views, quality))
-
     def one(number: int, path: Path) -> CachedFeatures:
-        return CachedFeatures(**store.of_image(path, lambda: compute(number, path), part=f"-{number}"))
+        def compute() -> Mapping[str, Tensor]:
+            photo = images.read(path, preprocessing=dataclasses.replace(PREPROCESSING, crop=size))  # holds one crop
+            views, quality = make_views(photo, ratings, np.random.default_rng([11, number]), size=size, singles=singles)
+            return vars(compute_features(model, views, quality))
 
-    numbered = track(enumerate(photos), description="frozen stages, distorted views", total=len(photos), **_bar())
-    return [one(number, path) for number, path in numbered]
+        return CachedFeatures(**store.of_image(path, compute, part=f"-{number}"))
+
+    return [one(number, path) for number, path in enumerate(progress(photos, "frozen stages, distorted views"))]
 
 
 def _store(model: StageRegressor, folder: Path, *facts: object) -> FeatureCache:
@@ -100,5 +97,6 @@ def _store(model: StageRegressor, folder: Path, *facts: object) -> FeatureCache:
     return FeatureCache(folder, dataclasses.asdict(PREPROCESSING), weights, *facts)
 
 
-def _bar() -> dict[str, Any]:
-    return {"console": Console(stderr=True), "disable": not sys.stderr.isatty()}
+def progress(items: Sequence[Item], what: str) -> Iterable[Item]:
+    """The same items, with a progress bar on a terminal."""
+    return track(items, description=what, console=Console(stderr=True), disable=not sys.stderr.isatty())

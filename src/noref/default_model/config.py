@@ -104,9 +104,8 @@ def check_options(config: Config) -> None:
     if config.temperature <= 0 or config.contrast_weight < 0:
         raise OptionError("temperature must be > 0 and contrast_weight >= 0")
     if config.contrast != "none" and config.batch < 3:
-        raise OptionError(
-            f"contrast: needs three images in a batch, one to compare with two others, got {config.batch}"
-        )
+        need = "three images in a batch, one to compare with two others"
+        raise OptionError(f"contrast: needs {need}, got {config.batch}")
     if config.photos is not None and config.ratings is None:
         raise OptionError("photos need ratings: KADID-10k's score table")
     if not config.test and (config.validation or config.split != "random"):

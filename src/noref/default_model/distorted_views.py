@@ -7,8 +7,8 @@ KADID-10k (Lin et al. 2019). Only its published score table is used, none of its
 
 from __future__ import annotations
 
-import csv
 import io
+import itertools
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from noref.card import Scale
+from noref.data.tables import read_csv
 from noref.degrade.pipeline import apply
 from noref.errors import DataError
 
@@ -39,33 +40,25 @@ FIRST_SINGLE = 1 + STEPS * len(SERIES)  # place of the first single distortion a
 
 
 def mean_ratings(table: Path) -> dict[tuple[str, int], float]:
-    """The mean quality that people gave to each distortion and level of KADID-10k, over its 81 references.
+    """(name, level) -> mean quality in [0, 1], higher is better, of each distortion in `TYPES`, in KADID-10k's table.
 
-    Args:
-        table: CSV with columns `distortion_type` (1-25), `level` (1-5) and `mos` (1-5, higher is better).
-
-    Returns:
-        (name, level) -> quality in [0, 1], higher is better, for the 23 distortions in `TYPES`.
+    Its columns: `distortion_type` (1-25), `level` (1-5) and `mos` (1-5, higher is better).
 
     Raises:
         DataError: a column, a type or a level is missing, or a value is no number; file and line are named.
     """
     found: dict[tuple[int, int], list[float]] = defaultdict(list)
-    line = 1
-    try:
-        with table.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                line += 1
-                found[int(row["distortion_type"]), int(row["level"])].append(KADID.quality(float(row["mos"])))
-    except OSError as error:
-        raise DataError(f"{table}: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{table}, line {line}: {error}") from error
-    rows = [(name, level, found[number, level]) for name, number in TYPES.items() for level in range(1, 6)]
-    for name, level, ratings in rows:
-        if not ratings:
-            raise DataError(f"{table}: no rating of {name} (type {TYPES[name]}) at level {level}")
-    return {(name, level): float(np.mean(ratings)) for name, level, ratings in rows}
+    for line, row in read_csv(table, ("distortion_type", "level", "mos")):
+        try:
+            found[int(row["distortion_type"]), int(row["level"])].append(KADID.quality(float(row["mos"])))
+        except ValueError as error:
+            raise DataError(f"{table}, line {line}: {error}") from error
+    means: dict[tuple[str, int], float] = {}
+    for (name, number), level in itertools.product(TYPES.items(), range(1, 6)):
+        if not found[number, level]:
+            raise DataError(f"{table}: no rating of {name} (type {number}) at level {level}")
+        means[name, level] = float(np.mean(found[number, level]))
+    return means
 
 
 def held_out(name: str) -> bool:
@@ -74,16 +67,10 @@ def held_out(name: str) -> bool:
 
 
 def distort(image: Pixels, kind: str, amount: float, rng: Generator) -> Pixels:
-    """One step of a severity series.
+    """One step of a severity series, of (H, W, 3) uint8.
 
-    Args:
-        image: (H, W, 3) uint8.
-        kind: "blur" (Gaussian, Pillow's radius in px), "noise" (Gaussian, sigma in grey values) or "jpeg" (quality).
-        amount: how much.
-        rng: for the noise.
-
-    Returns:
-        (H, W, 3) uint8.
+    By kind: "blur", Gaussian, the amount is Pillow's radius in px; "noise", Gaussian, sigma in grey values, drawn from
+    `rng`; "jpeg", quality.
     """
     if kind == "blur":
         return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(amount)))
@@ -98,11 +85,11 @@ def distort(image: Pixels, kind: str, amount: float, rng: Generator) -> Pixels:
 def make_views(
     photo: Pixels, ratings: Mapping[tuple[str, int], float], rng: Generator, *, size: int, singles: int
 ) -> tuple[Pixels, list[float]]:
-    """Draw the distorted views of one photograph.
+    """Draw the distorted views of one photograph, and their quality.
 
     Args:
         photo: (H, W, 3) uint8, both sides at least `size`.
-        ratings: see `mean_ratings`.
+        ratings: as from `mean_ratings`.
         rng: decides crop, mirror, strength of the series (x 0.75 to 1.3), distortions and levels.
         size: side of the crop in px.
         singles: how many different single distortions.

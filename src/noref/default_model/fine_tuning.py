@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +18,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from noref.default_model.cached_features import CachedFeatures
+from noref.default_model.cached_features import Cached
 from noref.default_model.config import TIMM, Config
 from noref.default_model.distorted_views import STEPS, pick_views
 from noref.default_model.head_fit import fit_head
 from noref.errors import DataError
 from noref.models.backbones import load_backbone, normalisation
-from noref.models.stages import HALF, RidgeHead, StageRegressor, cnn_stages
+from noref.models.stages import RidgeHead, StageRegressor, cnn_stages
 from noref.objectives.csiqa import quality_context_loss, select_pairs
 from noref.objectives.rated import distorted_view_losses, score_loss
 from noref.train.loop import Loaders, Report, Schedule, fit
@@ -32,46 +32,38 @@ from noref.train.run_folder import Run
 from noref.train.state import State, update_ema
 
 CHECKPOINT = "checkpoint.safetensors"
+Tensors = tuple[Tensor, ...]
 VIEWS_IN_RIDGE = 150  # photographs; enough for a start
 
 
 def build_network(config: Config) -> StageRegressor:
-    """The network on ImageNet's weights, its head still at zero.
-
-    Raises:
-        ModelError: weights that cannot be had, or that do not fit.
-    """
-    if config.weights == TIMM:
-        backbone = load_backbone("mobilenetv2_100", weights=TIMM)
-        mean, std = normalisation(backbone)
-    else:
-        backbone, mean, std = load_backbone("mobilenetv2_100", weights=config.weights, pad_type="same"), HALF, HALF
+    """The network on ImageNet's weights, its head still at zero; errors as `load_backbone`."""
+    if config.weights != TIMM:
+        backbone = load_backbone("mobilenetv2_100", weights=config.weights, pad_type="same")
+        return StageRegressor(cnn_stages(backbone.net), frozen=config.frozen)
+    backbone = load_backbone("mobilenetv2_100", weights=TIMM)
+    mean, std = normalisation(backbone)
     return StageRegressor(cnn_stages(backbone.net), frozen=config.frozen, mean=mean, std=std)
 
 
 @torch.no_grad()
-def predict(model: StageRegressor, items: Sequence[CachedFeatures]) -> NDArray[np.float64]:
+def predict(model: StageRegressor, items: Cached) -> NDArray[np.float64]:
     """(len(items),) quality of each item's first image, in bfloat16."""
-    found = []
-    for item in items:
-        with torch.autocast("cpu", torch.bfloat16):
-            features = model.features(*item.inputs(slice(1)))
-        found.append(float(model.head(features)))
-    return np.array(found)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = [model.features(*item.inputs(slice(1))) for item in items]
+    return np.array([float(model.head(feature)) for feature in features])
 
 
 class Batch(NamedTuple):
-    """What a step sees: windows of rated images, and some views of one photograph."""
+    """Of one step: windows of rated images, and some views of one photograph."""
 
-    images: list[tuple[Tensor, ...]]  # as `StageRegressor.features` takes them, stacked where their shapes agree
+    images: list[Tensors]  # as `StageRegressor.features` takes them, stacked where their shapes agree
     quality: Tensor  # (N,) of these images, in this order
-    views: tuple[Tensor, ...] | None  # likewise, and (V,) their ratings, NaN where there is none
+    views: Tensors | None  # likewise, and (V,) their ratings, NaN where there is none
 
 
-def batches(
-    config: Config, rated: Sequence[CachedFeatures], views: Sequence[CachedFeatures], epoch: int
-) -> Iterator[Batch]:
-    """An epoch of windows with labels, each with views of one photograph; a pure function of the epoch."""
+def batches(config: Config, rated: Cached, views: Cached, epoch: int) -> Iterator[Batch]:
+    """An epoch of windows with labels, each batch with views of one photograph; a pure function of the epoch."""
     rng = np.random.default_rng([31, config.seed, epoch])
     order = rng.permutation(len(rated))
     for at in range(0, len(rated) - config.batch + 1, config.batch):
@@ -79,11 +71,9 @@ def batches(
         yield Batch(images, quality, draw_views(config, views, rng))
 
 
-def rated_batch(
-    items: Sequence[CachedFeatures], picked: NDArray[np.int64], share: float, rng: Generator
-) -> tuple[list[tuple[Tensor, ...]], Tensor]:
+def rated_batch(items: Cached, picked: NDArray[np.int64], share: float, rng: Generator) -> tuple[list[Tensors], Tensor]:
     """Windows of the picked images or their mirror images, stacked where shapes agree; labels in the same order."""
-    shapes: dict[tuple[int, ...], list[tuple[Tensor, ...]]] = {}
+    shapes: dict[tuple[int, ...], list[Tensors]] = {}
     for i in picked:
         side = int(rng.integers(2))
         full, half, frozen = items[i].inputs(slice(side, side + 1))
@@ -100,7 +90,7 @@ def random_window(full: Tensor, share: float, rng: Generator) -> Tensor:
     return full[:, :, top : top + height, left : left + width]
 
 
-def draw_views(config: Config, views: Sequence[CachedFeatures], rng: Generator) -> tuple[Tensor, ...] | None:
+def draw_views(config: Config, views: Cached, rng: Generator) -> Tensors | None:
     """Some views of one photograph, as `Batch` has them; None where there are no views."""
     if not views:
         return None
@@ -128,13 +118,13 @@ def step(config: Config, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
     scores, _, embeddings = (torch.cat(each) for each in zip(*(network(*part) for part in batch.images), strict=True))
     losses = {"score": score_loss(scores, batch.quality, config.plcc_weight)}
     if config.contrast != "none":
-        pairs = select_pairs(batch.quality)
-        losses["contrast"] = quality_context_loss(embeddings, *pairs, temperature=config.temperature)
+        pairs, temperature = select_pairs(batch.quality), config.temperature
+        losses["contrast"] = quality_context_loss(embeddings, *pairs, temperature=temperature)
     losses |= view_losses(config, network, batch.views)
     return {"loss": weighted_sum(config, losses), **losses}
 
 
-def view_losses(config: Config, network: nn.Module, views: tuple[Tensor, ...] | None) -> dict[str, Tensor]:
+def view_losses(config: Config, network: nn.Module, views: Tensors | None) -> dict[str, Tensor]:
     """The rating loss of the single distortions and the ranking loss of the severity series; nothing without views."""
     if views is None:
         return {}
@@ -152,7 +142,7 @@ def optimizer_groups(network: TwoHeads, config: Config) -> list[dict[str, Any]]:
     """Later stages learn faster than early ones, the linear layers slowly: 7 000 features move together."""
     stages = network.regressor.tuned_stages
     heads = [*network.regressor.head.parameters(), *network.view_head.parameters()]
-    scales = [config.layer_decay ** (len(stages) - 1 - i) for i in range(len(stages))]
+    scales = [config.layer_decay**place for place in reversed(range(len(stages)))]
     groups = [{"params": list(s.parameters()), "lr_scale": scale} for s, scale in zip(stages, scales, strict=True)]
     return [*groups, {"params": heads, "lr_scale": config.head_lr / config.lr, "weight_decay": 0.0}]
 
@@ -166,8 +156,8 @@ def learning_rate(config: Config, epoch: float) -> float:
 def fine_tune(
     regressor: StageRegressor,
     config: Config,
-    rated: Sequence[CachedFeatures],
-    views: Sequence[CachedFeatures],
+    rated: Cached,
+    views: Cached,
     fabric: Fabric,
     *,
     run: Run | None = None,
@@ -180,15 +170,15 @@ def fine_tune(
 
     Args:
         regressor: as `build_network` makes it; changed.
-        config: the recipe's options.
+        config: every option.
         rated: the training part.
-        views: distorted views of photographs; may be empty.
+        views: may be empty.
         fabric: launched already, one process on the CPU.
         run: where log and checkpoint are written after each epoch; one that is resumed goes on from there, exactly.
-        validate: numbers for the log after each epoch, from the averaged network.
+        validate: averaged network -> numbers for the log after each epoch.
         report: gets values while an epoch runs.
-        draw: an epoch's batches, as many as without it; None: `batches`.
-        losses: of a batch, "loss" being what is minimised; None: `step`.
+        draw: an epoch's batches, as many as without it, in place of `batches`.
+        losses: of a batch, "loss" being what is minimised, in place of `step`.
 
     Raises:
         DataError: fewer images than a batch.
@@ -216,19 +206,12 @@ def fine_tune(
             run.write_table("log.csv", state.log)
             state.save(run.file(CHECKPOINT), fabric)
 
-    loaders = Loaders(
-        train=draw or (lambda epoch: batches(config, rated, views, epoch)),
-        batches=len(rated) // config.batch,
-        validate=None if validate is None else lambda state: validate(average.regressor),
-    )
+    draw = draw or (lambda epoch: batches(config, rated, views, epoch))
+    losses = losses or (lambda network, batch: step(config, network, batch))
+    validation = None if validate is None else lambda state: validate(average.regressor)
+    loaders = Loaders(train=draw, batches=len(rated) // config.batch, validate=validation)
+    schedule = Schedule(config.epochs, lambda epoch: learning_rate(config, epoch), clip=5.0)
     fit(
-        losses or (lambda network, batch: step(config, network, batch)),
-        loaders,
-        state,
-        fabric,
-        schedule=Schedule(config.epochs, lambda epoch: learning_rate(config, epoch), clip=5.0),
-        after_step=after_step,
-        after_epoch=after_epoch,
-        report=report,
+        losses, loaders, state, fabric, schedule=schedule, after_step=after_step, after_epoch=after_epoch, report=report
     )
     return average.regressor.eval()

@@ -38,14 +38,8 @@ from noref.train.run_folder import DataSet, Run, choose_split
 def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, Any]:
     """Fine-tune, fit the head again, export, evaluate the test part; everything is kept in the run's folder.
 
-    Args:
-        config: every option.
-        data: the rated images.
-        run: begun already; a resumed one goes on from its checkpoint.
-        fabric: launched already, one process on the CPU.
-
-    Returns:
-        The exported model's metrics on the test part, and on the validation part as `validation_...`, where it has one.
+    The run has begun and the fabric is launched, one process on the CPU; a resumed run goes on from its checkpoint.
+    Gives the exported model's metrics on the test part, and on a validation part as `validation_...`.
 
     Raises:
         NorefError: options, images, ratings, weights or a checkpoint that cannot be used; says which and why.

@@ -180,7 +180,7 @@ def feature_of(feature: str, features: Features, head: Head) -> Tensor:
     if feature.startswith("layer"):
         return features.layers[int(feature.removeprefix("layer")) - 1]
     if feature == "head":
-        return head.before_last_line(features)
+        return head.read(features)[0]
     if feature == "quality":
         if features.quality is None:
             raise OptionError("this network has no quality token")

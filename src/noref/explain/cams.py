@@ -80,7 +80,7 @@ class ReshapeTransform:
     def __init__(self, backbone: Cnn | Vit, size: tuple[int, int]) -> None:
         self.channels_last = getattr(backbone.net, "output_fmt", "NCHW") == "NHWC"
         self.prefix, self.grid, self.lengths = 0, (0, 0), list[int]()
-        if isinstance(backbone, Vit):
+        if backbone.gives_tokens:
             rows, columns = backbone.net.patch_embed.patch_size
             self.prefix, self.grid = backbone.net.num_prefix_tokens, (size[0] // rows, size[1] // columns)
             patches = self.grid[0] * self.grid[1]
@@ -139,7 +139,7 @@ def choose_layer(
     if not found:
         raise ModelError(f"{model}: no layer of its backbone has a spatial output")
     if name is None:
-        norms = [one for one in found if one.endswith(".norm1")] if isinstance(backbone, Vit) else []
+        norms = [one for one in found if one.endswith(".norm1")] if backbone.gives_tokens else []
         name = norms[-1] if norms else list(found)[-1]
     if name not in found:
         depth = next(n for n in (1, 2, 3) if any(one.count(".") < n for one in found))

@@ -21,7 +21,7 @@ from noref.explain.cams import CropBox, choose_layer, find_layers, gradcam, stit
 from noref.explain.local import crop_batches, crop_of, percent, quality_map
 from noref.explain.map_types import Map, Options, Plane, check_maps
 from noref.images import Pixels, grid
-from noref.models import arniqa_regressor as raters
+from noref.models import arniqa_regressor
 from noref.models import network as networks
 from noref.models.arniqa_regressor import ARNIQA, CROPS, five_crops, half_scale
 from noref.models.backbones import Cnn
@@ -34,7 +34,7 @@ SIDE = 224  # pixels, of the crops of a network whose card names none
 
 def load_trained(path: Path, options: Options) -> TrainedModel:
     """The model in a file that `noref train` wrote; errors as `open_model`."""
-    network, card = raters.load(path) if raters.is_arniqa(path) else networks.load(path)
+    network, card = arniqa_regressor.load(path) if arniqa_regressor.is_arniqa(path) else networks.load(path)
     return TrainedModel(network, card, options)
 
 

@@ -29,7 +29,7 @@ from noref.data.splits import Split
 from noref.errors import DataError, OptionError
 from noref.evaluate.correlation import srcc
 from noref.evaluate.metrics import metrics
-from noref.models import arniqa_regressor as arniqas
+from noref.models import arniqa_regressor
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
 from noref.models.arniqa_regressor import ARNIQA, Pad
 from noref.models.weights import origin
@@ -111,7 +111,7 @@ def fit_head(config: HeadOptions, data: DataSet, run: Run, fabric: Fabric) -> di
     if run.writes:
         rows = [{**part, "metric": key, "value": round(value, 4)} for key, value in found.items() if key != "images"]
         card.training["image_hashes"] = learnt_hashes(data, split)
-        arniqas.save(network.cpu(), run.file(MODEL), dataclasses.replace(card, results=rows))
+        arniqa_regressor.save(network.cpu(), run.file(MODEL), dataclasses.replace(card, results=rows))
     run.write_predictions(records, quality, among=data.records)
     run.write_results({**part, "alpha": alpha, **found})
     return {**found, "alpha": alpha}

@@ -22,7 +22,7 @@ from torch import Tensor
 from noref.card import Card, Preprocessing, Scale, digest
 from noref.errors import ModelError, OptionError, unknown
 from noref.methods.arniqa_ridge import LEAST
-from noref.models import arniqa_regressor as raters
+from noref.models import arniqa_regressor
 from noref.models import weights as files
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, save_encoder
 from noref.models.arniqa_regressor import ARNIQA
@@ -74,10 +74,10 @@ def convert(encoder: Path, regressor: Path, out: Path, *, data: str | None = Non
     alone = ["an encoder alone: it gives no score, and its scale means nothing, until a head is fitted"]
     card = Card("arniqa-encoder", "ARNIQA encoder: ResNet-50, released", Scale(0, 1), rule, training=training)
     save_encoder(network, out / "encoder.safetensors", Card(**{**card.__dict__, "limits": alone}))
-    rater = ARNIQA(network, pad="zero")
+    model = ARNIQA(network, pad="zero")
     scale = SCALES[name]
     unit = scale.quality(1.0) - scale.quality(0.0)
-    rater.set_linear_head(torch.from_numpy(weight * unit).float(), scale.quality(intercept))
+    model.set_linear_head(torch.from_numpy(weight * unit).float(), scale.quality(intercept))
     facts = training | {
         "head": f"{regressor.name}, sha256 {digest(regressor)}",
         "data set": f"{name}, all of it: no part of it can test this model",
@@ -86,8 +86,8 @@ def convert(encoder: Path, regressor: Path, out: Path, *, data: str | None = Non
     }
     limits = ["the authors shrink SPAQ's images to a shorter side of 512 first"] if name == "spaq" else []
     method = "ARNIQA: ResNet-50 at two scales, five crops, ridge; released weights"
-    return raters.save(
-        rater, out / "model.safetensors", Card(f"arniqa-{name}", method, scale, rule, training=facts, limits=limits)
+    return arniqa_regressor.save(
+        model, out / "model.safetensors", Card(f"arniqa-{name}", method, scale, rule, training=facts, limits=limits)
     )
 
 

@@ -22,13 +22,7 @@ KIND = files.ENCODER
 
 
 class Encoder(nn.Module):
-    """Normalisation and backbone: the backbone's pooled feature, brought to length 1.
-
-    Args:
-        normalize: pixels to the backbone's input.
-        backbone: gives `Features`.
-        plan: what both were built from, in full.
-    """
+    """Normalisation and backbone: the backbone's pooled feature, brought to length 1; built by `build_encoder`."""
 
     def __init__(self, normalize: Normalize, backbone: Backbone, plan: EncoderPlan) -> None:
         super().__init__()
@@ -46,7 +40,7 @@ class EncoderWithProjector(nn.Module):
 
     Args:
         encoder: D wide.
-        hidden: width of the projector's middle; None: D.
+        hidden: width of the projector's hidden layer; None: D.
         width: of its output.
     """
 
@@ -57,11 +51,7 @@ class EncoderWithProjector(nn.Module):
         self.projector = nn.Sequential(nn.Linear(encoder.width, between), nn.ReLU(), nn.Linear(between, width))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) RGB -> (B, width) embeddings, not normalised.
-
-        Source:
-            ARNIQA, eq. 2; that the projector sees the feature at length 1 is from the released code.
-        """
+        """(B, 3, S, S) RGB -> (B, width) embeddings, not normalised (eq. 2; length 1 first as in the released code)."""
         embedded: Tensor = self.projector(self.encoder(images))
         return embedded
 
@@ -72,19 +62,16 @@ def build_encoder(plan: EncoderPlan, *, weights: str = "timm") -> Encoder:
 
 
 def settle_batch_norm(encoder: Encoder, mode: Literal["auto", "frozen", "trained"], *, random: bool) -> int:
-    """Decide whether batch norms train, and fuse frozen ones with their convolutions.
+    """Decide whether batch norms train, and fuse frozen ones with their convolutions; how many are frozen.
 
     Args:
         encoder: changed in place.
         mode: "auto" freezes them where their statistics are empty: every mean 0, every variance the same, as
             in weights whose norms were folded into the convolutions. Training mode would destroy such a network.
-        random: the weights are random, whose norms look the same but must train.
-
-    Returns:
-        How many are frozen.
+        random: the weights are random, whose norms have such statistics too but must train.
     """
     norms = [layer for layer in encoder.modules() if isinstance(layer, _BatchNorm)]
-    empty = bool(norms) and not random and all(_is_empty(norm) for norm in norms)
+    empty = not random and all(_is_empty(norm) for norm in norms)
     if not norms or mode == "trained" or (mode == "auto" and not empty):
         return 0
     count = freeze_batch_norm(encoder)
@@ -93,9 +80,8 @@ def settle_batch_norm(encoder: Encoder, mode: Literal["auto", "frozen", "trained
 
 
 def _is_empty(norm: _BatchNorm) -> bool:
-    if norm.running_mean is None or norm.running_var is None:
-        return False
-    return not bool(norm.running_mean.any()) and float(norm.running_var.max() - norm.running_var.min()) == 0
+    mean, variance = norm.running_mean, norm.running_var
+    return mean is not None and variance is not None and not mean.any() and bool((variance == variance[0]).all())
 
 
 def save_encoder(encoder: Encoder, path: Path, card: Card) -> Card:

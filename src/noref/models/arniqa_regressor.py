@@ -47,10 +47,7 @@ class ARNIQA(nn.Module):
         return quality
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 RGB -> (B, 5, 2D): each crop's feature at full and at half scale, of length 1 each.
-
-        Crop k at full scale and crop k at half scale are put together, although they show different parts.
-        """
+        """(B, 3, H, W) uint8 RGB -> (B, 5, 2D): crop k at full scale, beside crop k at half scale, of length 1 each."""
         scales = [five_crops(scale, self.crop, self.pad) for scale in (images.float(), half_scale(images))]
         found = self.encoder(torch.cat(scales).flatten(0, 1) / 255)  # (2 * 5 * B, D)
         together: Tensor = found.unflatten(0, (2, CROPS, -1)).permute(2, 1, 0, 3).flatten(2)
@@ -58,11 +55,7 @@ class ARNIQA(nn.Module):
 
     @torch.no_grad()
     def set_linear_head(self, weight: Tensor, bias: float) -> None:
-        """Set the linear layer on the features: quality = weight . feature + bias.
-
-        Raises:
-            ModelError: the weight is not (2D,).
-        """
+        """Quality = weight . feature + bias from now on; a `ModelError` if the weight is not (2D,)."""
         if weight.shape != self.weight.shape:
             raise ModelError(f"a linear head of {tuple(weight.shape)} for features of {tuple(self.weight.shape)}")
         self.weight.copy_(weight)
@@ -72,40 +65,28 @@ class ARNIQA(nn.Module):
 def half_scale(images: Tensor) -> Tensor:
     """The images at half width and height, rounded down, as Pillow's bicubic filter gives them (a = -0.5, antialiased).
 
+    (B, 3, H, W) levels 0 to 255, both sides at least 2 -> (B, 3, H // 2, W // 2) float32, whole levels 0 to 255.
+
     Pillow filters rows, rounds to whole levels, then filters columns; so does this, and an exported graph. The same
     to the level but for ties (2 in 10 000 samples at odd sizes) and for images much taller than wide, where Pillow
     begins with the columns.
-
-    Args:
-        images: (B, 3, H, W) levels 0 to 255, both sides at least 2.
-
-    Returns:
-        (B, 3, H // 2, W // 2) float32, whole levels 0 to 255.
 
     Example:
         >>> half_scale(torch.full((1, 3, 5, 6), 7)).unique(), half_scale(torch.zeros(1, 3, 5, 6)).shape
         (tensor([7.]), torch.Size([1, 3, 2, 3]))
     """
-    height, width = images.shape[2], images.shape[3]
-    rows = _levels(images.float(), (height, width // 2))
-    return _levels(rows, (height // 2, width // 2))
-
-
-def _levels(images: Tensor, size: tuple[int, int]) -> Tensor:
-    found = functional.interpolate(images, size=size, mode="bicubic", antialias=True)
-    return (found.clamp(0, 255) + 0.5).floor()
+    height, width = images.shape[2:]
+    for size in ((height, width // 2), (height // 2, width // 2)):
+        images = functional.interpolate(images.float(), size=size, mode="bicubic", antialias=True)
+        images = (images.clamp(0, 255) + 0.5).floor()
+    return images
 
 
 def five_crops(images: Tensor, size: int, pad: Pad = "reflect") -> Tensor:
-    """Corners and centre; a smaller image lies in the corner, or the middle, of a padded crop.
+    """(B, 3, H, W) -> (5, B, 3, S, S): top left, top right, bottom left, bottom right, centre.
 
-    Args:
-        images: (B, 3, H, W).
-        size: S, side of the crops.
-        pad: with its mirror image (border row not repeated), or with black.
-
-    Returns:
-        (5, B, 3, S, S): top left, top right, bottom left, bottom right, centre.
+    A smaller image lies in the corner, or the middle, of a crop padded with its mirror image (border row not
+    repeated) or with black.
 
     Example:
         >>> five_crops(torch.arange(5.0).expand(1, 3, 5, 5), 2)[:, 0, 0, 0].tolist()
@@ -138,7 +119,7 @@ def _cut(images: Tensor, top: Tensor, left: Tensor, size: int, pad: Pad) -> Tens
 
 
 def save(network: ARNIQA, path: Path, card: Card) -> Card:
-    """Write the network with its plan inside and its card beside it, as `noref.models.weights.save`."""
+    """Write the network, as `noref.models.weights.save`."""
     plan = {"kind": KIND, "crop": network.crop, "pad": network.pad, **dataclasses.asdict(network.encoder.plan)}
     return files.save(network, path, card, network=plan)
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import huggingface_hub
 import timm
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import group_parameters
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -23,7 +24,6 @@ from noref.models.plan import EncoderPlan
 from noref.models.vit import Vit
 
 Planned = TypeVar("Planned", bound=EncoderPlan)
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Cnn(nn.Module):
@@ -35,6 +35,7 @@ class Cnn(nn.Module):
     """
 
     normalised = False
+    gives_tokens = False  # its layers give maps
     has_class_token = False
     mask = None  # no quality token
     image_size = None  # any
@@ -45,23 +46,21 @@ class Cnn(nn.Module):
         self.net = net
         self.width: int = net.num_features
         info = getattr(net, "feature_info", None) or []
-        strides = [
-            int(stage["reduction"]) for stage in getattr(info, "info", info)
-        ]  # of timm's stages, the first first
+        strides = [int(stage["reduction"]) for stage in getattr(info, "info", info)]  # of timm's stages
         self._stride = strides[-1] if strides else None
-        known = dict(zip(strides, range(len(strides)), strict=True)) if hasattr(net, "forward_intermediates") else {}
-        self._stage8, self._stage16 = known.get(8), known.get(16)  # the last stages with these strides
+        last = {stride: stage for stage, stride in enumerate(strides)} if hasattr(net, "forward_intermediates") else {}
+        self._embedded = [
+            last[stride] for stride in (8, 16) if stride in last
+        ]  # stages, besides the last, for `layers`
 
     def forward(self, images: Tensor, *, layers: Embedding | None = None, stages: int = 0) -> Features:
         """Normalised images (B, 3, H, W) -> features, D the channels of the last stage, pooled by the mean.
 
         Args:
-            images: see above; with `stages`, what `first_stages` made of them.
+            images: see above; with `stages`, the output of `first_stages`.
             layers: also give an embedding for each of the last stages: the maps at strides 8 and 16 and the last
-                one, "pooled" by the mean, or all their "tokens". Shallower stages see a few pixels at a time; the
-                means of their channels say little that could be contrasted.
-            stages: so many have run already. Layers before them are left out; one at the last of them is given,
-                though nothing learns from it.
+                one, "pooled" by the mean, or all their "tokens". Shallower stages see too few pixels for a contrast.
+            stages: so many have run already; only the last of them can still have an embedding.
 
         Raises:
             OptionError: a size that this network cannot take.
@@ -70,9 +69,8 @@ class Cnn(nn.Module):
         if stages:
             return self._last_stages(images, stages, layers)
         check_size(self.net, images)
-        places = [place for place in (self._stage8, self._stage16) if layers and place is not None]
-        if places:
-            last, maps = self.net.forward_intermediates(images, indices=places)
+        if layers and self._embedded:
+            last, maps = self.net.forward_intermediates(images, indices=self._embedded)
         else:
             last, maps = self.net.forward_features(images), []
         if last.ndim == 4 and getattr(self.net, "output_fmt", "NCHW") == "NHWC":
@@ -82,18 +80,13 @@ class Cnn(nn.Module):
             if last.shape[1] >= rows * columns:
                 last = last[:, -rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
         if last.ndim != 4 or last.shape[1] != self.width:
-            raise ModelError(
-                f"{type(self.net).__name__}: its features {tuple(last.shape)} are no map of {self.width} channels"
-            )
+            kind, shape = type(self.net).__name__, tuple(last.shape)
+            raise ModelError(f"{kind}: its features {shape} are no map of {self.width} channels")
         return of_maps(last, maps, layers)
 
     @property
     def stage_count(self) -> int:
-        """How many stages can be run one by one.
-
-        Raises:
-            OptionError: none, as in every network that is neither of timm's EfficientNet family nor a ResNet.
-        """
+        """How many stages can be run one by one; an `OptionError` for other networks than `_row` knows."""
         return len(self._row())
 
     def first_stages(self, images: Tensor, count: int) -> Tensor:
@@ -104,15 +97,13 @@ class Cnn(nn.Module):
         return maps
 
     def _last_stages(self, maps: Tensor, first: int, layers: Embedding | None) -> Features:
-        net: Any = self.net
-        places = [place for place in (self._stage8, self._stage16) if layers and place is not None]
-        names = [str(net.feature_info[place]["module"]) for place in places]
+        names = [str(self.net.feature_info[stage]["module"]) for stage in self._embedded if layers]
         asked = [int(name[-1]) + name.startswith("blocks.") for name in names]  # blocks.0 and layer1 follow the stem, 0
         maps = maps.contiguous(memory_format=torch.channels_last)
         seen = [maps] if first - 1 in asked else []
-        for place, stage in enumerate(self._row()[first:], start=first):
+        for number, stage in enumerate(self._row()[first:], start=first):
             maps = stage(maps)
-            if place in asked:
+            if number in asked:
                 seen.append(maps)
         return of_maps(maps, seen, layers)
 
@@ -130,9 +121,8 @@ class Cnn(nn.Module):
 
     def add_quality_token(self, mask: float, first: int = 0) -> None:
         """As `Vit.add_quality_token`: always an `OptionError`."""
-        raise OptionError(
-            "mask: only a vision transformer can have a quality token; for other networks give --mask none --head panel"
-        )
+        advice = "for other networks give --mask none --head panel"
+        raise OptionError(f"mask: only a vision transformer can have a quality token; {advice}")
 
     def set_image_size(self, side: int) -> None:
         """As `Vit.set_image_size`: nothing to do, for stages take images of any size."""
@@ -149,18 +139,9 @@ Backbone = Cnn | Vit
 
 
 def build_backbone(plan: Planned, *, weights: str = "timm") -> tuple[Normalize, Backbone, Planned]:
-    """The first two parts of every network: normalisation and backbone.
+    """The first two parts of every network, normalisation and backbone; arguments and errors as `load_backbone`.
 
-    Args:
-        plan: see there.
-        weights: as for `load_backbone`.
-
-    Returns:
-        Both, and the plan with mean and deviation filled in, and `image_size` left out where it changes nothing.
-
-    Raises:
-        OptionError: a part of the plan that does not exist or cannot work.
-        ModelError: weights that cannot be had or do not fit.
+    Also the plan with mean and deviation filled in, and `image_size` left out where it changes nothing.
     """
     backbone = load_backbone(plan.backbone, weights=weights, pad_type=plan.pad_type, image_size=plan.image_size)
     mean, std = tuple(plan.mean or normalisation(backbone)[0]), tuple(plan.std or normalisation(backbone)[1])
@@ -199,8 +180,8 @@ def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "", image
 
 def _read_weights(backbone: Backbone, path: Path) -> None:
     """Fill a backbone from a file of timm's, or from an ARNIQA encoder, whose header says for which image size."""
-    tensors, words = files.read(path)
-    plan = files.plan_in(words)
+    tensors, header = files.read(path)
+    plan = files.plan_in(header)
     if plan.get("kind") == files.ENCODER:
         tensors = {name.removeprefix("backbone.net."): value for name, value in tensors.items()}
         if plan.get("image_size"):
@@ -230,26 +211,20 @@ def _download(name: str, net: Any) -> Path:
         return Path(huggingface_hub.hf_hub_download(repository, "model.safetensors"))
     except Exception as error:  # no network, no such file, a full disk: many kinds, one answer
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ModelError(
-            f"{repository}: its weights cannot be downloaded ({reason}); give a safetensors file"
-        ) from error
+        problem = f"{repository}: its weights cannot be downloaded ({reason})"
+        raise ModelError(f"{problem}; give a safetensors file") from error
 
 
 def normalisation(backbone: Backbone) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of the pixels that timm's weights of this network expect, for values in [0, 1]."""
     config = backbone.net.pretrained_cfg
-    return tuple(config.get("mean") or IMAGENET[0]), tuple(config.get("std") or IMAGENET[1])
+    return tuple(config.get("mean") or IMAGENET_DEFAULT_MEAN), tuple(config.get("std") or IMAGENET_DEFAULT_STD)
 
 
 def layer_depths(backbone: Backbone, *, stages: bool = False) -> dict[str, int]:
-    """How deep each parameter lies, by timm's own count: 0 is the stem, then block by block.
+    """Parameter name in the backbone -> its depth, by timm's own count: 0 is the stem, then block by block.
 
-    Args:
-        backbone: as `load_backbone` gives it.
-        stages: count stages where the network has them, not their blocks.
-
-    Returns:
-        Parameter name in the backbone -> depth.
+    With `stages`, stages are counted where the network has them, not their blocks.
 
     Raises:
         OptionError: timm does not say how this network is layered.
@@ -263,30 +238,24 @@ def layer_depths(backbone: Backbone, *, stages: bool = False) -> dict[str, int]:
 
 
 def freeze_stages(backbone: Backbone, count: int) -> None:
-    """Stop the first stages from learning: 1 is the stem alone.
-
-    Raises:
-        OptionError: less than none or more than there are.
-    """
+    """Stop the first stages from learning, 1 is the stem alone; an `OptionError` if there are not so many."""
     if count == 0:
         return
     depths = layer_depths(backbone, stages=True)
-    if not 0 < count <= max(depths.values()) + 1:
-        raise OptionError(f"frozen must be 0 to {max(depths.values()) + 1} for this backbone, got {count}")
+    most = max(depths.values()) + 1
+    if not 0 < count <= most:
+        raise OptionError(f"frozen must be 0 to {most} for this backbone, got {count}")
     for name, parameter in backbone.named_parameters():
         if depths.get(name, count) < count:
             parameter.requires_grad_(False)
 
 
 def freeze_batch_norm(module: nn.Module) -> int:
-    """Keep every batch norm in `module` in evaluation mode; `train()` does not change that.
+    """Keep every batch norm in `module` in evaluation mode, whatever `train()` says; how many there are.
 
-    The running statistics then never move and never depend on the batch; weight and bias still learn. Weights
-    whose batch norms were folded into the convolutions have statistics of 0 and 1 that are no statistics at
-    all: one step in training mode would normalise with the batch's own and destroy the network.
-
-    Returns:
-        How many batch norms there are.
+    The running statistics then never change; weight and bias still learn. Weights whose batch norms were folded into
+    the convolutions have statistics of 0 and 1 that are no statistics at all: one step in training mode would
+    normalise with the batch's own and destroy the network.
     """
     norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
     for norm in norms:

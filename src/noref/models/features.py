@@ -32,29 +32,19 @@ class Features(NamedTuple):
 
 
 def of_maps(last: Tensor, stages: Sequence[Tensor], layers: Embedding | None) -> Features:
-    """Features of a network whose stages give maps.
-
-    Args:
-        last: (B, D, h, w), the last map.
-        stages: earlier ones to embed, the first first.
-        layers: whether and how they and the last one are embedded.
-    """
+    """Features of a network whose last map is `last`, (B, D, h, w); earlier maps, `stages`, for `layers` only."""
     tokens = last.flatten(2).transpose(1, 2)
     pooled = tokens.mean(dim=1)
-    seen: tuple[Tensor, ...] = ()
+    embeddings: tuple[Tensor, ...] = ()
     if layers == "tokens":
-        seen = (*(stage.flatten(1) for stage in stages), tokens.flatten(1))
+        embeddings = (*(stage.flatten(1) for stage in stages), tokens.flatten(1))
     elif layers == "pooled":
-        seen = (*(stage.mean(dim=(2, 3)) for stage in stages), pooled)
-    return Features(pooled, tokens, (last.shape[2], last.shape[3]), layers=seen)
+        embeddings = (*(stage.mean(dim=(2, 3)) for stage in stages), pooled)
+    return Features(pooled, tokens, (last.shape[2], last.shape[3]), layers=embeddings)
 
 
 def check_size(net: Any, images: Tensor) -> None:
-    """Whether a network that was built for one image size, as transformers are, is given that size.
-
-    Raises:
-        OptionError: another size; says which one it takes.
-    """
+    """Raise an `OptionError` if a network that is built for one image size, as transformers are, is given another."""
     patches = getattr(net, "patch_embed", None)
     size = getattr(patches, "img_size", None)
     if size is not None and getattr(patches, "strict_img_size", False) and tuple(size) != tuple(images.shape[2:]):
@@ -67,7 +57,7 @@ class Normalize(nn.Module):
 
     Args:
         mean: of red, green, blue, for values in [0, 1]; 0.5 with deviation 0.5 gives [-1, 1].
-        std: deviations likewise, > 0.
+        std: deviations likewise.
 
     Raises:
         OptionError: not three numbers each, or a deviation that is not positive.
@@ -85,8 +75,7 @@ class Normalize(nn.Module):
         super().__init__()
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise OptionError(f"normalisation needs three means and three deviations > 0, got {mean} and {std}")
-        deviation = torch.tensor(std, dtype=torch.float64).view(3, 1, 1)
-        offset = torch.tensor(mean, dtype=torch.float64).view(3, 1, 1)
+        deviation, offset = (torch.tensor(given, dtype=torch.float64).view(3, 1, 1) for given in (std, mean))
         self.register_buffer("scale", (1 / deviation).float(), persistent=False)
         self.register_buffer("shift", (-offset / deviation).float(), persistent=False)
 

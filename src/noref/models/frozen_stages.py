@@ -1,4 +1,4 @@
-"""A network cut behind its frozen stages: what they make of an image never changes, and can be kept in a cache."""
+"""A network cut behind its frozen stages: what they give for an image never changes, and can be cached."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ TOLERANCE = 1e-4  # of the largest value
 
 
 class TailNet(nn.Module):
-    """The trainable part of a network: it takes what the frozen stages made of the images instead of the images.
+    """The trainable part of a network: it takes the output of the frozen stages (`frozen_features`), not images.
 
     Args:
-        whole: its first `stages` do not learn.
-        stages: how many; 1 is the stem, as `noref.models.backbones.freeze_stages` counts.
+        whole: the network.
+        stages: how many of its stages are frozen; 1 is the stem, as `noref.models.backbones.freeze_stages` counts.
 
     Raises:
         OptionError: a network that cannot be cut there.
@@ -41,34 +41,26 @@ class TailNet(nn.Module):
 
     @torch.no_grad()
     def frozen_features(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) RGB, uint8 or float in [0, 1] -> what the frozen stages make of them.
-
-        Returns:
-            (B, C, h, w) maps of a CNN; (B, T, D) tokens of a transformer.
-        """
+        """(B, 3, S, S) RGB, uint8 or float in [0, 1] -> (B, C, h, w) maps of a CNN, (B, T, D) tokens of a ViT."""
         return self.whole.backbone.first_stages(self.whole.normalize(images), self.stages)
 
     def forward(
-        self, seen: Tensor, *, features: bool = False, layers: Embedding | None = None
+        self, frozen: Tensor, *, features: bool = False, layers: Embedding | None = None
     ) -> Tensor | tuple[Tensor, Features]:
-        """As `frozen_features` gives it -> (B,) quality, higher is better; with `features` as `QualityNet`."""
-        found = self.features(seen, layers=layers)
+        """As `QualityNet.forward`, from frozen features."""
+        found = self.features(frozen, layers=layers)
         scores: Tensor = self.whole.head(found)
         return (scores, found) if features else scores
 
-    def features(self, seen: Tensor, *, layers: Embedding | None = None) -> Features:
-        """As `frozen_features` gives it -> what the backbone makes of it; of `layers`, those behind the cut."""
-        found: Features = self.whole.backbone(self._in_precision(seen), layers=layers, stages=self.stages)
+    def features(self, frozen: Tensor, *, layers: Embedding | None = None) -> Features:
+        """As `QualityNet.features`, from frozen features; of `layers`, those behind the cut."""
+        found: Features = self.whole.backbone(self._in_precision(frozen), layers=layers, stages=self.stages)
         return found
 
-    def attention(self, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) quality and (B, rows, columns), the head's attention map; see `Head.attention`."""
-        return self.whole.head.attention(self.features(seen))
+    def class_attention(self, frozen: Tensor, *, blocks: int = 3) -> tuple[Features, Tensor]:
+        """As `Vit.class_attention`, from frozen features; the blocks must lie behind the cut."""
+        return self.whole.backbone.class_attention(self._in_precision(frozen), blocks=blocks, stages=self.stages)
 
-    def class_attention(self, seen: Tensor, *, blocks: int = 3) -> tuple[Features, Tensor]:
-        """See `Vit.class_attention`; the blocks must lie behind the cut."""
-        return self.whole.backbone.class_attention(self._in_precision(seen), blocks=blocks, stages=self.stages)
-
-    def _in_precision(self, seen: Tensor) -> Tensor:
+    def _in_precision(self, frozen: Tensor) -> Tensor:
         """A cache keeps half precision."""
-        return seen.to(next(self.whole.parameters()).dtype)
+        return frozen.to(next(self.whole.parameters()).dtype)

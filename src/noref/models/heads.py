@@ -14,7 +14,7 @@ from noref.models.panel import AttentionPanel, TwoTokenDecoder, full_precision_l
 from noref.models.plan import Plan
 
 NEEDS_QUALITY = "this network has no quality token: give it one (a transformer can), or another head"
-START_SHARE = 0.01  # of its random weights that the last line keeps in `Head.start_at`; with none, scores would tie
+START_SHARE = 0.01  # of its random weights that the last layer keeps in `Head.start_at`; with none, scores would tie
 
 
 class Head(nn.Module, ABC):
@@ -24,18 +24,13 @@ class Head(nn.Module, ABC):
         plan: the numbers of the network; the width is filled in.
         backbone: gives the features.
 
-    Attributes:
-        has_attention: whether `read` can give an attention map.
-        score: the last linear layer, D -> 1.
-        offset: () is added to its output; it is saved and exported with the network and does not learn.
-
     Raises:
         OptionError: numbers that do not go together, or a backbone without what the head needs.
     """
 
-    has_attention = False
+    has_attention = False  # whether `read` can give an attention map
     score: nn.Linear
-    offset: Tensor
+    offset: Tensor  # () is added to the score; saved and exported with the network, it does not learn
 
     def __init__(self, plan: Plan, backbone: Backbone) -> None:
         super().__init__()
@@ -43,52 +38,35 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def read(self, features: Features, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Features of B images -> (B, D), the input of the last linear layer, and the head's attention.
-
-        Args:
-            features: as the backbone gives them.
-            attention: whether the second is asked for: (B, T), >= 0, rows summing to 1, T the spatial tokens.
-        """
+        """(B, D), the input of the last linear layer; if asked, (B, T) attention to the tokens, >= 0, rows sum to 1."""
 
     @property
-    def last_line(self) -> nn.Linear:
+    def last_layer(self) -> nn.Linear:
         """The last linear layer, D -> 1."""
         return self.score
 
-    def before_last_line(self, features: Features) -> Tensor:
-        """Features of B images -> (B, D), the input of the last linear layer."""
-        return self.read(features)[0]
-
     def forward(self, features: Features) -> Tensor:
         """Features of B images -> (B,) quality, higher is better."""
-        return full_precision_linear(self.before_last_line(features), self.last_line) + self.offset
+        return full_precision_linear(self.read(features)[0], self.last_layer) + self.offset
 
     @torch.no_grad()
     def start_at(self, mean: float) -> None:
-        """Let a head that has learnt nothing yet predict about this value for every image.
+        """Let a fresh head predict about the mean of the training labels, quality in [0, 1], for every image.
 
-        The value becomes the offset, and the last linear layer keeps a hundredth of its random weights, and no bias:
-        as drawn, its output would lie 0.6 around the offset. Trained from there, features need not move until their
-        scores reach the labels.
-
-        Args:
-            mean: of the training labels, in the units of the output: quality in [0, 1].
+        The mean becomes the offset, and the last linear layer keeps a hundredth of its random weights, and no bias:
+        as drawn, its output would lie 0.6 around the offset, and the features would move to correct that.
         """
         self.offset.fill_(mean)
-        self.last_line.weight.mul_(START_SHARE)
-        if self.last_line.bias is not None:
-            self.last_line.bias.zero_()
+        self.last_layer.weight.mul_(START_SHARE)
+        if self.last_layer.bias is not None:
+            self.last_layer.bias.zero_()
 
     def attention(self, features: Features) -> tuple[Tensor, Tensor]:
-        """(B,) quality and (B, rows, columns), the head's attention map, each summing to 1.
-
-        Raises:
-            OptionError: the head has no attention.
-        """
+        """(B,) quality and (B, rows, columns) attention maps, each summing to 1; an OptionError if there are none."""
         before, weights = self.read(features, attention=True)
         if weights is None:
             raise OptionError(f"a {type(self).__name__} has no attention: use head 'panel'")
-        return full_precision_linear(before, self.last_line) + self.offset, weights.reshape(-1, *features.grid)
+        return full_precision_linear(before, self.last_layer) + self.offset, weights.reshape(-1, *features.grid)
 
 
 class PanelHead(Head):
@@ -102,13 +80,15 @@ class PanelHead(Head):
         self.project = _projection(plan, backbone)
 
     @property
-    def last_line(self) -> nn.Linear:
+    def last_layer(self) -> nn.Linear:
         """See `Head`."""
         return self.panel.score
 
     def read(self, features: Features, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
         """See `Head`."""
-        return self.panel.read(self.project(features.pooled), self.project(features.tokens), attention=attention)
+        tokens = (self.project(part) for part in (features.pooled, features.tokens))
+        found: tuple[Tensor, Tensor | None] = self.panel(*tokens, attention=attention)
+        return found
 
 
 class TwoTokenHead(Head):
@@ -124,7 +104,7 @@ class TwoTokenHead(Head):
         self.project = _projection(plan, backbone)
 
     @property
-    def last_line(self) -> nn.Linear:
+    def last_layer(self) -> nn.Linear:
         """See `Head`."""
         return self.decoder.score
 
@@ -133,7 +113,8 @@ class TwoTokenHead(Head):
         if features.quality is None:
             raise OptionError(NEEDS_QUALITY)
         tokens = (self.project(part) for part in (features.pooled, features.quality, features.tokens))
-        return self.decoder.read(*tokens, attention=attention)
+        found: tuple[Tensor, Tensor | None] = self.decoder(*tokens, attention=attention)
+        return found
 
 
 class PooledHead(Head):

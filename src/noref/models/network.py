@@ -21,14 +21,7 @@ SMALL_WIDTH = 192
 
 
 class QualityNet(nn.Module):
-    """Normalisation, backbone, head.
-
-    Args:
-        normalize: pixels to the backbone's input.
-        backbone: gives `Features`.
-        head: features to (B,) quality.
-        plan: what all three were built from, in full.
-    """
+    """Normalisation, backbone and head, and the plan that `build` made them from."""
 
     def __init__(self, normalize: Normalize, backbone: Backbone, head: Head, plan: Plan) -> None:
         super().__init__()
@@ -44,18 +37,15 @@ class QualityNet(nn.Module):
     ) -> Tensor | tuple[Tensor, Features]:
         """(B, 3, H, W) RGB, uint8 or float in [0, 1] -> (B,) quality in about [0, 1], higher is better.
 
-        Args:
-            images: see above.
-            features: also give the features that the quality came from: one pass for losses on both. (Fabric gives its
-                precision and its processes to `forward` alone.)
-            layers: with an embedding for each of the backbone's layers.
+        With `features`, also what `features` gives: one pass for losses on both. (Fabric gives its precision and its
+        processes to `forward` alone.)
         """
         found = self.features(images, layers=layers)
         scores: Tensor = self.head(found)
         return (scores, found) if features else scores
 
     def features(self, images: Tensor, *, layers: Embedding | None = None) -> Features:
-        """(B, 3, H, W) RGB -> what the backbone sees, with an embedding for each of its layers if asked."""
+        """(B, 3, H, W) RGB -> the backbone's features, with an embedding for each of its layers if asked."""
         features: Features = self.backbone(self.normalize(images), layers=layers)
         return features
 
@@ -69,11 +59,7 @@ class QualityNet(nn.Module):
 
 
 class FromBytes(nn.Module):
-    """A network as the scorer feeds it: (B, H, W, 3) uint8 -> (B,) quality. What `export_onnx` wants.
-
-    Args:
-        network: takes (B, 3, H, W).
-    """
+    """A network that takes (B, 3, H, W), for `export_onnx` and the scorer, whose images are (B, H, W, 3) uint8."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -88,13 +74,10 @@ class FromBytes(nn.Module):
 def build(plan: Plan, *, weights: str = "timm") -> QualityNet:
     """A network from its plan. Every batch norm stays in evaluation mode; the head starts random (torch's generator).
 
-    Args:
-        plan: see there.
-        weights: of the backbone: "timm", "none" or a local safetensors file.
+    `weights` are those of the backbone; errors as `noref.models.backbones.load_backbone`.
 
     Raises:
-        OptionError: a part of the plan that does not exist or cannot work.
-        ModelError: weights that cannot be had or do not fit.
+        OptionError: also a head that does not exist, or that does not go with the backbone.
     """
     if plan.head not in HEADS:
         raise unknown("head", plan.head, HEADS)
@@ -119,9 +102,6 @@ def save(network: QualityNet, path: Path, card: Card) -> Card:
 
 
 def load(path: Path) -> tuple[QualityNet, Card]:
-    """A network that `save` wrote, in evaluation mode, and its card.
-
-    Raises:
-        ModelError: no card, a card of other bytes, a header without a plan, or tensors that do not fit it.
-    """
-    return files.load(path, lambda plan: build(Plan(**plan), weights="none"))
+    """A network that `save` wrote, in evaluation mode, and its card; errors as `noref.models.weights.load`."""
+    called = "network that gives a score"
+    return files.load(path, lambda plan: build(Plan(**plan), weights="none"), kind=None, called=called)

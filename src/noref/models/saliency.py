@@ -17,11 +17,13 @@ GRID = 14  # cells a side: a ViT/16's at 224 pixels
 
 
 def viewing_side(network: QualityNet | TailNet, crop: int) -> int:
-    """The side to which a whole image is brought, so that a network's map of it has 14 x 14 cells, if it can.
+    """The side to which a whole image is resized, so that the network's map of it has 14 x 14 cells, if it can.
+
+    224 for a ViT with patches of 16 pixels, 448 for a network of stride 32. A network that takes a single size gets
+    that size, and its map is interpolated.
 
     Args:
-        network: a ViT of 16-pixel patches sees 224 pixels; one of stride 32 sees 448; one that takes a single size
-            sees that size, and its map is interpolated.
+        network: any.
         crop: side of the crops that it is trained on.
     """
     network = network.whole
@@ -51,8 +53,7 @@ def saliency(network: QualityNet | TailNet, images: Tensor, *, blocks: int = 3, 
 
     Args:
         network: in evaluation mode.
-        images: (B, 3, S, S) RGB, uint8 or float in [0, 1], S by `viewing_side`; for a `TailNet` what its frozen
-            stages make of them.
+        images: (B, 3, S, S) RGB, uint8 or float in [0, 1], S by `viewing_side`; for a `TailNet` its frozen features.
         blocks: K, over which class-to-patch attention is averaged.
         by: "attention", or "activation": the positive part of the last stage's tokens, summed over channels.
 
@@ -72,7 +73,7 @@ def saliency(network: QualityNet | TailNet, images: Tensor, *, blocks: int = 3, 
     elif network.whole.backbone.has_class_token:
         _, maps = network.class_attention(images, blocks=blocks)
     else:
-        _, maps = network.attention(images)
+        _, maps = network.whole.head.attention(network.features(images))
     maps = maps.float()
     if maps.shape[1:] == (GRID, GRID):
         return maps

@@ -17,11 +17,11 @@ from timm.layers import Conv2dSame  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
 from noref.errors import ModelError
-from noref.models.fused import folded
+from noref.models.fused import convolve, folded
 
 EPSILON = 1e-5
 NEWTON_STEPS = 20  # about five are needed
-HALF = (0.5, 0.5, 0.5)
+SIGNED = (0.5, 0.5, 0.5)  # mean and deviation that give pixels in [-1, 1]
 
 
 class FoldedConv(nn.Module):
@@ -32,7 +32,7 @@ class FoldedConv(nn.Module):
 
     Args:
         conv: a timm convolution, depthwise or dense, stride 1 or 2.
-        norm: its running statistics are taken as they are.
+        norm: with running statistics.
     """
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
@@ -40,26 +40,19 @@ class FoldedConv(nn.Module):
         weight, bias = folded(conv, norm)
         self.weight = nn.Parameter(weight.detach().clone(memory_format=torch.channels_last))
         self.bias = nn.Parameter(bias.detach().clone())
-        self.stride, self.kernel, self.groups = conv.stride[0], conv.kernel_size[0], conv.groups
+        self.stride, self.kernel, self.groups = conv.stride, conv.kernel_size[0], conv.groups
         self.same = isinstance(conv, Conv2dSame)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', H', W'); H' = H at stride 1; at stride 2 H / 2, rounded down if "same", else up."""
-        around = (self.kernel - 1) // 2
-        if self.stride == 2 and self.groups > 1 and torch.is_autocast_enabled("cpu"):
-            # the CPU's bfloat16 gradient of a strided depthwise convolution is 15 times slower than this detour
-            first = int(self.same)
-            return functional.conv2d(x, self.weight, self.bias, 1, around, 1, self.groups)[:, :, first::2, first::2]
-        if self.stride == 2 and self.same:
-            x, around = functional.pad(x, (around - 1, around, around - 1, around)), 0
-        return functional.conv2d(x, self.weight, self.bias, self.stride, around, 1, self.groups)
+        padding, shift = (self.kernel - 1) // 2, int(self.same and self.stride == (2, 2))
+        return convolve(x, self.weight, self.bias, self.stride, padding, 1, self.groups, shift=shift)
 
 
 def cnn_stages(network: Any) -> nn.ModuleList:
     """The stages of a network of timm's EfficientNet family, MobileNets too: stem, runs of blocks, last convolution.
 
-    Args:
-        network: its blocks become those of the stages, each batch norm folded into the convolution in front of it.
+    The blocks are those of `network`, each batch norm folded into the convolution in front of it.
     """
     for module in list(network.modules()):
         for (name, conv), (norm_name, norm) in pairwise(list(module.named_children())):
@@ -71,14 +64,7 @@ def cnn_stages(network: Any) -> nn.ModuleList:
 
 
 def statistics(x: Tensor) -> Tensor:
-    """Mean and standard deviation of each channel over the image.
-
-    Args:
-        x: (N, C, H, W), any float type.
-
-    Returns:
-        (N, 2C) float32: C means, then C deviations (population; sqrt(variance + 1e-5), so never 0).
-    """
+    """(N, C, H, W) -> (N, 2C) float32: C means, C deviations over the image (population; sqrt(variance + 1e-5))."""
     flat = x.flatten(2).float()
     mean = flat.mean(2)
     variance = (flat - mean[:, :, None]).square().mean(2)
@@ -90,9 +76,6 @@ class RidgeHead(nn.Module):
 
     `set_curve` puts a logistic curve behind it: human ratings are dense at the good end of their scale and sparse at
     the bad end, which a line cannot follow. The curve rises, so ranks stay as they are.
-
-    Args:
-        size: F, the number of features.
     """
 
     center: Tensor
@@ -109,18 +92,17 @@ class RidgeHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, F) features -> (N,) quality, about [0, 1], higher is better."""
-        line: Tensor = ((features - self.center) / self.spread) @ self.weight + self.bias
-        if not self.curved:
-            return line
-        bottom, span, centre, width = self.curve
-        curved: Tensor = bottom + span * torch.sigmoid((line - centre) / width)
-        return curved
+        quality: Tensor = ((features - self.center) / self.spread) @ self.weight + self.bias
+        if self.curved:
+            bottom, span, centre, width = self.curve
+            quality = bottom + span * torch.sigmoid((quality - centre) / width)
+        return quality
 
     def set_curve(self, *, bottom: float, top: float, centre: float, width: float) -> None:
-        """Put a logistic curve behind the line: from `bottom` to `top`, half-way at `centre`.
+        """Put a logistic curve behind the line, from `bottom` to `top`, its middle at `centre`; it must rise.
 
         Raises:
-            ModelError: the curve does not rise.
+            ModelError: it does not.
         """
         if not (top > bottom and width > 0):
             raise ModelError(f"a curve from {bottom} to {top} with width {width} does not rise")
@@ -141,8 +123,8 @@ class RidgeHead(nn.Module):
             features: (M, F).
             quality: (M,) labels.
             alpha: the penalty, > 0.
-            steps: (K, F) features of a picture minus features of a worse version of it; None: none.
-            margin: by which quality should fall, >= 0.
+            steps: (K, F) features of a picture minus features of a worse version of it.
+            margin: >= 0.
         """
         self.center.copy_(features.mean(0))
         self.spread.copy_(features.std(0) + 1e-3)
@@ -157,7 +139,7 @@ class RidgeHead(nn.Module):
                 before, active = active, scaled @ weight < margin
                 if torch.equal(before, active):
                     break
-                wanted = torch.full((int(active.sum()),), margin, dtype=torch.float64)
+                wanted = labels.new_full((int(active.sum()),), margin)
                 weight = _ridge(torch.cat([x, scaled[active]]), torch.cat([labels, wanted]), alpha)
         self.weight.copy_(weight)
         self.bias.copy_(mean)
@@ -174,9 +156,9 @@ class StageRegressor(nn.Module):
     """Quality of whole images from the statistics of all stages at full and half scale.
 
     Args:
-        stages: see `cnn_stages`; each maps (N, C, H, W) to (N, C', H', W').
+        stages: see `cnn_stages`.
         frozen: how many of them, from the first, are never trained.
-        mean: of red, green and blue that the stages expect, for pixels in [0, 1]; 0.5 and 0.5 give [-1, 1].
+        mean: of red, green and blue that the stages expect, for pixels in [0, 1].
         std: deviations likewise.
 
     The head starts at zero; its `fit` gives it values.
@@ -186,7 +168,7 @@ class StageRegressor(nn.Module):
     offset: Tensor
 
     def __init__(
-        self, stages: nn.ModuleList, *, frozen: int, mean: Sequence[float] = HALF, std: Sequence[float] = HALF
+        self, stages: nn.ModuleList, *, frozen: int, mean: Sequence[float] = SIGNED, std: Sequence[float] = SIGNED
     ) -> None:
         super().__init__()
         if not 0 < frozen < len(stages):
@@ -202,19 +184,12 @@ class StageRegressor(nn.Module):
 
     @torch.no_grad()
     def round_weights(self) -> None:
-        """Round the stages' weights to bfloat16, kept as float32.
-
-        Autocast rounds them in every step of training, so the stages have learnt to work with rounded weights;
-        in float32 the model must have the same ones.
-        """
+        """Round the stages' weights to bfloat16, kept as float32: they were trained so, under autocast."""
         for parameter in (*self.frozen_stages.parameters(), *self.tuned_stages.parameters()):
             parameter.copy_(parameter.bfloat16())
 
     def frozen_features(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the frozen stages compute: everything about an image that training cannot change.
-
-        Args:
-            image: (N, H, W, 3) uint8 RGB.
+        """(N, H, W, 3) uint8 RGB -> what the frozen stages compute, which training cannot change.
 
         Returns:
             map at full scale (N, C, h, w), map at half scale (N, C, h / 2, w / 2), statistics of the frozen

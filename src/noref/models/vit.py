@@ -34,6 +34,7 @@ class Vit(nn.Module):
     """
 
     normalised = True  # pooled and tokens have gone through the last layer norm
+    gives_tokens = True  # as the output of its layers
 
     def __init__(self, net: Any) -> None:
         super().__init__()
@@ -51,11 +52,11 @@ class Vit(nn.Module):
         they are without it. It has no position embedding.
 
         Args:
-            mask: probability in [0, 1] that a token is hidden from it in training.
+            mask: probability that a token is hidden from it in training.
             first: so many blocks run before it joins: behind a cut there are class token and patches alone.
 
         Raises:
-            OptionError: the probability is none, no such block, or the network's blocks take no mask.
+            OptionError: the mask is not in [0, 1], no such block, or the network's blocks take no mask.
 
         Source:
             Li et al. 2024 (CSIQA), sections 3.2 and B.1. The logits are scaled by 1/sqrt(d), which eq. 3 leaves out.
@@ -77,9 +78,6 @@ class Vit(nn.Module):
         They are then those of the new size, learn as such, and cost nothing in a step or an exported graph; timm's
         `dynamic_img_size` would interpolate in each. A network that takes any size is left as it is.
 
-        Args:
-            side: of the images, in pixels.
-
         Raises:
             OptionError: the patches do not divide the side.
 
@@ -97,15 +95,7 @@ class Vit(nn.Module):
             self.image_size = side
 
     def check_weights(self, tensors: Mapping[str, Tensor], *, source: Path) -> None:
-        """Whether weights are of this network's width, patches and positions, said in these words.
-
-        Args:
-            tensors: by timm's names.
-            source: where they come from, for messages.
-
-        Raises:
-            ModelError: they are not.
-        """
+        """Raise a `ModelError` that says so where timm's `tensors` are of another width, patch size or image size."""
         own = self.net.state_dict()
         shapes = {name: (tuple(tensors[name].shape), tuple(own[name].shape)) for name in tensors if name in own}
         given, needed = shapes.get("patch_embed.proj.weight", ((), ()))
@@ -115,9 +105,8 @@ class Vit(nn.Module):
         given, needed = shapes.get("pos_embed", ((), ()))
         if given != needed:
             size = " x ".join(str(side) for side in self.net.patch_embed.img_size)
-            raise ModelError(
-                f"{source}: position embeddings of {given[1]} tokens; this backbone needs {needed[1]}, for {size} px"
-            )
+            needs = f"this backbone needs {needed[1]}, for {size} px"
+            raise ModelError(f"{source}: position embeddings of {given[1]} tokens; {needs}")
 
     @property
     def has_class_token(self) -> bool:
@@ -141,9 +130,8 @@ class Vit(nn.Module):
             OptionError: another size, or a quality token in one of those blocks: it is not kept.
         """
         if self.mask is not None and self.mask_from < count - 1:
-            raise OptionError(
-                f"the quality token is in block {self.mask_from + 1}, which is cut off: mask_from {count - 1}"
-            )
+            place = f"block {self.mask_from + 1}, which is cut off"
+            raise OptionError(f"the quality token is in {place}: mask_from {count - 1}")
         tokens = self.embed(images)
         for block in self.net.blocks[: count - 1]:
             tokens = block(tokens)
@@ -153,26 +141,21 @@ class Vit(nn.Module):
         """Normalised images (B, 3, S, S) of the size the network is built for -> features, D the embedding width.
 
         Args:
-            images: see above; with `stages`, what `first_stages` made of square ones.
+            images: see above; with `stages`, the output of `first_stages` for square ones.
             layers: also give an embedding for each block: "pooled": its class token, with the quality token beside it
                 where there is one, (B, D) or (B, 2 D); "tokens": all of them, (B, count x D).
             stages: so many have run already; their blocks get no embedding.
 
         Raises:
-            OptionError: another size.
+            OptionError: images of another size.
         """
         return self._run(images, stages, layers=layers)[0]
 
     def class_attention(self, images: Tensor, *, blocks: int = 3, stages: int = 0) -> tuple[Features, Tensor]:
-        """The same features, and how much the class token attends to each patch, mean over heads and last blocks.
+        """As `forward`, and how much the class token attends to each patch, mean over heads and the last `blocks`.
 
-        Attention that is not asked for is never a matrix: `forward` leaves it to torch's fused kernel. Here the last
-        blocks take timm's explicit softmax, whose output differs by rounding.
-
-        Args:
-            images: as for `forward`.
-            blocks: K, how many of the last blocks are averaged.
-            stages: as for `forward`.
+        `forward` leaves attention to torch's fused kernel. Here the last blocks take timm's explicit softmax, whose
+        output differs by rounding.
 
         Returns:
             features; (B, rows, columns) share of the class token's attention that a patch gets, >= 0. A map sums to
@@ -180,7 +163,7 @@ class Vit(nn.Module):
             the difference of two such maps, and may be negative. No gradient flows into it.
 
         Raises:
-            OptionError: no class token, `blocks` that are not there, or another size.
+            OptionError: no class token, `blocks` that are not there, or images of another size.
 
         Source:
             LML-IQA section 3.2.1, eq. 1, where the mean over heads is not written.
@@ -194,11 +177,7 @@ class Vit(nn.Module):
         return features, torch.stack(maps).mean(dim=0)
 
     def embed(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, prefix + T, D): patches with their positions, behind the class token.
-
-        Raises:
-            OptionError: another size than the network is built for.
-        """
+        """(B, 3, S, S) -> (B, prefix + T, D): patches with their positions, behind the class token."""
         check_size(self.net, images)
         net = self.net
         tokens: Tensor = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(images))))
@@ -219,9 +198,9 @@ class Vit(nn.Module):
         for number, block in enumerate(blocks[max(0, stages - 1) :], start=max(0, stages - 1)):
             if self.mask is not None and number == self.mask_from:
                 tokens = torch.cat([tokens, self.quality_token.expand(batch, 1, -1)], dim=1)
-                masks = self._masks(1, count, 0.0, tokens)
-            if masks and self.mask and self.training:
-                masks = self._masks(batch, count, self.mask, tokens)
+            if self.mask is not None and number >= self.mask_from and (self.training or not masks):
+                drawn = (batch, count, self.mask) if self.training else (1, count, 0.0)
+                masks = {"attn_mask": quality_masks(*drawn, device=tokens.device).to(tokens.dtype)}
             reads = number >= len(blocks) - attention
             watched: AbstractContextManager[list[Tensor]] = attention_of(block) if reads else nullcontext([])
             with watched as found:
@@ -242,25 +221,21 @@ class Vit(nn.Module):
         """(B, prefix + T, D) -> (B, D): the class token, or the mean of the patches where there is none."""
         return tokens[:, 0] if self.has_class_token else tokens[:, self.net.num_prefix_tokens :].mean(dim=1)
 
-    @staticmethod
-    def _masks(images: int, count: int, probability: float, like: Tensor) -> dict[str, Tensor]:
-        return {"attn_mask": quality_masks(images, count, probability, device=like.device).to(like.dtype)}
-
 
 def quality_mask(n_tokens: int, probability: float, generator: Generator | None) -> Tensor:
     """The mask of one image in one layer, to be added to the attention logits.
 
     Args:
         n_tokens: N, the class token and the patches; any of them may be hidden from the quality token.
-        probability: that a token is hidden, in [0, 1].
-        generator: where chance comes from; None: torch's own, which checkpoints keep.
+        probability: that a token is hidden.
+        generator: of random numbers; None: torch's own, which checkpoints keep.
 
     Returns:
         (N + 1, N + 1): 0 where the token of the row sees the token of the column, -inf where it does not. The
         quality token is the last. It sees itself always; no other row sees it.
 
     Raises:
-        ValueError: no token, or a probability that is none.
+        ValueError: no token, or a probability that is not in [0, 1].
 
     Source:
         CSIQA section 3.2, eq. 1-2; the logarithm of M.
@@ -295,10 +270,7 @@ def quality_masks(
 
 @contextmanager
 def attention_of(block: nn.Module) -> Iterator[list[Tensor]]:
-    """While this is open, the block computes its softmax explicitly, and its attention is collected.
-
-    Args:
-        block: of a timm `VisionTransformer`, with one attention in it or several in parallel.
+    """While this is open, a block of a timm `VisionTransformer` computes its softmax explicitly, and it is collected.
 
     Yields:
         A list that each of the block's attentions adds (B, heads, tokens, tokens) to when it runs; a row is a query.

@@ -27,11 +27,7 @@ OPTIONAL = ("num_batches_tracked", "head.offset")
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A safetensors file's tensors, on the CPU, and its header's words.
-
-    Raises:
-        ModelError: missing, unreadable, or no safetensors file.
-    """
+    """A safetensors file's tensors, on the CPU, and its header; a `ModelError` if it cannot be read."""
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 
@@ -42,10 +38,10 @@ def read_plan(path: Path) -> dict[str, Any]:
         return plan_in(file.metadata() or {})
 
 
-def plan_in(words: Mapping[str, str]) -> dict[str, Any]:
-    """The same of a header's words."""
+def plan_in(header: Mapping[str, str]) -> dict[str, Any]:
+    """The same from a header."""
     with suppress(ValueError):
-        found = json.loads(words.get("network", ""))
+        found = json.loads(header.get("network", ""))
         return found if isinstance(found, dict) else {}
     return {}
 
@@ -61,9 +57,9 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ModelError(f"{path}: not a safetensors file: {error}") from error
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> None:
-    """Write a safetensors file in one step: a reader sees the old file or the new one, never half of one."""
-    content = pack({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, dict(words))
+def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """Write a safetensors file whole or not at all."""
+    content = pack({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, dict(header))
     with replacing(path) as partial, partial.open("wb") as file:
         file.write(content)
         file.flush()
@@ -71,18 +67,18 @@ def write(path: Path, tensors: Mapping[str, Tensor], words: Mapping[str, str]) -
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, source: Path, skip: tuple[str, ...] = ()) -> None:
-    """Put tensors into a module, every one where it belongs and none left over.
+    """Overwrite a module's parameters and buffers, all of them, with tensors that have the same names.
 
     Args:
-        module: its parameters and buffers are overwritten, only if everything fits.
-        tensors: by the module's names.
-        source: where they come from, for messages.
+        module: unchanged if anything does not fit.
+        tensors: by name.
+        source: their file, for messages.
         skip: beginnings of names to leave out, such as "classifier.".
 
     Raises:
         ModelError: a tensor that is missing, unknown or of another shape; it is named.
     """
-    given = {name: tensor for name, tensor in tensors.items() if not name.startswith(skip or ("\0",))}
+    given = {name: tensor for name, tensor in tensors.items() if not name.startswith(skip)}
     wanted = module.state_dict()
     for name, tensor in wanted.items():
         if name not in given:
@@ -99,34 +95,21 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, source: Path, skip
 
 
 def save(module: nn.Module, path: Path, card: Card, *, network: Mapping[str, Any]) -> Card:
-    """Write a network's weights, with the numbers it is built from in the header, and the card beside them.
+    """Write a network's weights to `*.safetensors` with its plan, `network`, in the header; the card as written beside.
 
-    Args:
-        module: whose parameters and buffers are saved.
-        path: `*.safetensors`.
-        card: goes beside it with the checksum.
-        network: what `noref.models.network.load` builds the network from.
-
-    Returns:
-        The card as written.
+    The plan holds what `load` needs to build the network again.
     """
     write(path, module.state_dict(), {"network": json.dumps(dict(network))})
     return card.write(path)
 
 
-def load(
-    path: Path,
-    make: Callable[[dict[str, Any]], Built],
-    *,
-    kind: str | None = None,
-    called: str = "network that gives a score",
-) -> tuple[Built, Card]:
-    """The network that `save` wrote, built again from what its header says, in evaluation mode, and its card.
+def load(path: Path, make: Callable[[dict[str, Any]], Built], *, kind: str | None, called: str) -> tuple[Built, Card]:
+    """The network that `save` wrote, built again from the plan in its header, in evaluation mode, and its card.
 
     Args:
         path: the file.
-        make: the numbers in the header, without the kind -> the network, its weights still random.
-        kind: that the header must name; None: it names none.
+        make: the plan without its kind -> the network, its weights still random.
+        kind: that the plan must have; None: none.
         called: what such a network is, for messages.
 
     Raises:
@@ -134,8 +117,8 @@ def load(
             numbers that `make` cannot build from, or tensors that do not fit.
     """
     card = read_card(path)
-    tensors, words = read(path)
-    plan = plan_in(words)
+    tensors, header = read(path)
+    plan = plan_in(header)
     if not plan:
         raise ModelError(f"{path}: its header does not say what network it is")
     if plan.pop("kind", None) != kind:

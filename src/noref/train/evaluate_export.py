@@ -19,7 +19,7 @@ from noref.data.records import Record
 from noref.data.splits import load_split
 from noref.errors import DataError, OptionError
 from noref.evaluate.metrics import metrics
-from noref.models import arniqa_regressor as raters
+from noref.models import arniqa_regressor
 from noref.models import network as networks
 from noref.models.arniqa_regressor import ARNIQA
 from noref.models.network import FromBytes, QualityNet
@@ -95,7 +95,7 @@ def _scorer_of(
 
 def load(path: Path) -> tuple[QualityNet | ARNIQA, Card]:
     """The network of a `.safetensors` file, whatever recipe it comes from, and its card; errors as `networks.load`."""
-    return raters.load(path) if raters.is_arniqa(path) else networks.load(path)
+    return arniqa_regressor.load(path) if arniqa_regressor.is_arniqa(path) else networks.load(path)
 
 
 def _model_file(model: str) -> Path:
