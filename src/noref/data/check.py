@@ -65,7 +65,7 @@ class Report:
         """What is wrong, one sentence each; empty when nothing is."""
         found = []
         here = len(self.records)
-        lacking = _wanted(self.name, here, len(self.missing)) - here
+        lacking = _wanted(self.name, here + len(self.missing)) - here
         if lacking > 0:
             found.append(f"incomplete, {lacking} missing: {here} of {here + lacking} images are here")
         found += self.absent
@@ -203,24 +203,18 @@ def check(name: str, path: Path, *, progress: Callable[[int, int], None] | None 
     )
 
 
-def shortfall(name: str, here: int, missing: int = 0) -> str | None:
-    """How many images a data set lacks, in words for a report; None where nothing is missing.
+def shortfall(name: str, path: Path) -> str | None:
+    """How many images a data set lacks, such as `931 of 1162 images, 231 missing`; None where it lacks none.
 
-    Args:
-        name: a key of `READERS`.
-        here: how many of its images are on the disk.
-        missing: how many more its own table names. The published count is taken where that is larger.
-
-    Example:
-        >>> shortfall("livec", 931)
-        '931 of 1162 images, 231 missing'
+    Wanted are as many as its table names or, if that is more, as were published. Errors as `noref.data.readers.read`.
     """
-    wanted = _wanted(name, here, missing)
+    rows = read(name, path)
+    here, wanted = sum(record.path.is_file() for record in rows), _wanted(name, len(rows))
     return f"{here} of {wanted} images, {wanted - here} missing" if here < wanted else None
 
 
-def _wanted(name: str, here: int, missing: int) -> int:
-    return max(here + missing, getattr(reader(name), "count", None) or 0)
+def _wanted(name: str, rows: int) -> int:
+    return max(rows, getattr(reader(name), "count", None) or 0)
 
 
 def _parts(counts: Sequence[int]) -> str:
