@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,42 +23,26 @@ from noref.data.checks import (
 from noref.data.readers import describe, read, reader
 from noref.data.records import Record
 from noref.data.splits import duplicates
-from noref.data.threads import in_threads
+from noref.data.threads import Progress, in_threads
 from noref.errors import DataError
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found.
+    """What `check` found."""
 
-    Args:
-        name: the data set's name, a key of `READERS`.
-        path: where it lies.
-        records: the rows whose image is on the disk.
-        published: how many images the release has; None for a set of your own.
-        missing: images that the table names and that are not on the disk.
-        unreadable: images that cannot be decoded, with the reason.
-        duplicates: sets of images with the same bytes.
-        falling: share of the series (one reference, one distortion, rising level) in which quality falls;
-            None where the set has no levels.
-        absent: classes of which every image is missing, one sentence for each kind.
-        unlisted: images beside those of the table that are in no row.
-        unfinished: downloads that did not finish, each with the reason.
-        half_split: the one file of an official split that lies there without the other.
-    """
-
-    name: str
+    name: str  # a key of `READERS`
     path: Path
-    records: tuple[Record, ...]
-    published: int | None
-    missing: tuple[Path, ...]
-    unreadable: tuple[tuple[Path, str], ...]
-    duplicates: tuple[tuple[Record, ...], ...]
-    falling: float | None
-    absent: tuple[str, ...] = ()
-    unlisted: tuple[Path, ...] = ()
-    unfinished: tuple[str, ...] = ()
-    half_split: Path | None = None
+    records: tuple[Record, ...]  # the rows whose image is on the disk
+    published: int | None  # how many images the release has; None for a set of your own
+    missing: tuple[Path, ...]  # images that the table names and that are not on the disk
+    unreadable: tuple[tuple[Path, str], ...]  # images that cannot be decoded, with the reason
+    duplicates: tuple[tuple[Record, ...], ...]  # sets of images with the same bytes
+    falling: float | None  # see `falling_share`
+    absent: tuple[str, ...] = ()  # see `absent_classes`
+    unlisted: tuple[Path, ...] = ()  # see `unlisted_images`
+    unfinished: tuple[str, ...] = ()  # see `unfinished_downloads`
+    half_split: Path | None = None  # the one file of an official split that lies there without the other
 
     @property
     def problems(self) -> list[str]:
@@ -116,11 +100,7 @@ class Report:
         return 1 if self.problems else 0
 
     def render(self, *, limit: int | None = 20) -> str:
-        """The report as plain text.
-
-        Args:
-            limit: how many names a list shows; None: all.
-        """
+        """The report as plain text; a list shows `limit` names, with None all of them."""
         renamed = [f"{r.listed} is {_text(r.path)}" for r in self.records if r.listed is not None]
         equal = [_equal([_text(record.path) for record in group], limit) for group in self.duplicates]
         lines = [f"{self.name} in {_text(self.path)}", *self._facts()]
@@ -162,18 +142,10 @@ class Report:
         return lines
 
 
-def check(name: str, path: Path, *, progress: Callable[[int, int], None] | None = None, **options: Any) -> Report:
+def check(name: str, path: Path, *, progress: Progress | None = None, **options: Any) -> Report:
     """Look at every row and decode every image of a data set.
 
-    Args:
-        name: a key of `READERS`.
-        path: folder or CSV file, as the reader takes it.
-        progress: called with (done, all) after each image.
-        options: keyword arguments of the reader, such as `low` and `high` of a CSV.
-
-    Raises:
-        OptionError: no such data set, or no such folder.
-        DataError: a table is missing or broken; names file and line, and a download that did not finish.
+    Arguments and errors are those of `read`; a DataError also names downloads that did not finish.
     """
     path = Path(path)
     try:

@@ -31,21 +31,16 @@ Image = NDArray[np.uint8]
 View = Callable[[Image, Generator], NDArray[np.uint8]]
 Protocol = Literal["grid", "paper"]
 Item = TypeVar("Item")
+Collate = Callable[[Sequence[Item]], Item]
 PAPER_CROPS = 10
 
 
 class Batch(NamedTuple):
-    """What the dataset gives for one image, and the loader for N images with a leading N everywhere.
+    """What the loader gives for N images, and the dataset for one, without the leading N."""
 
-    Attributes:
-        crops: (N, C, 3, S, S) uint8 RGB.
-        quality: (N,) float32 in [0, 1], 1 is best; NaN for an image without a score.
-        indices: (N,) int64 place in the dataset's list of records.
-    """
-
-    crops: Tensor
-    quality: Tensor
-    indices: Tensor
+    crops: Tensor  # (N, C, 3, S, S) uint8 RGB
+    quality: Tensor  # (N,) float32 in [0, 1], 1 is best; NaN for an image without a score
+    indices: Tensor  # (N,) int64 place in the dataset's list of records
 
 
 def random_crops(image: Image, rng: Generator, *, size: int, count: int, flip: bool) -> NDArray[np.uint8]:
@@ -74,13 +69,9 @@ def whole_image(image: Image, rng: Generator, *, flip: bool) -> NDArray[np.uint8
 
 
 def judged_crops(path: Path, rule: Preprocessing) -> NDArray[np.uint8]:
-    """(C, S, S, 3), an image as a network is given it to judge: crops of a grid, or the image as its only one.
-
-    Raises:
-        ImageError: it cannot be read; names the file.
-    """
-    image, rng = images.read(path, preprocessing=rule), np.random.default_rng(0)  # no chance in either
-    return grid_crops(image, rng, size=rule.crop) if rule.crop else whole_image(image, rng, flip=False)
+    """(C, S, S, 3), an image as a network is given it to judge: crops of a grid, or the image as its only one."""
+    view = _view(rule.crop, 1, train=False, protocol="grid")
+    return view(images.read(path, preprocessing=rule), np.random.default_rng(0))  # no chance in it
 
 
 class ImageCache:
@@ -97,11 +88,7 @@ class ImageCache:
         self._images: dict[int, Image] = {}
 
     def __getitem__(self, index: int) -> Image:
-        """(H, W, 3) uint8, not to be written to.
-
-        Raises:
-            ImageError: the image cannot be read; names the file.
-        """
+        """(H, W, 3) uint8, not to be written to; an ImageError that names the file where it cannot be read."""
         if index in self._images:
             return self._images[index]
         image, worker = images.read(self.paths[index], preprocessing=self.rule), get_worker_info()
@@ -218,21 +205,13 @@ def _view(size: int | None, crops: int, train: bool, protocol: str) -> View:
 
 
 class Batches(Generic[Item]):
-    """Batches of a dataset in a given order; `len` is how many. Errors of a worker process arrive as they are.
+    """Batches of a dataset, each a list of places in it; `len` is how many. Errors of a worker arrive as they are.
 
-    Args:
-        dataset: where the items come from.
-        batches: the places in the dataset of each batch's items.
-        collate: items -> batch.
-        workers: processes that decode; 0: this one.
+    `collate` makes a batch of items. `workers` processes decode; with 0 this one does.
     """
 
     def __init__(
-        self,
-        dataset: Dataset[Item],
-        batches: Sequence[Sequence[int]],
-        collate: Callable[[Sequence[Item]], Item],
-        workers: int,
+        self, dataset: Dataset[Item], batches: Sequence[Sequence[int]], collate: Collate[Item], workers: int
     ) -> None:
         self._loader: DataLoader[Any] = DataLoader(
             batches,  # type: ignore[arg-type]
@@ -256,7 +235,7 @@ class Batches(Generic[Item]):
 Loader = Batches[Batch]
 
 
-def _batch(dataset: Dataset[Item], collate: Callable[[Sequence[Item]], Item], places: Sequence[int]) -> Any:
+def _batch(dataset: Dataset[Item], collate: Collate[Item], places: Sequence[int]) -> Any:
     """A batch, or an error instead: one raised in a worker reaches the user as a traceback in a message."""
     try:
         return collate([dataset[place] for place in places])
@@ -289,8 +268,7 @@ def make_loader(
     Args:
         dataset: where the images come from.
         batch_images: images (not crops) in a batch, of each process.
-        seed: >= 0.
-        epoch: >= 0.
+        seed: with `epoch` it decides the order.
         shuffle: false: in the order of the records.
         start_batch: batches of this epoch that were done before an interruption.
         workers: as for `Batches`.

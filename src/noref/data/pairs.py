@@ -30,17 +30,11 @@ TRIES = 20  # photos drawn in place of broken ones before it is the folder that 
 
 
 class PairBatch(NamedTuple):
-    """N pairs, or one without the leading N.
+    """N pairs, or one without the leading N."""
 
-    Attributes:
-        crops: (N, V, 2, 3, S, S) uint8 RGB; V scales, full first, then half where there is one; 2 images.
-        small: (N,) how many of the pair's images had to be padded to fill a crop.
-        broken: photos that could not be read and were replaced, by their place in the list.
-    """
-
-    crops: Tensor
-    small: Tensor
-    broken: tuple[int, ...]
+    crops: Tensor  # (N, V, 2, 3, S, S) uint8 RGB; V scales, full first, then half where there is one; 2 images
+    small: Tensor  # (N,) how many of the pair's images had to be padded to fill a crop
+    broken: tuple[int, ...]  # photos that could not be read and were replaced, by their place in the list
 
 
 class Pairs(Dataset[PairBatch]):
@@ -130,11 +124,7 @@ class Pairs(Dataset[PairBatch]):
 
 
 def hold_out(found: list[Path], count: int, seed: int) -> tuple[list[Path], list[Path]]:
-    """Photos that train, and `count` that never do, by the seed; each in their order.
-
-    Raises:
-        DataError: nothing would be left to train on.
-    """
+    """Photos that train, and `count` that never do, by the seed, in their order; a DataError where none would train."""
     if count >= len(found):
         raise DataError(f"{count} photos held out of {len(found)} leave none to train on")
     apart = set(np.random.default_rng([7, seed]).permutation(len(found))[:count].tolist())
@@ -205,9 +195,8 @@ def pair_batches(
         pairs: where they come from.
         batch: pairs in a batch.
         number: of the pass; also decides the order.
-        start: the first batch wanted, for a run that goes on in the middle.
-        stop: the first batch not wanted; None: all.
-        workers: processes that decode and degrade, as for `Batches`.
+        start: the first batch wanted, for a run that goes on in the middle; `stop` is the first not wanted.
+        workers: as for `Batches`.
 
     Raises:
         DataError: fewer photos than a batch, or, while iterating, too many that cannot be read.
