@@ -10,16 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from noref import images
-from noref.data.checks import (
-    absent_classes,
-    across_split,
-    falling_share,
-    part_counts,
-    read_error,
-    shortened,
-    unfinished_downloads,
-    unlisted_images,
-)
+from noref.data import checks
 from noref.data.readers import describe, read, reader
 from noref.data.records import Record
 from noref.data.splits import duplicates
@@ -81,13 +72,13 @@ class Report:
     def cautions(self) -> list[str]:
         """What is not wrong, but should be known, one sentence each."""
         found = []
-        across = across_split(self.duplicates)
+        across = checks.across_split(self.duplicates)
         if across:
             found.append(f"the official split has {len(across)} sets of byte-identical images on both sides")
         mixed = [group for group in self.duplicates if len({record.reference for record in group}) > 1]
         if mixed:
             found.append(f"{len(mixed)} sets of byte-identical images join references that random splits keep apart")
-        official, counts = getattr(reader(self.name), "official", None), part_counts(self.records)
+        official, counts = getattr(reader(self.name), "official", None), checks.part_counts(self.records)
         if official and any(counts) and len(self.records) == self.published and counts != official:
             found.append(f"the official split is {_parts(counts)}, published are {_parts(official)}")
         if self.half_split:
@@ -134,7 +125,7 @@ class Report:
         for what in ("reference", "distortion"):
             values = {getattr(record, what) for record in records} - {None}
             lines += [f"  {f'{what}s':<14}{len(values)}"] if values else []
-        counts, unused = part_counts(records), sum(record.split == "unused" for record in records)
+        counts, unused = checks.part_counts(records), sum(record.split == "unused" for record in records)
         if any(counts):
             lines.append(f"  official split {_parts(counts)}" + (f", {unused} in none of them" if unused else ""))
         if self.falling is not None:
@@ -151,12 +142,12 @@ def check(name: str, path: Path, *, progress: Progress | None = None, **options:
     try:
         rows = read(name, path, **options)
     except DataError as error:
-        unfinished = unfinished_downloads(path if path.is_dir() else path.parent)
+        unfinished = checks.unfinished_downloads(path if path.is_dir() else path.parent)
         raise DataError("; ".join([str(error), *unfinished])) from error
     here = [record for record in rows if record.path.is_file()]
     there = {record.path for record in here}
     missing = tuple(record.path for record in rows if record.path not in there)
-    errors = in_threads(read_error, [record.path for record in here], progress=progress)
+    errors = in_threads(checks.read_error, [record.path for record in here], progress=progress)
     readable = [record for record, reason in zip(here, errors, strict=True) if reason is None]
     half_split = getattr(reader(name), "half_split", None)
     return Report(
@@ -167,10 +158,10 @@ def check(name: str, path: Path, *, progress: Progress | None = None, **options:
         missing=missing,
         unreadable=tuple((record.path, reason) for record, reason in zip(here, errors, strict=True) if reason),
         duplicates=tuple(tuple(readable[index] for index in group) for group in duplicates(readable)),
-        falling=falling_share(here),
-        absent=tuple(absent_classes(rows, missing)),
-        unlisted=() if getattr(reader(name), "originals", False) else tuple(unlisted_images(rows)),
-        unfinished=tuple(unfinished_downloads(path)) if path.is_dir() else (),
+        falling=checks.falling_share(here),
+        absent=tuple(checks.absent_classes(rows, missing)),
+        unlisted=() if getattr(reader(name), "originals", False) else tuple(checks.unlisted_images(rows)),
+        unfinished=tuple(checks.unfinished_downloads(path)) if path.is_dir() else (),
         half_split=half_split(path) if half_split else None,
     )
 
@@ -194,7 +185,7 @@ def _parts(counts: Sequence[int]) -> str:
 
 
 def _equal(names: Sequence[str], limit: int | None) -> str:
-    return " = ".join(names) if limit is None or len(names) <= 3 else f"{len(names)} images: {shortened(names)}"
+    return " = ".join(names) if limit is None or len(names) <= 3 else f"{len(names)} images: {checks.shortened(names)}"
 
 
 def _text(path: Path) -> str:

@@ -96,10 +96,8 @@ class Pairs(Dataset[PairBatch]):
             small += min(sizes[-1].shape[:2]) < self.size
             cut = [random_crop(scaled, rng, size=self.size, pad=self.pad) for scaled in sizes]
             scales.append([degrade(crop, rng) for crop in cut])
-        crops = np.stack([np.stack(views) for views in zip(*scales, strict=True)])  # (V, 2, S, S, 3)
-        return PairBatch(
-            torch.from_numpy(np.ascontiguousarray(crops.transpose(0, 1, 4, 2, 3))), torch.tensor(small), tuple(broken)
-        )
+        crops = np.stack([np.stack(views) for views in zip(*scales, strict=True)]).transpose(0, 1, 4, 2, 3)
+        return PairBatch(torch.from_numpy(np.ascontiguousarray(crops)), torch.tensor(small), tuple(broken))
 
     def set_pass(self, number: int) -> None:
         """From now on the pairs are those of this pass over the photos."""

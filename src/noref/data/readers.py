@@ -126,7 +126,6 @@ LIVEFB = Release(
     official=(30253, 7727, 1827),
     half_split=sets.livefb_half_split,
 )
-KONIQ10K = Release(sets.koniq10k, sets.KONIQ10K_TABLES, Scale(0, 100), "MOS", count=10073, official=(7058, 1000, 2015))
 GENERATED = "MOS of quality, not of alignment with the prompt"
 READERS: dict[str, Callable[..., list[Record]]] = {
     "live": LIVE,
@@ -135,7 +134,7 @@ READERS: dict[str, Callable[..., list[Record]]] = {
     "tid2013": Release(sets.tid2013, sets.TID2013_TABLES, Scale(0, 9), "MOS", count=3000),
     "kadid10k": Release(sets.kadid10k, sets.KADID10K_TABLES, Scale(1, 5), "MOS, called DMOS", count=10125),
     "livec": Release(sets.livec, sets.LIVEC_TABLES, Scale(0, 100), "MOS", count=1162),
-    "koniq10k": KONIQ10K,
+    "koniq10k": Release(sets.koniq10k, sets.KONIQ10K_TABLES, Scale(0, 100), "MOS", 10073, official=(7058, 1000, 2015)),
     "livefb": LIVEFB,
     "spaq": Release(sets.spaq, sets.SPAQ_TABLES, Scale(0, 100), "MOS", count=11125),
     "agiqa3k": Release(sets.agiqa3k, sets.AGIQA3K_TABLES, Scale(0, 5), GENERATED, count=2982),

@@ -27,9 +27,7 @@ class Record:
     reference: str | None = None  # the pristine image it was made from, as the data set names it; None for a photo
     distortion: str | None = None  # its kind, as the data set names it; None where it is not known
     level: int | None = None  # strength of the distortion, 1 is the weakest; None where it is not known
-    split: str | None = (
-        None  # `training`, `validation` or `test`; `unused`: in no part of the official split; None: no split
-    )
+    split: str | None = None  # `training`, `validation`, `test`, `unused` (in none of them); None: no official split
     listed: str | None = None  # the name in the release's table, where the file differs from it in letter case
 
     @property

@@ -30,9 +30,7 @@ class Release:
     count: int | None = None  # how many images were published
     official: tuple[int, int, int] | None = None  # images in training, validation and test of the official split
     originals: bool = False  # whether undistorted originals lie among the images on purpose, in no row
-    half_split: Callable[[Path], Path | None] | None = (
-        None  # folder -> file of the official split without its other one
-    )
+    half_split: Callable[[Path], Path | None] | None = None  # folder -> the file of a split of which one is missing
 
     def __call__(self, folder: Path | str, *, every: bool = False) -> list[Record]:
         """The records of the data set; with `every` also those whose image is not on the disk.

@@ -36,10 +36,7 @@ def groups(records: Sequence[Record]) -> list[tuple[int, ...]]:
     """Sets of records that belong on one side of a split: same reference, or files with the same bytes.
 
     Indices, in an order that depends on the images' names alone: neither on the order of `records` nor on the folder
-    that they lie in. Reads those files that have the same size as another one.
-
-    Raises:
-        DataError: a file cannot be read.
+    that they lie in. Reads the files that have the same size as another one; a DataError where one cannot be read.
     """
     group, first = [[index] for index in range(len(records))], dict[tuple[str, str], int]()
     for index, (record, same_bytes) in enumerate(zip(records, _duplicate_keys(records), strict=True)):
@@ -108,10 +105,8 @@ def random_split(
 def thinned(split: Split, records: Sequence[Record], fraction: float, *, seed: int) -> Split:
     """The same split with a share of its training part: of its references where it has them, else of its images.
 
-    Files with the same bytes stay together. A smaller fraction, in (0, 1], is a subset of a larger one's.
-
-    Raises:
-        OptionError: a fraction out of its range, or one that leaves nothing to train on.
+    Files with the same bytes stay together. A smaller fraction, in (0, 1], is a subset of a larger one's. One that
+    leaves nothing to train on is an OptionError.
     """
     if not 0 < fraction <= 1:
         raise OptionError(f"fractions of the training part are in (0, 1], got {fraction:g}")

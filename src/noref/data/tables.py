@@ -26,11 +26,7 @@ HEADER_ROWS = 10  # a workbook may begin with titles; its column names are looke
 
 
 def existing(path: Path | str) -> Path:
-    """A file or folder that the caller named, as a path.
-
-    Raises:
-        OptionError: it does not exist, or a path cannot be written like this: the call is wrong, not the data.
-    """
+    """A file or folder that the caller named, as a path; an OptionError where it does not exist or is no path."""
     if "\0" in os.fspath(path):
         raise OptionError(f"{os.fspath(path)!r}: a path cannot contain a NUL character")
     if not Path(path).exists():
@@ -45,11 +41,7 @@ def first_table(folder: Path, names: Sequence[str]) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """The text of a table, without a byte order mark.
-
-    Raises:
-        DataError: the file cannot be read or is no UTF-8 text.
-    """
+    """The text of a table, without a byte order mark; a DataError where it is no UTF-8 text or cannot be read."""
     content = _content(path)
     try:
         return content.decode("utf-8-sig")
