@@ -29,10 +29,7 @@ SAME = [  # one photo under two names, then two shots of one scene: their distan
     {"246.bmp", "333.bmp"},
     {"cid22_train_3316926_opo25u.jpg", "cid22_valid_844297.jpg"},
     {"824.JPG", "825.JPG"},
-    {
-        "clothing_9fba5065-dc5e-40b8-9548-40d2d498d7a2.jpg",
-        "clothing_b0d71fba-23a7-4912-b6c6-16b7d8a5bd43.jpg",
-    },
+    {"clothing_9fba5065-dc5e-40b8-9548-40d2d498d7a2.jpg", "clothing_b0d71fba-23a7-4912-b6c6-16b7d8a5bd43.jpg"},
 ]
 THRESHOLDS = (16, 20, 24, 28, 32, 40)
 MOST = 1000  # pairs that the line is fitted to

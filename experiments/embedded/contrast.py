@@ -107,9 +107,7 @@ def parts_of(files: Sequence[Path], records: Sequence[Record], *, inner: int = 0
     ((name, outer),) = splits
     return [
         Parts(
-            f"{name}-inner{number}of{inner}",
-            [outer.train[i] for i in fold.train],
-            [outer.train[i] for i in fold.test],
+            f"{name}-inner{number}of{inner}", [outer.train[i] for i in fold.train], [outer.train[i] for i in fold.test]
         )
         for number, fold in enumerate(folds([records[i] for i in outer.train], inner, seed=0), start=1)
     ]

@@ -51,7 +51,7 @@ TRAINED = [
 POLICY = [
     "Resolution: judged at up to 250 000 pixels (500 x 500, 577 x 433), the size at which people rated the training "
     "pictures; a 12-megapixel photo at 577 x 433, a 4K frame at 667 x 375, a thumbnail enlarged to a short side of "
-    "384 pixels. What another choice changes is measured in docs/embedded.md.",
+    "384 pixels. What another choice changes is measured in docs/embedded.md."
 ]
 LIMITS = Path(__file__).parent / "limits.txt"
 

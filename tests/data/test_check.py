@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from noref.data.check import check, shortfall
+from noref.data.readers import READERS
 from noref.data.records import Record, Scale
 from noref.errors import DataError, OptionError
 
@@ -187,12 +188,26 @@ def test_a_path_that_is_not_there_is_a_wrong_call(tmp_path):
         check("livec", tmp_path / "none")
 
 
-def test_shortfall_takes_the_larger_of_published_and_named():
-    assert shortfall("livec", 1162) is None
-    assert shortfall("livec", 1100, 62) == "1100 of 1162 images, 62 missing"
-    assert shortfall("livec", 1162, 3) == "1162 of 1165 images, 3 missing"
-    assert shortfall("csv", 4) is None
-    assert shortfall("csv", 4, 1) == "4 of 5 images, 1 missing"
+@pytest.mark.parametrize(
+    ("published", "here", "gone", "said"),
+    [
+        (6, 6, 0, None),
+        (6, 5, 0, "5 of 6 images, 1 missing"),
+        (6, 4, 2, "4 of 6 images, 2 missing"),
+        (6, 6, 3, "6 of 9 images, 3 missing"),
+        (None, 4, 0, None),
+        (None, 4, 1, "4 of 5 images, 1 missing"),
+    ],
+)
+def test_shortfall_takes_the_larger_of_published_and_named(tmp_path, monkeypatch, published, here, gone, said):
+    def toy(folder):
+        return [Record(folder / f"{i}.png", i, Scale(0, 9)) for i in range(here + gone)]
+
+    toy.count = published
+    monkeypatch.setitem(READERS, "toy", toy)
+    for i in range(here):
+        (tmp_path / f"{i}.png").touch()
+    assert shortfall("toy", tmp_path) == said
 
 
 def test_the_real_photos(livec_restored):

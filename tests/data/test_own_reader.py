@@ -57,6 +57,7 @@ def test_every_command_takes_it(toy, small, tmp_path, capsys):
 def test_rows_without_an_image_are_missing_whether_the_reader_knows_it_or_not(toy):
     (toy / "shots" / "3.png").unlink()
     assert missing("cameras", toy) == [toy / "shots" / "3.png"]
+    assert shortfall("cameras", toy) == "23 of 24 images, 1 missing"
     report = check("cameras", toy)
     assert report.problems == ["incomplete, 1 missing: 23 of 24 images are here"]
 
@@ -74,7 +75,7 @@ def test_facts_may_hang_on_the_function(toy, monkeypatch):
     monkeypatch.setattr(cameras, "count", 30, raising=False)
     monkeypatch.setattr(cameras, "scores", "stars, 0 to 5, higher is better", raising=False)
     assert describe("cameras") == "stars, 0 to 5, higher is better"
-    assert shortfall("cameras", 24) == "24 of 30 images, 6 missing"
+    assert shortfall("cameras", toy) == "24 of 30 images, 6 missing"
     assert check("cameras", toy).published == 30
 
 

@@ -80,8 +80,7 @@ def table(tmp_path, text, name="t.csv"):
 def test_csv_with_every_column(tmp_path, draw):
     draw("d/a.png"), draw("b.png")
     file = table(
-        tmp_path,
-        "score,path,reference,distortion,level,split,note\n4.5,d/a.png,r.png,jpeg,2,val,x\n1,b.png,,,,,\n",
+        tmp_path, "score,path,reference,distortion,level,split,note\n4.5,d/a.png,r.png,jpeg,2,val,x\n1,b.png,,,,,\n"
     )
     a, b = READERS["csv"](file, low=1, high=5, higher_is_better=False)
     assert (a.path, a.raw_score, a.reference) == (tmp_path / "d" / "a.png", 4.5, "r.png")
@@ -93,14 +92,7 @@ def test_csv_with_every_column(tmp_path, draw):
 
 @pytest.mark.parametrize(
     ("scores", "low", "high"),
-    [
-        ((0, 11), 0, 100),
-        ((20.5, 80), 0, 100),
-        ((1, 5), 1, 5),
-        ((0, 10), 0, 10),
-        ((-1, 99), -1, 99),
-        ((5, 101), 5, 101),
-    ],
+    [((0, 11), 0, 100), ((20.5, 80), 0, 100), ((1, 5), 1, 5), ((0, 10), 0, 10), ((-1, 99), -1, 99), ((5, 101), 5, 101)],
 )
 def test_csv_range_when_none_is_given(tmp_path, draw, scores, low, high):
     draw("a.png"), draw("b.png")

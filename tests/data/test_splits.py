@@ -164,8 +164,7 @@ def test_fractions_are_nested_and_leave_the_test_part_alone(photos):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"test": 0}, {"test": 1}, {"test": 0.6, "validation": 0.4}, {"validation": -0.1}, {"seed": -1}],
+    "options", [{"test": 0}, {"test": 1}, {"test": 0.6, "validation": 0.4}, {"validation": -0.1}, {"seed": -1}]
 )
 def test_shares_that_cannot_work(photos, options):
     with pytest.raises(OptionError):

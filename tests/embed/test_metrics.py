@@ -5,15 +5,7 @@ import pytest
 from scipy.spatial.distance import cosine
 from scipy.stats import spearmanr
 
-from noref.embed.metrics import (
-    nearest,
-    score_agreement,
-    silhouette,
-    thirds,
-    tsne,
-    type_agreement,
-    unit,
-)
+from noref.embed.metrics import nearest, score_agreement, silhouette, thirds, tsne, type_agreement, unit
 from noref.errors import DataError, OptionError
 
 

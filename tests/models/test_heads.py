@@ -42,8 +42,7 @@ def test_the_input_of_the_last_layer_gives_the_score(head):
 
 
 @pytest.mark.parametrize(
-    ("head", "backbone"),
-    [(head, "test_vit") for head in HEADS] + [("panel", "test_resnet"), ("pooled", "test_resnet")],
+    ("head", "backbone"), [(head, "test_vit") for head in HEADS] + [("panel", "test_resnet"), ("pooled", "test_resnet")]
 )
 def test_a_fresh_head_starts_at_the_mean_of_the_labels(head, backbone):
     torch.manual_seed(0)

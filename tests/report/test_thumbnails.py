@@ -37,10 +37,7 @@ def test_shown_are_the_closest_and_the_farthest_either_way():
 def test_few_images_are_of_one_kind_each_and_empty_kinds_are_left_out():
     assert {
         key: len(row) for key, row in best_and_worst([image("a", 0.1), image("b", 0.2), image("c", 0.3)]).items()
-    } == {
-        "closest": 1,
-        "too good": 1,
-    }
+    } == {"closest": 1, "too good": 1}
     assert best_and_worst([]) == {}
 
 

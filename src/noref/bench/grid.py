@@ -8,19 +8,19 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from noref.data.splits import Split, load_split, save_split, thinned
+from noref.data.splits import PARTS, Split, load_split, save_split, thinned
 from noref.errors import DataError, OptionError
 from noref.evaluate.split_protocol import SplitProtocol
 from noref.methods import page
 from noref.methods.launch import recipe_options
-from noref.train.options import build, read_yaml
+from noref.train.options import Given, build, read_yaml
 from noref.train.run_folder import DataSet
 
-Given = Mapping[str, tuple[Any, str]]  # options as `noref.train.options.build` takes them
 SET_BY_BENCH = ("split", "seed", "test", "validation")  # options that the bench sets for each cell
 
 
@@ -37,10 +37,8 @@ class Cell:
     @property
     def folder(self) -> str:
         """Where its run lies, below the bench's folder; it is also the cell's name."""
-        again = f"-run{self.repeat}" if self.repeat else ""
-        return (
-            f"runs/{safe_name(self.variant) or 'all'}/{split_name(self.training_set, self.split, self.fraction)}{again}"
-        )
+        name = split_name(self.training_set, self.split, self.fraction)
+        return f"runs/{safe_name(self.variant) or 'all'}/{name}{f'-run{self.repeat}' if self.repeat else ''}"
 
 
 @dataclass(frozen=True)
@@ -67,28 +65,18 @@ class Grid:
         return {**self.common, **self.variants[variant], **paper}
 
     def config(self, variant: str) -> Any:
-        """The recipe's config of a variant.
-
-        Raises:
-            OptionError: an option that the recipe does not have, or a value that it cannot have.
-        """
+        """The recipe's config of a variant; an OptionError where it has no such option, or cannot have such a value."""
         return build(self.module.Config, self.given(variant))
 
     def check(self) -> None:
-        """Find what cannot work before the first hour is spent.
-
-        Raises:
-            OptionError: an unknown recipe or option, an option that the bench sets itself, or two names alike.
-        """
-        known = {option.name for option in recipe_options(self.recipe)}
-        if self.paper_selection and "select" not in known:
+        """An OptionError for what cannot work: unknown recipe or option, one that the bench sets, two names alike."""
+        if self.paper_selection and "select" not in {option.name for option in recipe_options(self.recipe)}:
             raise OptionError(f"--paper-selection: {self.recipe} chooses no epoch")
         for variant in self.variants:
-            for name in SET_BY_BENCH:
-                if name in self.given(variant):
-                    raise OptionError(
-                        f"{name}: a bench sets it for each cell; say --parts, --seed, --split to the bench"
-                    )
+            if taken := [name for name in SET_BY_BENCH if name in self.given(variant)]:
+                raise OptionError(
+                    f"{taken[0]}: a bench sets it for each cell; say --parts, --seed, --split to the bench"
+                )
             self.config(variant)
         if self.repeats < 1:
             raise OptionError(f"{self.repeats} trainings of each split: at least 1")
@@ -98,20 +86,16 @@ class Grid:
     def cells(self, splits: Mapping[str, int]) -> Iterator[Cell]:  # label -> how many
         """Every cell; split by split, so that an unfinished bench can compare its variants."""
         for label, count in splits.items():
-            for split in range(count):
-                for repeat in range(self.repeats):
-                    for fraction in self.protocol.fractions:
-                        for variant in self.variants:
-                            yield Cell(variant, label, split, fraction, repeat)
+            places = product(range(count), range(self.repeats), self.protocol.fractions, self.variants)
+            for split, repeat, fraction, variant in places:
+                yield Cell(variant, label, split, fraction, repeat)
 
     def options(self) -> dict[str, Any]:
         """For `bench.json`: `options` that all cells share, and in `variants` what differs in each of them."""
         shared = json_options(build(self.module.Config, self.common))
-        variants = {
-            name: {key: value for key, value in json_options(self.config(name)).items() if value != shared[key]}
-            for name in self.variants
-        }
-        return {"options": shared, "variants": variants}
+        own = {name: json_options(self.config(name)).items() for name in self.variants}
+        differing = {name: {key: value for key, value in items if value != shared[key]} for name, items in own.items()}
+        return {"options": shared, "variants": differing}
 
 
 def json_options(config: Any) -> dict[str, Any]:
@@ -124,12 +108,7 @@ def json_options(config: Any) -> dict[str, Any]:
 
 
 def keep_splits(label: str, data: DataSet, protocol: SplitProtocol, splits: Sequence[Split], folder: Path) -> None:
-    """Write a data set's splits to files named by `split_name`, or check that those that are there are the same.
-
-    Raises:
-        OptionError: a fraction that leaves nothing to train on.
-        DataError: the folder holds splits of other images or another protocol.
-    """
+    """Write a data set's splits to files named by `split_name`, or check that those that are there are the same."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, split in enumerate(splits):
         for fraction in protocol.fractions:
@@ -138,7 +117,7 @@ def keep_splits(label: str, data: DataSet, protocol: SplitProtocol, splits: Sequ
             if not file.exists():
                 save_split(chosen, data.records, file)
             earlier = load_split(file, data.records)
-            if any(getattr(earlier, part) != getattr(chosen, part) for part in ("train", "validation", "test")):
+            if any(getattr(earlier, part) != getattr(chosen, part) for part in PARTS):
                 raise DataError(f"{file}: another split ({earlier.description}) than this call's; choose another --out")
 
 
@@ -153,14 +132,10 @@ def split_name(label: str, number: int, fraction: float) -> str:
 
 
 def read_variants(path: Path) -> dict[str, Given]:
-    """A YAML file of `name: {option: value}` a variant.
+    """A YAML file with a line for each variant, such as `no clipping: {clip: none}`; `baseline: {}` changes nothing.
 
     Raises:
         DataError: missing, or not such a file; names file and line.
-
-    Example of such a file:
-        baseline: {}
-        no clipping: {clip: none}
     """
     variants: dict[str, Given] = {}
     for name, (options, place) in read_yaml(path).items():
@@ -173,11 +148,7 @@ def read_variants(path: Path) -> dict[str, Given]:
 
 
 def labelled(sets: Sequence[DataSet]) -> dict[str, DataSet]:
-    """Label -> data set: the name of its reader, or of its CSV file.
-
-    Raises:
-        OptionError: two of one label.
-    """
+    """Label -> data set: the name of its reader, or of its CSV file; two of one label are an OptionError."""
     labels = [safe_name(Path(data.path).stem) if data.name == "csv" else data.name for data in sets]
     if len(set(labels)) < len(labels):
         raise OptionError(f"two data sets of one name: {', '.join(labels)}")

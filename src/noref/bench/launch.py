@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from noref.bench.grid import Given, Grid, labelled, read_variants
-from noref.bench.run_cells import Outcome, bench
+from noref.bench.grid import Grid, labelled, read_variants
+from noref.bench.run_cells import Outcome, Say, bench
 from noref.bench.table import for_terminal, mean_rows, tab_separated
 from noref.errors import MissingExtraError, OptionError, unknown
 from noref.evaluate.split_protocol import SplitProtocol, parse_parts
 from noref.methods import page
 from noref.methods.launch import read_config, recipe_options
 from noref.report.formatting import counted
-from noref.train.options import given_pairs
+from noref.train.options import Given, given_pairs
 from noref.train.run_folder import read_data
-
-Say = Callable[[str], None]
 
 
 def run_bench(
@@ -43,7 +42,7 @@ def run_bench(
     say: Say = lambda text: None,
     tell: Say = lambda text: None,
 ) -> Outcome:
-    """Everything behind `noref bench`; its `--help` says what the arguments mean.
+    """Everything behind `noref bench`; its `--help` says what the other arguments mean.
 
     Args:
         width: of the terminal that shows the table, in characters; None: for other programs, apart by tabs.
@@ -58,70 +57,18 @@ def run_bench(
     sets = labelled([read_data(text) for text in data])
     test_only = labelled([read_data(text) for text in test_data])
     common: Given = {**(read_config(Path(config)) if config else {}), **given_pairs(options)}
-    if set(sets) & set(test_only):
-        raise OptionError(
-            f"{', '.join(sorted(set(sets) & set(test_only)))}: in --data and in --test-data; --cross does both"
-        )
-    grid = Grid(
-        recipe,
-        sets,
-        _protocol(recipe, repeats, parts, folds, split, seed, fractions),
-        common=common,
-        variants=_variants(variants, only),
-        test_only={**test_only, **(sets if cross else {})},
-        repeats=runs,
-        paper_selection=paper_selection,
-    )
+    if both := sorted(set(sets) & set(test_only)):
+        raise OptionError(f"{', '.join(both)}: in --data and in --test-data; --cross does both")
+    tested = {**test_only, **(sets if cross else {})}
+    protocol = _protocol(recipe, repeats, parts, folds, split, seed=seed, fractions=_shares(fractions))
+    chosen = _variants(variants, only)
+    grid = Grid(recipe, sets, protocol, common, chosen, tested, repeats=runs, paper_selection=paper_selection)
     folder = out or Path(f"bench-{recipe}-{'-'.join(sets)}")
     try:
         outcome = bench(grid, folder, say=say)
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on with what is left in {folder}")
         raise
-    _conclude(outcome, folder, report, width, say, tell)
-    return outcome
-
-
-def _protocol(
-    recipe: str,
-    repeats: int,
-    parts: str | None,
-    folds: int | None,
-    split: Sequence[str],
-    seed: int,
-    fractions: str | None,
-) -> SplitProtocol:
-    if sum(map(bool, (folds, split, parts))) > 1:
-        raise OptionError("one of --parts, --folds and --split: each says how images are divided")
-    used = (1.0,) if fractions is None else _percents(fractions)
-    if folds:
-        return SplitProtocol("folds", folds, seed=seed, fractions=used)
-    if "official" in split:
-        if len(split) > 1:
-            raise OptionError("--split official stands alone")
-        return SplitProtocol("official", seed=seed, fractions=used)
-    if split:
-        return SplitProtocol("files", seed=seed, fractions=used, files=tuple(map(Path, split)))
-    test, validation = parse_parts(parts or str(getattr(page(recipe), "PARTS", "80/20")))
-    return SplitProtocol("random", repeats, test, validation, seed=seed, fractions=used)
-
-
-def _percents(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(dict.fromkeys(float(part) / 100 for part in text.split(",")))
-    except ValueError as error:
-        raise OptionError(f"--fractions {text!r}: write percent with commas, such as 20,40,60,100") from error
-
-
-def _variants(file: str | None, only: Sequence[str]) -> dict[str, Given]:
-    variants = read_variants(Path(file)) if file else {"": {}}
-    for name in only:
-        if name not in variants:
-            raise unknown("variant", name, variants)
-    return {name: options for name, options in variants.items() if not only or name in only}
-
-
-def _conclude(outcome: Outcome, folder: Path, report: bool, width: int | None, say: Say, tell: Say) -> None:
     rows = mean_rows(folder)
     tell(tab_separated(rows) if width is None else for_terminal(rows, width))
     if outcome.elsewhere:
@@ -135,3 +82,36 @@ def _conclude(outcome: Outcome, folder: Path, report: bool, width: int | None, s
             say(f"report: {build_report(folder).write(folder)}")
         except MissingExtraError as error:
             say(f"no report: {error}")
+    return outcome
+
+
+def _protocol(
+    recipe: str, repeats: int, parts: str | None, folds: int | None, split: Sequence[str], **shared: Any
+) -> SplitProtocol:
+    if sum(map(bool, (folds, split, parts))) > 1:
+        raise OptionError("one of --parts, --folds and --split: each says how images are divided")
+    if folds:
+        return SplitProtocol("folds", folds, **shared)
+    if "official" in split:
+        if len(split) > 1:
+            raise OptionError("--split official stands alone")
+        return SplitProtocol("official", **shared)
+    if split:
+        return SplitProtocol("files", **shared, files=tuple(map(Path, split)))
+    test, validation = parse_parts(parts or str(getattr(page(recipe), "PARTS", "80/20")))
+    return SplitProtocol("random", repeats, test, validation, **shared)
+
+
+def _shares(percents: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(dict.fromkeys(float(part) / 100 for part in ("100" if percents is None else percents).split(",")))
+    except ValueError as error:
+        raise OptionError(f"--fractions {percents!r}: write percent with commas, such as 20,40,60,100") from error
+
+
+def _variants(file: str | None, only: Sequence[str]) -> dict[str, Given]:
+    variants = read_variants(Path(file)) if file else {"": {}}
+    for name in only:
+        if name not in variants:
+            raise unknown("variant", name, variants)
+    return {name: options for name, options in variants.items() if not only or name in only}

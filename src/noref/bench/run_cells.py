@@ -48,13 +48,10 @@ class Outcome:
 def bench(grid: Grid, out: Path, *, say: Say = lambda text: None) -> Outcome:
     """Train and test every cell that is not done yet. Call it again, or elsewhere at the same time, to go on.
 
-    Args:
-        grid: what is to be done; a later call on the same folder may ask for more repeats, variants or data sets.
-        out: the bench's folder.
-        say: gets a line for each cell.
+    A later call on the same folder may ask for more repeats, variants or data sets. `say` gets a line for each cell.
 
     Raises:
-        OptionError: what cannot work, or a folder that holds a bench of other options.
+        OptionError: what cannot work, such as a fraction that leaves nothing, or a folder of other options.
         DataError: what is wrong with the data, or splits that are not those in the folder.
     """
     grid.check()
@@ -69,10 +66,8 @@ def bench(grid: Grid, out: Path, *, say: Say = lambda text: None) -> Outcome:
         try:
             with FileLock(out / "claims" / f"{cell.folder.replace('/', '~')}.lock").acquire(blocking=False):
                 to_do = not (out / cell.folder / "cell.json").exists()
-                started = time.monotonic()
                 if to_do:
-                    _run_cell(grid, cell, out)
-                    took.append(time.monotonic() - started)
+                    took.append(_run_cell(grid, cell, out))
                 outcome.done.append(cell.folder)
         except Timeout:
             outcome.elsewhere.append(cell.folder)
@@ -100,29 +95,21 @@ def _cell_line(out: Path, cell: Cell) -> str:
 
 
 def _open(grid: Grid, out: Path, facts: Mapping[str, Any]) -> None:
-    """Make the folder and say in `bench.json` what it holds, or check that it holds a bench of the same options.
-
-    Raises:
-        OptionError: it holds something else.
-    """
-    if out.exists() and not (out / "bench.json").exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OptionError(f"{out}: not an empty folder, and no bench")
+    """Make the folder and say in `bench.json` what it holds, or check that it holds a bench of the same options."""
     if (out / "bench.json").exists():
-        earlier, now = read_json(out / "bench.json"), grid.options()
+        earlier, now, other = read_json(out / "bench.json"), grid.options(), f"{out}: holds a bench of"
         if earlier.get("recipe") != grid.recipe:
-            raise OptionError(
-                f"{out}: holds a bench of {earlier.get('recipe')}, not {grid.recipe}; choose another --out"
-            )
+            raise OptionError(f"{other} {earlier.get('recipe')}, not {grid.recipe}; choose another --out")
         before = {**_options_of(grid, earlier), **(earlier.get("division") or {})}
         wanted = {**now["options"], **_division(grid)}
         for name in dict.fromkeys([*wanted, *before]):
             if before.get(name) != wanted.get(name):
-                raise OptionError(
-                    f"{out}: holds a bench of {name} {before.get(name)}, not {wanted.get(name)}; choose another --out"
-                )
+                raise OptionError(f"{other} {name} {before.get(name)}, not {wanted.get(name)}; choose another --out")
         for name in now["variants"].keys() & earlier.get("variants", {}).keys():
             if _options_of(grid, earlier, name) != _options_of(grid, now, name):
                 raise OptionError(f"{out}: its variant {name!r} has other options; choose another --out")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OptionError(f"{out}: not an empty folder, and no bench")
     (out / "claims").mkdir(parents=True, exist_ok=True)
     _update(grid, out, facts, Outcome(0))
 
@@ -134,8 +121,8 @@ def _options_of(grid: Grid, content: Mapping[str, Any], variant: str | None = No
     return json_options(build(grid.module.Config, given))
 
 
-def _run_cell(grid: Grid, cell: Cell, out: Path) -> None:
-    """Train one cell, or go on with it, test it on every test set, and write its rows; `cell.json` comes last."""
+def _run_cell(grid: Grid, cell: Cell, out: Path) -> float:
+    """Train one cell, or go on with it, test it on every test set, and write its rows, `cell.json` last; in seconds."""
     data, folder, started = grid.data[cell.training_set], out / cell.folder, time.monotonic()
     split = out / "splits" / f"{split_name(cell.training_set, cell.split, cell.fraction)}.json"
     seed = grid.protocol.seed + cell.split + 1000 * cell.repeat
@@ -144,13 +131,8 @@ def _run_cell(grid: Grid, cell: Cell, out: Path) -> None:
         shutil.rmtree(folder)
     if not (folder / "results.json").exists():
         chosen = {**grid.given(cell.variant), "split": (str(split), ""), "seed": (str(seed), "")}
-        launch.train(
-            grid.recipe,
-            data=f"{data.name}={data.path}",
-            out=str(folder),
-            options={} if resume else chosen,
-            resume=resume,
-        )
+        where, options = f"{data.name}={data.path}", {} if resume else chosen
+        launch.train(grid.recipe, data=where, out=str(folder), options=options, resume=resume)
     config = grid.config(cell.variant)
     test_crops: Any = getattr(config, "protocol", "grid")
     selection = str(getattr(config, "select", "last"))
@@ -161,8 +143,9 @@ def _run_cell(grid: Grid, cell: Cell, out: Path) -> None:
         indices = load_split(split, data.records).test if own else range(len(tested.records))
         file = folder / ("predictions.csv" if own else f"predictions-{name}.csv")
         if not file.exists():
-            where = f"{tested.name}={tested.path}"
-            evaluate(str(folder), data=where, split="all", output=str(file), protocol=test_crops)
+            evaluate(
+                str(folder), data=f"{tested.name}={tested.path}", split="all", output=str(file), protocol=test_crops
+            )
         head = {**asdict(cell), **shared, "cell": f"{cell.folder.removeprefix('runs/')} on {name}", "test_set": name}
         del head["repeat"]
         part = prediction_rows(file, indices, tested.records, head)
@@ -174,7 +157,8 @@ def _run_cell(grid: Grid, cell: Cell, out: Path) -> None:
     write_rows(folder / "cell.csv", rows)
     seconds = round(time.monotonic() - started, 1)
     facts = {**asdict(cell), "seed": seed, "resumed": resume, "seconds": seconds, "figures": found}
-    _write_json(folder / "cell.json", {**facts, "outside_scale": outside})
+    write_text(folder / "cell.json", json.dumps({**facts, "outside_scale": outside}, indent=2) + "\n")
+    return seconds
 
 
 def _facts(grid: Grid) -> dict[str, Any]:
@@ -189,18 +173,15 @@ def _update(grid: Grid, out: Path, facts: Mapping[str, Any], outcome: Outcome) -
     """Bring `predictions.csv` and `bench.json` up to date, with what other processes have done and failed at."""
     with FileLock(out / "claims" / "table.lock"):
         collect_predictions(out)
-        file = out / "bench.json"
+        file, options = out / "bench.json", grid.options()
         earlier = read_json(file) if file.exists() else {}
-        options = grid.options()
         cells = {str(path.parent.relative_to(out)): read_json(path) for path in done_cells(out)}
         before = earlier.get("cells", {})
         failed = {**{row["cell"]: row["reason"] for row in before.get("failed", [])}, **outcome.failed}
         content = {
             "format": FORMAT,
             "recipe": grid.recipe,
-            "noref": facts["noref"],
-            "commit": facts["commit"],
-            "hardware": facts["hardware"],
+            **{key: facts[key] for key in ("noref", "commit", "hardware")},
             "created": earlier.get("created") or datetime.now(UTC).isoformat(timespec="seconds"),
             "protocol": {"division": str(grid.protocol), "trainings of each split": grid.repeats},
             "division": _division(grid),
@@ -215,17 +196,13 @@ def _update(grid: Grid, out: Path, facts: Mapping[str, Any], outcome: Outcome) -
             },
             "seconds": {name.removeprefix("runs/"): cell["seconds"] for name, cell in cells.items()},
         }
-        _write_json(file, content)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=2) + "\n")
+        write_text(file, json.dumps(content, indent=2) + "\n")
 
 
 def _split_entry(path: Path) -> dict[str, Any]:
     label, _, rest = path.stem.rpartition("-split")
-    place = {"split": int(rest.split("-")[0]), "training_set": label, "file": f"splits/{path.name}"}
-    return {**place, **describe_split(path)}
+    number, file = int(rest.split("-")[0]), f"splits/{path.name}"
+    return {"split": number, "training_set": label, "file": file, **describe_split(path)}
 
 
 def _division(grid: Grid) -> dict[str, Any]:

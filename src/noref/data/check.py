@@ -4,68 +4,43 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from noref import images
-from noref.data.checks import (
-    absent_classes,
-    across_split,
-    falling_share,
-    part_counts,
-    read_error,
-    shortened,
-    unfinished_downloads,
-    unlisted_images,
-)
+from noref.data import checks
 from noref.data.readers import describe, read, reader
 from noref.data.records import Record
 from noref.data.splits import duplicates
-from noref.data.threads import in_threads
+from noref.data.threads import Progress, in_threads
 from noref.errors import DataError
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found.
+    """What `check` found."""
 
-    Args:
-        name: the data set's name, a key of `READERS`.
-        path: where it lies.
-        records: the rows whose image is on the disk.
-        published: how many images the release has; None for a set of your own.
-        missing: images that the table names and that are not on the disk.
-        unreadable: images that cannot be decoded, with the reason.
-        duplicates: sets of images with the same bytes.
-        falling: share of the series (one reference, one distortion, rising level) in which quality falls;
-            None where the set has no levels.
-        absent: classes of which every image is missing, one sentence for each kind.
-        unlisted: images beside those of the table that are in no row.
-        unfinished: downloads that did not finish, each with the reason.
-        half_split: the one file of an official split that lies there without the other.
-    """
-
-    name: str
+    name: str  # a key of `READERS`
     path: Path
-    records: tuple[Record, ...]
-    published: int | None
-    missing: tuple[Path, ...]
-    unreadable: tuple[tuple[Path, str], ...]
-    duplicates: tuple[tuple[Record, ...], ...]
-    falling: float | None
-    absent: tuple[str, ...] = ()
-    unlisted: tuple[Path, ...] = ()
-    unfinished: tuple[str, ...] = ()
-    half_split: Path | None = None
+    records: tuple[Record, ...]  # the rows whose image is on the disk
+    published: int | None  # how many images the release has; None for a set of your own
+    missing: tuple[Path, ...]  # images that the table names and that are not on the disk
+    unreadable: tuple[tuple[Path, str], ...]  # images that cannot be decoded, with the reason
+    duplicates: tuple[tuple[Record, ...], ...]  # sets of images with the same bytes
+    falling: float | None  # see `falling_share`
+    absent: tuple[str, ...] = ()  # see `absent_classes`
+    unlisted: tuple[Path, ...] = ()  # see `unlisted_images`
+    unfinished: tuple[str, ...] = ()  # see `unfinished_downloads`
+    half_split: Path | None = None  # the one file of an official split that lies there without the other
 
     @property
     def problems(self) -> list[str]:
         """What is wrong, one sentence each; empty when nothing is."""
         found = []
         here = len(self.records)
-        lacking = _wanted(self.name, here, len(self.missing)) - here
+        lacking = _wanted(self.name, here + len(self.missing)) - here
         if lacking > 0:
             found.append(f"incomplete, {lacking} missing: {here} of {here + lacking} images are here")
         found += self.absent
@@ -97,13 +72,13 @@ class Report:
     def cautions(self) -> list[str]:
         """What is not wrong, but should be known, one sentence each."""
         found = []
-        across = across_split(self.duplicates)
+        across = checks.across_split(self.duplicates)
         if across:
             found.append(f"the official split has {len(across)} sets of byte-identical images on both sides")
         mixed = [group for group in self.duplicates if len({record.reference for record in group}) > 1]
         if mixed:
             found.append(f"{len(mixed)} sets of byte-identical images join references that random splits keep apart")
-        official, counts = getattr(reader(self.name), "official", None), part_counts(self.records)
+        official, counts = getattr(reader(self.name), "official", None), checks.part_counts(self.records)
         if official and any(counts) and len(self.records) == self.published and counts != official:
             found.append(f"the official split is {_parts(counts)}, published are {_parts(official)}")
         if self.half_split:
@@ -116,11 +91,7 @@ class Report:
         return 1 if self.problems else 0
 
     def render(self, *, limit: int | None = 20) -> str:
-        """The report as plain text.
-
-        Args:
-            limit: how many names a list shows; None: all.
-        """
+        """The report as plain text; a list shows `limit` names, with None all of them."""
         renamed = [f"{r.listed} is {_text(r.path)}" for r in self.records if r.listed is not None]
         equal = [_equal([_text(record.path) for record in group], limit) for group in self.duplicates]
         lines = [f"{self.name} in {_text(self.path)}", *self._facts()]
@@ -154,7 +125,7 @@ class Report:
         for what in ("reference", "distortion"):
             values = {getattr(record, what) for record in records} - {None}
             lines += [f"  {f'{what}s':<14}{len(values)}"] if values else []
-        counts, unused = part_counts(records), sum(record.split == "unused" for record in records)
+        counts, unused = checks.part_counts(records), sum(record.split == "unused" for record in records)
         if any(counts):
             lines.append(f"  official split {_parts(counts)}" + (f", {unused} in none of them" if unused else ""))
         if self.falling is not None:
@@ -162,29 +133,21 @@ class Report:
         return lines
 
 
-def check(name: str, path: Path, *, progress: Callable[[int, int], None] | None = None, **options: Any) -> Report:
+def check(name: str, path: Path, *, progress: Progress | None = None, **options: Any) -> Report:
     """Look at every row and decode every image of a data set.
 
-    Args:
-        name: a key of `READERS`.
-        path: folder or CSV file, as the reader takes it.
-        progress: called with (done, all) after each image.
-        options: keyword arguments of the reader, such as `low` and `high` of a CSV.
-
-    Raises:
-        OptionError: no such data set, or no such folder.
-        DataError: a table is missing or broken; names file and line, and a download that did not finish.
+    Arguments and errors are those of `read`; a DataError also names downloads that did not finish.
     """
     path = Path(path)
     try:
         rows = read(name, path, **options)
     except DataError as error:
-        unfinished = unfinished_downloads(path if path.is_dir() else path.parent)
+        unfinished = checks.unfinished_downloads(path if path.is_dir() else path.parent)
         raise DataError("; ".join([str(error), *unfinished])) from error
     here = [record for record in rows if record.path.is_file()]
     there = {record.path for record in here}
     missing = tuple(record.path for record in rows if record.path not in there)
-    errors = in_threads(read_error, [record.path for record in here], progress=progress)
+    errors = in_threads(checks.read_error, [record.path for record in here], progress=progress)
     readable = [record for record, reason in zip(here, errors, strict=True) if reason is None]
     half_split = getattr(reader(name), "half_split", None)
     return Report(
@@ -195,32 +158,26 @@ def check(name: str, path: Path, *, progress: Callable[[int, int], None] | None 
         missing=missing,
         unreadable=tuple((record.path, reason) for record, reason in zip(here, errors, strict=True) if reason),
         duplicates=tuple(tuple(readable[index] for index in group) for group in duplicates(readable)),
-        falling=falling_share(here),
-        absent=tuple(absent_classes(rows, missing)),
-        unlisted=() if getattr(reader(name), "originals", False) else tuple(unlisted_images(rows)),
-        unfinished=tuple(unfinished_downloads(path)) if path.is_dir() else (),
+        falling=checks.falling_share(here),
+        absent=tuple(checks.absent_classes(rows, missing)),
+        unlisted=() if getattr(reader(name), "originals", False) else tuple(checks.unlisted_images(rows)),
+        unfinished=tuple(checks.unfinished_downloads(path)) if path.is_dir() else (),
         half_split=half_split(path) if half_split else None,
     )
 
 
-def shortfall(name: str, here: int, missing: int = 0) -> str | None:
-    """How many images a data set lacks, in words for a report; None where nothing is missing.
+def shortfall(name: str, path: Path) -> str | None:
+    """How many images a data set lacks, such as `931 of 1162 images, 231 missing`; None where it lacks none.
 
-    Args:
-        name: a key of `READERS`.
-        here: how many of its images are on the disk.
-        missing: how many more its own table names. The published count is taken where that is larger.
-
-    Example:
-        >>> shortfall("livec", 931)
-        '931 of 1162 images, 231 missing'
+    Wanted are as many as its table names or, if that is more, as were published. Errors as `noref.data.readers.read`.
     """
-    wanted = _wanted(name, here, missing)
+    rows = read(name, path)
+    here, wanted = sum(record.path.is_file() for record in rows), _wanted(name, len(rows))
     return f"{here} of {wanted} images, {wanted - here} missing" if here < wanted else None
 
 
-def _wanted(name: str, here: int, missing: int) -> int:
-    return max(here + missing, getattr(reader(name), "count", None) or 0)
+def _wanted(name: str, rows: int) -> int:
+    return max(rows, getattr(reader(name), "count", None) or 0)
 
 
 def _parts(counts: Sequence[int]) -> str:
@@ -228,7 +185,7 @@ def _parts(counts: Sequence[int]) -> str:
 
 
 def _equal(names: Sequence[str], limit: int | None) -> str:
-    return " = ".join(names) if limit is None or len(names) <= 3 else f"{len(names)} images: {shortened(names)}"
+    return " = ".join(names) if limit is None or len(names) <= 3 else f"{len(names)} images: {checks.shortened(names)}"
 
 
 def _text(path: Path) -> str:

@@ -1,7 +1,4 @@
-"""The single checks of a data set, each one function: unreadable images, absent classes, unfinished downloads.
-
-`check` runs them all and says which of them make a data set wrong.
-"""
+"""The single checks of a data set, one function each; `check` runs them all and says which make a data set wrong."""
 
 from __future__ import annotations
 
@@ -65,12 +62,7 @@ def falling_share(records: Sequence[Record]) -> float | None:
 def absent_classes(rows: Sequence[Record], missing: Collection[Path]) -> list[str]:
     """Distortions, references, parts of the official split and folders of which every image is missing.
 
-    Args:
-        rows: every row of the table.
-        missing: the images that are not on the disk.
-
-    Returns:
-        One sentence for each kind; none where everything is missing, or nothing.
+    One sentence for each of the four; none where every image of `rows` is missing, or no image.
     """
     lost, sentences, told = set(missing), [], list[set[Path]]()
     for kind, of in CLASSES.items() if 0 < len(lost) < len(rows) else ():

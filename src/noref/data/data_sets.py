@@ -5,7 +5,7 @@ Each also reads the tables that other toolboxes bring in place of the release's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from noref.data import tables
@@ -120,10 +120,7 @@ def tid2013(table: Path, found: Files, scale: Scale) -> Rows:
         cells = [(line, row["dist_name"], row["mos"]) for line, row in read_csv(table, ["dist_name", "mos"])]
     else:
         cells = [(line, name, score) for line, (score, name) in read_cells(table, 2)]
-    for line, name, score in cells:
-        reference, kind, level = _name_parts(name, table, line)
-        path, value = found.path(f"distorted_images/{name}"), number(score, table, line)
-        yield line, Record(path, value, scale, f"{reference}.BMP", kind, level)
+    yield from _records_by_name(cells, table, found, scale, ["distorted_images"], ".BMP")
 
 
 def kadid10k(table: Path, found: Files, scale: Scale) -> Rows:
@@ -137,18 +134,19 @@ def kadid10k(table: Path, found: Files, scale: Scale) -> Rows:
         cells = [(line, row[column].split("/")[-1], row["dmos"]) for line, row in read_csv(table, [column, "dmos"])]
     else:
         cells = [(line, name, score) for line, (name, score) in read_cells(table, 2, separator=",")]
+    yield from _records_by_name(cells, table, found, scale, ["images", "distorted_images"], ".png")
+
+
+def _records_by_name(
+    cells: Sequence[tuple[int, str, str]], table: Path, found: Files, scale: Scale, folders: list[str], suffix: str
+) -> Rows:
+    """Rows of line, image and score; `i01_02_3.bmp` is of reference I01, kind 02 and level 3."""
     for line, name, score in cells:
-        reference, kind, level = _name_parts(name, table, line)
-        path, value = found.first(name, ["images", "distorted_images"]), number(score, table, line)
-        yield line, Record(path, value, scale, f"{reference}.png", kind, level)
-
-
-def _name_parts(name: str, table: Path, line: int) -> tuple[str, str, int]:
-    """`i01_02_3.bmp` -> ("I01", "02", 3)."""
-    parts = name.rsplit(".", 1)[0].split("_")
-    if len(parts) != 3 or not parts[2].isdigit():
-        raise DataError(f"{table}, line {line}: {name!r} is not REFERENCE_KIND_LEVEL")
-    return parts[0].upper(), parts[1], int(parts[2])
+        parts = name.rsplit(".", 1)[0].split("_")
+        if len(parts) != 3 or not parts[2].isdigit():
+            raise DataError(f"{table}, line {line}: {name!r} is not REFERENCE_KIND_LEVEL")
+        path, value = found.first(name, folders), number(score, table, line)
+        yield line, Record(path, value, scale, f"{parts[0].upper()}{suffix}", parts[1], int(parts[2]))
 
 
 def livec(table: Path, found: Files, scale: Scale) -> Rows:
@@ -260,7 +258,6 @@ def bid(table: Path, found: Files, scale: Scale) -> Rows:
     """
     for line, row in read_sheet(table, BID_COLUMNS):
         image, score = (row[column] for column in BID_COLUMNS)
-        path = found.first(
-            f"DatabaseImage{tables.whole_number(image, table, line, 'image'):04d}.JPG", [".", "ImageDatabase"]
-        )
+        place = tables.whole_number(image, table, line, "image")
+        path = found.first(f"DatabaseImage{place:04d}.JPG", [".", "ImageDatabase"])
         yield line, Record(path, number(score, table, line), scale)

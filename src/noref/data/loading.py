@@ -10,9 +10,10 @@ import dataclasses
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,40 +25,28 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from noref import images
 from noref.card import Preprocessing
 from noref.data.records import Record
-from noref.errors import DataError, NorefError, OptionError, unknown
+from noref.errors import DataError, ImageError, NorefError, OptionError, unknown
 
 Image = NDArray[np.uint8]
 View = Callable[[Image, Generator], NDArray[np.uint8]]
 Protocol = Literal["grid", "paper"]
+Item = TypeVar("Item")
+Collate = Callable[[Sequence[Item]], Item]
 PAPER_CROPS = 10
 
 
 class Batch(NamedTuple):
-    """What the dataset gives for one image, and the loader for N images with a leading N everywhere.
+    """What the loader gives for N images, and the dataset for one, without the leading N."""
 
-    Attributes:
-        crops: (N, C, 3, S, S) uint8 RGB.
-        quality: (N,) float32 in [0, 1], 1 is best; NaN for an image without a score.
-        indices: (N,) int64 place in the dataset's list of records.
-    """
-
-    crops: Tensor
-    quality: Tensor
-    indices: Tensor
+    crops: Tensor  # (N, C, 3, S, S) uint8 RGB
+    quality: Tensor  # (N,) float32 in [0, 1], 1 is best; NaN for an image without a score
+    indices: Tensor  # (N,) int64 place in the dataset's list of records
 
 
 def random_crops(image: Image, rng: Generator, *, size: int, count: int, flip: bool) -> NDArray[np.uint8]:
-    """`count` square crops at uniform places, each mirrored left-right with probability 1/2 if `flip`.
+    """`count` square crops at uniform places, (count, size, size, 3); with `flip` half of them are mirrored left-right.
 
-    Args:
-        image: (H, W, 3), both sides at least `size`.
-        rng: where places and flips come from.
-        size: side of a crop in pixels.
-        count: number of crops.
-        flip: for training only.
-
-    Returns:
-        (count, size, size, 3).
+    Both sides of the image are at least `size`.
     """
     free = np.array(image.shape[:2]) - size + 1
     crops = []
@@ -80,13 +69,51 @@ def whole_image(image: Image, rng: Generator, *, flip: bool) -> NDArray[np.uint8
 
 
 def judged_crops(path: Path, rule: Preprocessing) -> NDArray[np.uint8]:
-    """(C, S, S, 3), an image as a network is given it to judge: crops of a grid, or the image as its only one.
+    """(C, S, S, 3), an image as a network is given it to judge: crops of a grid, or the image as its only one."""
+    view = _view(rule.crop, 1, train=False, protocol="grid")
+    return view(images.read(path, preprocessing=rule), np.random.default_rng(0))  # no chance in it
 
-    Raises:
-        ImageError: it cannot be read; names the file.
+
+class ImageCache:
+    """Decoded images, kept in memory up to a size; a worker process has its share of it.
+
+    Args:
+        paths: image files.
+        rule: how they are resized.
+        size: in bytes, of all workers together.
     """
-    image, rng = images.read(path, preprocessing=rule), np.random.default_rng(0)  # no chance in either
-    return grid_crops(image, rng, size=rule.crop) if rule.crop else whole_image(image, rng, flip=False)
+
+    def __init__(self, paths: Sequence[Path], rule: Preprocessing, size: int) -> None:
+        self.paths, self.rule, self._left = paths, rule, size
+        self._images: dict[int, Image] = {}
+
+    def __getitem__(self, index: int) -> Image:
+        """(H, W, 3) uint8, not to be written to; an ImageError that names the file where it cannot be read."""
+        if index in self._images:
+            return self._images[index]
+        image, worker = images.read(self.paths[index], preprocessing=self.rule), get_worker_info()
+        share = image.nbytes * (worker.num_workers if worker else 1)
+        if share <= self._left:
+            self._left -= share
+            self._images[index] = image
+        return image
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_images": {}}  # a spawned worker fills its own
+
+    def preload(self, *, skip_broken: bool = False) -> int:
+        """Decode images in this process until the cache is full; forked workers then share it. Returns how many."""
+
+        def decode(index: int) -> int:
+            with suppress(*([ImageError] if skip_broken else [])):
+                return self[index].nbytes
+            return 0
+
+        with ThreadPoolExecutor(2) as pool:
+            for start in range(0, len(self.paths), 64):
+                if self._left < max(pool.map(decode, range(start, min(start + 64, len(self.paths))))):
+                    break
+        return len(self._images)
 
 
 class Crops(Dataset[Batch]):
@@ -128,26 +155,19 @@ class Crops(Dataset[Batch]):
         self.view = view or _view(size, crops, train, protocol)
         self.seed, self.epoch, self._varies = seed, 0, train
         self.cycle: int | None = None  # after so many epochs the random crops come again
-        self._cache: dict[int, Image] = {}
-        self._budget = [cache_bytes]  # what is left of it; a list, for `through` shares it
+        paths = [record.path if isinstance(record, Record) else record for record in records]
+        self._cache = ImageCache(paths, self.preprocessing, cache_bytes)
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> Batch:
-        """All crops of one image.
-
-        Raises:
-            ImageError: the image cannot be read; names the file.
-        """
+        """All crops of one image; raises an ImageError where it cannot be read."""
         record = self.records[index]
         rng = np.random.default_rng([self.seed, self.epoch if self._varies else 0, index])
         crops = np.ascontiguousarray(self.cut(index, rng).transpose(0, 3, 1, 2))
         quality = record.quality if isinstance(record, Record) else float("nan")
         return Batch(torch.from_numpy(crops), torch.tensor(quality, dtype=torch.float32), torch.tensor(index))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": {}}  # a spawned worker fills its own
 
     def cut(self, index: int, rng: Generator) -> NDArray[np.uint8]:
         """The (C, S, S, 3) crops of one image; `rng` is where all their chance comes from."""
@@ -156,7 +176,7 @@ class Crops(Dataset[Batch]):
     def through(self, view: View) -> Crops:
         """The same images, and those that are decoded already, seen through another view, the same in every epoch."""
         other = Crops(self.records, size=self.preprocessing.crop, seed=self.seed, train=False, view=view)
-        other.preprocessing, other._cache, other._budget = self.preprocessing, self._cache, self._budget
+        other.preprocessing, other._cache = self.preprocessing, self._cache
         return other
 
     def set_epoch(self, epoch: int) -> None:
@@ -165,25 +185,11 @@ class Crops(Dataset[Batch]):
 
     def image(self, index: int) -> Image:
         """The decoded image, resized by the preprocessing rule: (H, W, 3) uint8; not to be written to."""
-        if index in self._cache:
-            return self._cache[index]
-        record = self.records[index]
-        image = images.read(record.path if isinstance(record, Record) else record, preprocessing=self.preprocessing)
-        worker = get_worker_info()
-        if image.nbytes * (worker.num_workers if worker else 1) <= self._budget[0]:
-            self._budget[0] -= image.nbytes * (worker.num_workers if worker else 1)
-            self._cache[index] = image
-        return image
+        return self._cache[index]
 
-    def preload(self, threads: int = 2) -> int:
+    def preload(self) -> int:
         """Decode images in this process until the cache is full; forked workers then share it. Returns how many."""
-        with ThreadPoolExecutor(threads) as pool:
-            for start in range(0, len(self), 64):
-                wanted = [i for i in range(start, min(start + 64, len(self))) if i not in self._cache]
-                sizes = [image.nbytes for image in pool.map(self.image, wanted)]
-                if self._budget[0] < max(sizes, default=0):
-                    break
-        return len(self._cache)
+        return self._cache.preload()
 
 
 def _view(size: int | None, crops: int, train: bool, protocol: str) -> View:
@@ -198,33 +204,48 @@ def _view(size: int | None, crops: int, train: bool, protocol: str) -> View:
     return partial(grid_crops, size=size)
 
 
-class Loader:
-    """The batches of one epoch; `len` is how many are left. Made by `make_loader`."""
+class Batches(Generic[Item]):
+    """Batches of a dataset, each a list of places in it; `len` is how many. Errors of a worker arrive as they are.
 
-    def __init__(self, batches: DataLoader[Batch]) -> None:
-        self._batches = batches
+    `collate` makes a batch of items. `workers` processes decode; with 0 this one does.
+    """
+
+    def __init__(
+        self, dataset: Dataset[Item], batches: Sequence[Sequence[int]], collate: Collate[Item], workers: int
+    ) -> None:
+        self._loader: DataLoader[Any] = DataLoader(
+            batches,  # type: ignore[arg-type]
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=partial(_batch, dataset, collate),
+            generator=torch.Generator(),  # torch's own would move with every loader that is made
+            worker_init_fn=_ignore_interrupts,
+        )
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self._loader)
 
-    def __iter__(self) -> Iterator[Batch]:
-        for batch in self._batches:
+    def __iter__(self) -> Iterator[Item]:
+        for batch in self._loader:
             if isinstance(batch, NorefError):
                 raise batch
             yield batch
 
 
-class _OrError(Dataset[Batch]):
-    """Gives an error instead of raising it: one raised in a worker reaches the user as a traceback in a message."""
+Loader = Batches[Batch]
 
-    def __init__(self, dataset: Crops) -> None:
-        self.dataset = dataset
 
-    def __getitem__(self, index: int) -> Batch | NorefError:  # type: ignore[override]
-        try:
-            return self.dataset[index]
-        except NorefError as error:
-            return error
+def _batch(dataset: Dataset[Item], collate: Collate[Item], places: Sequence[int]) -> Any:
+    """A batch, or an error instead: one raised in a worker reaches the user as a traceback in a message."""
+    try:
+        return collate([dataset[place] for place in places])
+    except NorefError as error:
+        return error
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the main one decides when to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def make_loader(
@@ -247,13 +268,12 @@ def make_loader(
     Args:
         dataset: where the images come from.
         batch_images: images (not crops) in a batch, of each process.
-        seed: >= 0.
-        epoch: >= 0.
+        seed: with `epoch` it decides the order.
         shuffle: false: in the order of the records.
         start_batch: batches of this epoch that were done before an interruption.
-        workers: processes that decode; 0: this one.
+        workers: as for `Batches`.
         drop_last: leave out what does not fill a batch of all processes; needed when several train together.
-        rank: this process among those that train together.
+        rank: this process among the `ranks` that train together.
         ranks: how many there are.
 
     Raises:
@@ -271,30 +291,11 @@ def make_loader(
     dataset.set_epoch(epoch)
     mine = [int(index) for index in order[:used][rank::ranks]]
     batches = [mine[at : at + batch_images] for at in range(0, len(mine), batch_images)][start_batch:]
-    return Loader(
-        DataLoader(
-            _OrError(dataset),
-            batch_sampler=batches,
-            num_workers=workers,
-            collate_fn=_collate,
-            generator=torch.Generator(),  # torch's own would move with every loader that is made
-            worker_init_fn=_ignore_interrupts,
-        )
-    )
+    return Loader(dataset, batches, _collate, workers)
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the main one decides when to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _collate(items: Sequence[Batch | NorefError]) -> Batch | NorefError:
-    good = [item for item in items if isinstance(item, Batch)]
-    for item in items:
-        if isinstance(item, NorefError):
-            return item
-    shapes = {tuple(item.crops.shape) for item in good}
+def _collate(items: Sequence[Batch]) -> Batch:
+    shapes = {tuple(item.crops.shape) for item in items}
     if len(shapes) > 1:
-        return DataError(f"images of one batch give crops of shapes {sorted(shapes)}: use batch_images=1")
-    crops, quality, indices = zip(*good, strict=True)
-    return Batch(torch.stack(crops), torch.stack(quality), torch.stack(indices))
+        raise DataError(f"images of one batch give crops of shapes {sorted(shapes)}: use batch_images=1")
+    return Batch(*(torch.stack(parts) for parts in zip(*items, strict=True)))

@@ -7,8 +7,6 @@ of (seed, pass, place): any number of workers, and a resumed run, see the same p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,13 +16,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import Dataset
 
-from noref import images
 from noref.card import Preprocessing
+from noref.data.loading import Batches, ImageCache
+from noref.data.loading import Image as Image
 from noref.errors import DataError, ImageError, OptionError
 
-Image = NDArray[np.uint8]
 Degrade = Callable[[Image, Generator], NDArray[np.uint8]]
 Draw = Callable[[Generator], Degrade]
 Pad = Literal["reflect", "zero"]
@@ -32,17 +30,11 @@ TRIES = 20  # photos drawn in place of broken ones before it is the folder that 
 
 
 class PairBatch(NamedTuple):
-    """N pairs, or one without the leading N.
+    """N pairs, or one without the leading N."""
 
-    Attributes:
-        crops: (N, V, 2, 3, S, S) uint8 RGB; V scales, full first, then half where there is one; 2 images.
-        small: (N,) how many of the pair's images had to be padded to fill a crop.
-        broken: photos that could not be read and were replaced, by their place in the list.
-    """
-
-    crops: Tensor
-    small: Tensor
-    broken: tuple[int, ...]
+    crops: Tensor  # (N, V, 2, 3, S, S) uint8 RGB; V scales, full first, then half where there is one; 2 images
+    small: Tensor  # (N,) how many of the pair's images had to be padded to fill a crop
+    broken: tuple[int, ...]  # photos that could not be read and were replaced, by their place in the list
 
 
 class Pairs(Dataset[PairBatch]):
@@ -57,10 +49,10 @@ class Pairs(Dataset[PairBatch]):
         size: side of the crops in pixels.
         half: whether there are crops of the image at half its size too, at places of their own.
         same_image: both crops from one photo, instead of from two.
-        pad: an image that is smaller than the crop is continued by its mirror image, or by black.
+        pad: as for `random_crop`.
         max_pixels: larger photos are shrunk to this many pixels; None: never.
         seed: with pass and place it decides everything.
-        cache_bytes: decoded photos are kept in memory up to this size (of all workers together).
+        cache_bytes: size of the `ImageCache`.
 
     Raises:
         OptionError: a number that makes no sense.
@@ -86,19 +78,13 @@ class Pairs(Dataset[PairBatch]):
             raise DataError(f"{len(photos)} photos make no pair")
         self.photos, self.draw, self.size, self.half, self.pad = list(photos), draw, size, half, pad
         self.same_image, self.seed, self.passed = same_image, seed, 0
-        self.rule = Preprocessing(max_pixels=max_pixels, min_side=1)
-        self._cache: dict[int, Image] = {}
-        self._budget = cache_bytes
+        self._cache = ImageCache(self.photos, Preprocessing(max_pixels=max_pixels, min_side=1), cache_bytes)
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __getitem__(self, index: int) -> PairBatch:
-        """The pair of one photo.
-
-        Raises:
-            DataError: most photos cannot be read; names the last one.
-        """
+        """The pair of one photo; a DataError where most photos cannot be read."""
         rng = np.random.default_rng([self.seed, self.passed, index])
         broken: list[int] = []
         first, taken = self._readable(index, rng, broken, but=None)
@@ -110,29 +96,16 @@ class Pairs(Dataset[PairBatch]):
             small += min(sizes[-1].shape[:2]) < self.size
             cut = [random_crop(scaled, rng, size=self.size, pad=self.pad) for scaled in sizes]
             scales.append([degrade(crop, rng) for crop in cut])
-        crops = np.stack([np.stack(views) for views in zip(*scales, strict=True)])  # (V, 2, S, S, 3)
-        return PairBatch(
-            torch.from_numpy(np.ascontiguousarray(crops.transpose(0, 1, 4, 2, 3))), torch.tensor(small), tuple(broken)
-        )
+        crops = np.stack([np.stack(views) for views in zip(*scales, strict=True)]).transpose(0, 1, 4, 2, 3)
+        return PairBatch(torch.from_numpy(np.ascontiguousarray(crops)), torch.tensor(small), tuple(broken))
 
     def set_pass(self, number: int) -> None:
         """From now on the pairs are those of this pass over the photos."""
         self.passed = number
 
-    def preload(self, threads: int = 2) -> int:
-        """Decode photos in this process until the cache is full; forked workers then share it. Returns how many."""
-
-        def decode(index: int) -> int:
-            with suppress(ImageError):
-                return self._image(index).nbytes
-            return 0
-
-        with ThreadPoolExecutor(threads) as pool:
-            for start in range(0, len(self), 64):
-                wanted = range(start, min(start + 64, len(self)))
-                if self._budget < max(pool.map(decode, wanted)):
-                    break
-        return len(self._cache)
+    def preload(self) -> int:
+        """As that of `ImageCache`, without the photos that cannot be read."""
+        return self._cache.preload(skip_broken=True)
 
     def _readable(self, index: int | None, rng: Generator, broken: list[int], *, but: int | None) -> tuple[Image, int]:
         """The photo at `index`; where there is none, or it cannot be read, another one by chance."""
@@ -141,30 +114,15 @@ class Pairs(Dataset[PairBatch]):
                 index = int(rng.integers(len(self.photos) - (but is not None)))
                 index += but is not None and index >= but
             try:
-                return self._image(index), index
+                return self._cache[index], index
             except ImageError as error:
                 broken.append(index)
                 index, reason = None, error
         raise DataError(f"{TRIES} photos in a row cannot be read; the last: {reason}")
 
-    def _image(self, index: int) -> Image:
-        if index in self._cache:
-            return self._cache[index]
-        image = images.read(self.photos[index], preprocessing=self.rule)
-        worker = get_worker_info()
-        share = image.nbytes * (worker.num_workers if worker else 1)
-        if share <= self._budget:
-            self._budget -= share
-            self._cache[index] = image
-        return image
-
 
 def hold_out(found: list[Path], count: int, seed: int) -> tuple[list[Path], list[Path]]:
-    """Photos that train, and `count` that never do, by the seed; each in their order.
-
-    Raises:
-        DataError: nothing would be left to train on.
-    """
+    """Photos that train, and `count` that never do, by the seed, in their order; a DataError where none would train."""
     if count >= len(found):
         raise DataError(f"{count} photos held out of {len(found)} leave none to train on")
     apart = set(np.random.default_rng([7, seed]).permutation(len(found))[:count].tolist())
@@ -190,7 +148,7 @@ def random_crop(image: Image, rng: Generator, *, size: int, pad: Pad = "reflect"
     Args:
         image: (H, W, 3).
         rng: where the place comes from.
-        size: side of the square.
+        size: side of the square in pixels.
         pad: what lies beyond the border: the image mirrored at it (the border row is not repeated), or black.
     """
     least = [0 if pad == "zero" else min(0, side - size) for side in image.shape[:2]]
@@ -235,9 +193,8 @@ def pair_batches(
         pairs: where they come from.
         batch: pairs in a batch.
         number: of the pass; also decides the order.
-        start: the first batch wanted, for a run that goes on in the middle.
-        stop: the first batch not wanted; None: all.
-        workers: processes that decode and degrade; 0: this one.
+        start: the first batch wanted, for a run that goes on in the middle; `stop` is the first not wanted.
+        workers: as for `Batches`.
 
     Raises:
         DataError: fewer photos than a batch, or, while iterating, too many that cannot be read.
@@ -247,31 +204,9 @@ def pair_batches(
     if not places:
         raise DataError(f"{len(pairs)} photos do not fill a batch of {batch} pairs")
     pairs.set_pass(number)
-    loader: DataLoader[PairBatch] = DataLoader(
-        _OrError(pairs), batch_sampler=places[start:stop], num_workers=workers, collate_fn=_collate
-    )
-    for found in loader:
-        if isinstance(found, DataError):
-            raise found
-        yield found
+    yield from Batches(pairs, places[start:stop], _collate, workers)
 
 
-class _OrError(Dataset[PairBatch]):
-    """Gives an error instead of raising it: one raised in a worker reaches the user as a traceback in a message."""
-
-    def __init__(self, pairs: Pairs) -> None:
-        self.pairs = pairs
-
-    def __getitem__(self, index: int) -> PairBatch | DataError:  # type: ignore[override]
-        try:
-            return self.pairs[index]
-        except DataError as error:
-            return error
-
-
-def _collate(items: Sequence[PairBatch | DataError]) -> PairBatch | DataError:
-    for item in items:
-        if isinstance(item, DataError):
-            return item
-    crops, small, broken = zip(*(item for item in items if isinstance(item, PairBatch)), strict=True)
+def _collate(items: Sequence[PairBatch]) -> PairBatch:
+    crops, small, broken = zip(*items, strict=True)
     return PairBatch(torch.stack(crops), torch.stack(small), tuple(sorted({i for found in broken for i in found})))

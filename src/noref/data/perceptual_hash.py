@@ -75,11 +75,7 @@ def pack(hashes: NDArray[np.bool_]) -> str:
 
 
 def unpack(text: str) -> NDArray[np.bool_]:
-    """What `pack` was given.
-
-    Raises:
-        ModelError: not such a text.
-    """
+    """What `pack` was given; a ModelError where it is not such a text."""
     try:
         raw = np.frombuffer(base64.b64decode(text.removeprefix(KIND), validate=True), dtype=np.uint8)
         return np.unpackbits(raw.reshape(-1, BITS // 8), axis=1).astype(np.bool_)
@@ -88,14 +84,9 @@ def unpack(text: str) -> NDArray[np.bool_]:
 
 
 def matches(hashes: NDArray[np.bool_], learnt: NDArray[np.bool_], *, threshold: int = THRESHOLD) -> NDArray[np.bool_]:
-    """Which images are among those that were learnt: (N, 256) and (M, 256) -> (N,) bool.
+    """Which images are among those that a model learnt from: hashes (N, 256) and (M, 256) -> (N,) bool.
 
-    A hash without a set bit, of a flat or unreadable image, matches nothing.
-
-    Args:
-        hashes: of the images to look for.
-        learnt: of the images that a model learnt from.
-        threshold: how many bits may differ.
+    Up to `threshold` bits may differ. A hash without a set bit, of a flat or unreadable image, matches nothing.
     """
     learnt_signs = np.where(learnt, np.float32(1), np.float32(-1)).T
     found: NDArray[np.bool_] = np.asarray(hashes.any(axis=1))
@@ -116,10 +107,8 @@ def training_hashes(records: Sequence[Record]) -> str:
 def learnt_images(card: Card, records: Sequence[Record]) -> int | None:
     """How many of these images a model has learnt from, by content; None where its card has no hashes that we know.
 
-    They are in the card's `training`, or in `training["run"]` of a model that was published from a run.
-
-    Raises:
-        ModelError: hashes that are damaged.
+    They are in the card's `training`, or in `training["run"]` of a model that was published from a run. Damaged ones
+    are a ModelError.
     """
     text = card.training.get("image_hashes") or (card.training.get("run") or {}).get("image_hashes")
     if not isinstance(text, str) or not text.startswith(KIND):

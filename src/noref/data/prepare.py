@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +24,9 @@ from noref import images
 from noref.card import Preprocessing
 from noref.data.readers import SCALE_SUFFIX, read, reader
 from noref.data.tables import existing
-from noref.data.threads import in_threads
+from noref.data.threads import Progress, in_threads
 from noref.errors import DataError, ImageError, OptionError
-from noref.writing import replacing
+from noref.writing import write_bytes, write_text
 
 FORMAT = 1
 JOURNAL = "prepared.jsonl"
@@ -41,23 +40,14 @@ TABLE_SUFFIXES = {".csv", ".json", ".mat", ".parquet", ".tsv", ".txt", ".xls", "
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` did.
+    """What `prepare` did."""
 
-    Attributes:
-        path: what the reader takes: the folder, or the CSV file in it.
-        side: length of the images' shorter side.
-        written: how many images were resized now.
-        kept: how many were finished already.
-        missing: how many images of the table were not on the disk.
-        failed: the images that could not be read, with the reason.
-    """
-
-    path: Path
-    side: int
-    written: int
-    kept: int
-    missing: int
-    failed: tuple[tuple[Path, str], ...]
+    path: Path  # what the reader takes: the folder, or the CSV file in it
+    side: int  # length of the images' shorter side in pixels
+    written: int  # how many images were resized now
+    kept: int  # how many were finished already
+    missing: int  # how many images of the table were not on the disk
+    failed: tuple[tuple[Path, str], ...]  # the images that could not be read, with the reason
 
 
 def prepare(
@@ -68,7 +58,7 @@ def prepare(
     side: int | None = None,
     jpeg: int | None = None,
     threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Prepared:
     """Write a data set whose images have a shorter side of `side` pixels, aspect kept, larger and smaller ones alike.
 
@@ -81,8 +71,7 @@ def prepare(
         out: the folder, made where it is missing.
         side: pixels; None: what CSIQA's Table 6 has for this set.
         jpeg: quality of the files, 95 to 100, colours not subsampled; None: PNG, which loses nothing.
-        threads: how many images at a time; None: one for each core.
-        progress: called with (images done, images in all) after each image.
+        threads: as for `in_threads`, like `progress`.
 
     Raises:
         OptionError: an unknown set, a set that Table 6 does not have or leaves as it is and no `side`, an `out` that
@@ -140,7 +129,7 @@ def _begin(root: Path, out: Path, settings: dict[str, Any]) -> dict[str, dict[st
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise OptionError(f"{out}: not an empty folder, and no {JOURNAL} in it")
         out.mkdir(parents=True, exist_ok=True)
-        _write(journal, (json.dumps(settings) + "\n").encode())
+        write_text(journal, json.dumps(settings) + "\n")
         return {}
     text = journal.read_text(encoding="utf-8", errors="replace")
     before, *entries = _entries(text) or [{}]
@@ -176,7 +165,7 @@ def _copy_tables(name: str, source: Path, out: Path) -> None:
         if not hidden and (root / relative).is_file():
             goal = out / relative.as_posix().removeprefix("../")
             goal.parent.mkdir(parents=True, exist_ok=True)
-            _write(goal, (root / relative).read_bytes())
+            write_bytes(goal, (root / relative).read_bytes())
 
 
 def _finish(
@@ -193,7 +182,7 @@ def _finish(
     except ImageError as error:
         return str(error)
     goal.parent.mkdir(parents=True, exist_ok=True)
-    _write(goal, content)
+    write_bytes(goal, content)
     with lock, (out / JOURNAL).open("a", encoding="utf-8") as journal:
         journal.write(json.dumps({**known, "bytes": len(content)}) + "\n")
     return True
@@ -207,14 +196,6 @@ def _resized(path: Path, side: int, jpeg: int | None) -> bytes:
         if sorted(original.size) == sorted(pixels.shape[:2]):
             return path.read_bytes()
     content = io.BytesIO()
-    if jpeg is None:
-        Image.fromarray(pixels).save(content, "PNG")
-    else:
-        Image.fromarray(pixels).save(content, "JPEG", quality=jpeg, subsampling=0)
+    form = {"format": "PNG"} if jpeg is None else {"format": "JPEG", "quality": jpeg, "subsampling": 0}
+    Image.fromarray(pixels).save(content, **form)
     return content.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file in one step."""
-    with replacing(path) as part:
-        part.write_bytes(content)

@@ -1,9 +1,9 @@
 """From a data set's folder to records: one dictionary of all readers.
 
-A reader is a function `folder -> list[Record]`: it takes the folder as the release unpacks it and gives the records in
-the order of the release's table, with raw scores. A new data set is one function and one line of `READERS`; what else
-may be known of it is listed at `noref.data.release.Release`. A row whose image is not on the disk is left out, and
-`missing` names it; a reader with the parameter `every` keeps it with `every=True`.
+A reader is a function `folder -> list[Record]`: from the folder as the release unpacks it to raw scores in the order of
+the release's table. A new data set is one function and one line of `READERS`; what else may be known of it is listed at
+`noref.data.release.Release`. A row whose image is not on the disk is left out, and `missing` names it; a reader with
+the parameter `every` keeps it with `every=True`.
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ def _csv_scale(file: Path, scores: list[float], low: float | None, high: float |
         raise OptionError(str(error)) from error
 
 
-LIVE = Release(
-    sets.live, sets.LIVE_TABLES, Scale(-3, 112, higher_is_better=False), "realigned DMOS", count=779, originals=True
-)
+LIVE = Release(sets.live, sets.LIVE_TABLES, Scale(-3, 112, False), "realigned DMOS", count=779, originals=True)
 LIVE_ORIGINAL = replace(
     LIVE, tables=sets.LIVE_ORIGINAL_TABLES, scale=Scale(0, 100, False), what="original DMOS, before realignment"
 )
@@ -128,7 +126,6 @@ LIVEFB = Release(
     official=(30253, 7727, 1827),
     half_split=sets.livefb_half_split,
 )
-KONIQ10K = Release(sets.koniq10k, sets.KONIQ10K_TABLES, Scale(0, 100), "MOS", count=10073, official=(7058, 1000, 2015))
 GENERATED = "MOS of quality, not of alignment with the prompt"
 READERS: dict[str, Callable[..., list[Record]]] = {
     "live": LIVE,
@@ -137,7 +134,7 @@ READERS: dict[str, Callable[..., list[Record]]] = {
     "tid2013": Release(sets.tid2013, sets.TID2013_TABLES, Scale(0, 9), "MOS", count=3000),
     "kadid10k": Release(sets.kadid10k, sets.KADID10K_TABLES, Scale(1, 5), "MOS, called DMOS", count=10125),
     "livec": Release(sets.livec, sets.LIVEC_TABLES, Scale(0, 100), "MOS", count=1162),
-    "koniq10k": KONIQ10K,
+    "koniq10k": Release(sets.koniq10k, sets.KONIQ10K_TABLES, Scale(0, 100), "MOS", 10073, official=(7058, 1000, 2015)),
     "livefb": LIVEFB,
     "spaq": Release(sets.spaq, sets.SPAQ_TABLES, Scale(0, 100), "MOS", count=11125),
     "agiqa3k": Release(sets.agiqa3k, sets.AGIQA3K_TABLES, Scale(0, 5), GENERATED, count=2982),
@@ -158,12 +155,12 @@ def read(name: str, path: Path, **options: Any) -> list[Record]:
 
     Args:
         name: a key of `READERS`.
-        path: as the reader takes it.
+        path: folder or CSV file, as the reader takes it.
         options: more keyword arguments of the reader, such as `low` and `high` of a CSV.
 
     Raises:
-        OptionError: no such data set, or as the reader.
-        DataError: as the reader.
+        OptionError: no such data set, file or folder, or an option that makes no sense.
+        DataError: a table is missing or broken, or no image is there; names file and line.
     """
     found = reader(name)
     every = {"every": True} if "every" in inspect.signature(found).parameters else {}
@@ -172,9 +169,6 @@ def read(name: str, path: Path, **options: Any) -> list[Record]:
 
 def describe(name: str) -> str:
     """Which scores of a data set are read, in words for a report: from `scores` or the docstring of its reader.
-
-    Raises:
-        OptionError: no such data set.
 
     Example:
         >>> describe("live")
@@ -187,12 +181,7 @@ def describe(name: str) -> str:
 
 
 def missing(name: str, path: Path) -> list[Path]:
-    """The images that a data set's own table names and that are not on the disk, in the table's order.
-
-    Raises:
-        OptionError: no such data set, or as the reader.
-        DataError: as the reader.
-    """
+    """The images that a data set's own table names and that are not on the disk, in its order; errors as `read`."""
     return [record.path for record in read(name, path) if not record.path.is_file()]
 
 

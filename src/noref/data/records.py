@@ -16,30 +16,19 @@ __all__ = ["Record", "Scale", "names"]
 class Record:
     """One image of a data set with the score that people gave it.
 
-    Args:
-        path: the image file.
-        raw_score: the score as the data set prints it, in units of `scale`.
-        scale: range and direction of `raw_score`; the only thing that converts it.
-        reference: the pristine image that this one was made from, as the data set names it; None for a photo.
-        distortion: kind of distortion, as the data set names it; None where it is not known.
-        level: strength of the distortion, 1 is the weakest; None where it is not known.
-        split: the part of the official split, `training`, `validation` or `test`; `unused` where the release has a
-            split and leaves this image out of it; None where there is no official split.
-        listed: the name in the release's table, where the file differs from it in letter case; else None.
-
     Example:
         >>> Record(Path("a.png"), 20.0, Scale(0, 100, higher_is_better=False)).quality
         0.8
     """
 
     path: Path
-    raw_score: float
-    scale: Scale
-    reference: str | None = None
-    distortion: str | None = None
-    level: int | None = None
-    split: str | None = None
-    listed: str | None = None
+    raw_score: float  # as the data set prints it, in units of `scale`
+    scale: Scale  # range and direction of `raw_score`; the only thing that converts it
+    reference: str | None = None  # the pristine image it was made from, as the data set names it; None for a photo
+    distortion: str | None = None  # its kind, as the data set names it; None where it is not known
+    level: int | None = None  # strength of the distortion, 1 is the weakest; None where it is not known
+    split: str | None = None  # `training`, `validation`, `test`, `unused` (in none of them); None: no official split
+    listed: str | None = None  # the name in the release's table, where the file differs from it in letter case
 
     @property
     def quality(self) -> float:
@@ -50,10 +39,8 @@ class Record:
 def names(records: Sequence[Record]) -> list[str]:
     """Each record's path below the deepest folder that holds all of them, with forward slashes.
 
-    These names are the same wherever the data set lies, so splits and reports use them.
-
-    Raises:
-        ValueError: the paths have no folder in common, such as two drives.
+    These names are the same wherever the data set lies, so splits and reports use them. Paths without a common folder,
+    such as on two drives, are a ValueError.
 
     Example:
         >>> scale = Scale(0, 1)

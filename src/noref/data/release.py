@@ -12,7 +12,6 @@ from noref.data.tables import Files, existing, first_table
 from noref.errors import DataError
 
 Rows = Iterator[tuple[int, Record]]  # line and record, in the table's order
-META = "meta_info/meta_info_{}Dataset.csv"  # table of IQA-PyTorch
 
 
 @dataclass(frozen=True)
@@ -22,32 +21,19 @@ class Release:
     A reader may also be a plain function `folder -> list[Record]`. What is optional here, and `scores`, may then be
     attributes of the function: `my_reader.count = 500`.
 
-    Args:
-        rows: (table, files below the folder, scale) -> the table's rows; raises DataError with file and line.
-        tables: where the table may lie, relative to the folder; the first one that is there is read.
-        scale: of all scores.
-        what: which scores these are, such as `realigned DMOS`.
-        count: how many images were published.
-        official: how many images the training, validation and test part of the official split have.
-        originals: whether undistorted originals lie among the images on purpose, in no row.
-        half_split: folder -> the file of the official split that lies there without the other one.
     """
 
-    rows: Callable[[Path, Files, Scale], Rows]
-    tables: tuple[str, ...]
-    scale: Scale
-    what: str = "MOS"
-    count: int | None = None
-    official: tuple[int, int, int] | None = None
-    originals: bool = False
-    half_split: Callable[[Path], Path | None] | None = None
+    rows: Callable[[Path, Files, Scale], Rows]  # (table, files below the folder, scale) ->; DataError with file, line
+    tables: tuple[str, ...]  # where the table may lie, relative to the folder; the first one that is there is read
+    scale: Scale  # of all scores
+    what: str = "MOS"  # which scores these are, such as `realigned DMOS`
+    count: int | None = None  # how many images were published
+    official: tuple[int, int, int] | None = None  # images in training, validation and test of the official split
+    originals: bool = False  # whether undistorted originals lie among the images on purpose, in no row
+    half_split: Callable[[Path], Path | None] | None = None  # folder -> the file of a split of which one is missing
 
     def __call__(self, folder: Path | str, *, every: bool = False) -> list[Record]:
-        """The records of the data set.
-
-        Args:
-            folder: of the release.
-            every: keep rows whose image is not on the disk.
+        """The records of the data set; with `every` also those whose image is not on the disk.
 
         Raises:
             OptionError: no such folder.
@@ -67,17 +53,12 @@ class Release:
 
 def meta(name: str) -> tuple[str, str]:
     """Where IQA-PyTorch's own table of a data set lies: in the data set's folder, or in one beside it."""
-    return META.format(name), f"../{META.format(name)}"
+    table = f"meta_info/meta_info_{name}Dataset.csv"
+    return table, f"../{table}"
 
 
 def on_disk(rows: Sequence[tuple[int, Record]], table: Path, found: Files, *, every: bool) -> list[Record]:
-    """The records whose image is on the disk; all of them with `every`.
-
-    Args:
-        rows: (line number, record) in the table's order.
-        table: the file that they come from.
-        found: what found the images; it knows which have another name on the disk.
-        every: keep the others too.
+    """The records of a table's rows whose image is on the disk; all of them with `every`.
 
     Raises:
         DataError: no row, an image in two rows, or no image at all on the disk.

@@ -1,4 +1,4 @@
-"""An image's random crops with its salient region beside them, and the whole image as the one who chooses it sees it.
+"""An image's random crops with its salient region beside them, and the whole image as the attention model sees it.
 
 A window is M x M cells of a 14 x 14 grid over the whole image, whatever its shape.
 """
@@ -24,17 +24,7 @@ GRID = 14
 
 
 def region(height: int, width: int, row: int, column: int, size: int) -> tuple[slice, slice]:
-    """The pixels of an image whose centres lie in a window of the grid.
-
-    Args:
-        height: of the image.
-        width: of the image.
-        row: of the window's first cell.
-        column: of the window's first cell.
-        size: M, cells a side.
-
-    Returns:
-        Rows and columns of the image.
+    """Rows and columns of the pixels whose centres lie in a window of `size` x `size` cells, first cell (row, column).
 
     Example:
         >>> region(28, 42, 0, 6, 8)
@@ -50,7 +40,7 @@ def _edge(cell: int, length: int) -> int:
 
 
 def squashed(image: Image, side: int, resample: str = "bicubic") -> Image:
-    """(H, W, 3) -> (side, side, 3), its aspect with it."""
+    """(H, W, 3) -> (side, side, 3); the aspect is lost."""
     return np.asarray(Pillow.fromarray(image).resize((side, side), FILTERS[resample]))
 
 
@@ -62,17 +52,13 @@ def whole(image: Image, rng: Generator, *, side: int, resample: str = "bicubic")
 class SalientCrops(Crops):
     """The random crops of each image, and behind them its salient region, brought to their size.
 
-    The region is cut from the image at the size at which the crops are cut, its aspect is lost like the whole image's
-    before the one who chose it, and it is mirrored by chance as they are. The random crops are those of `Crops`.
+    The region is cut from the image at the size at which the crops are cut, its aspect is lost like that of the whole
+    image in `views`, and it is mirrored by chance as they are. The random crops are those of `Crops`.
 
     Args:
-        records: as for `Crops`.
-        size: side of the crops.
+        records: as for `Crops`, like all that is not listed here.
         crops: H, without the salient one.
-        seed: as for `Crops`.
-        preprocessing: as for `Crops`.
         window: M, cells of a 14 x 14 grid.
-        cache_bytes: as for `Crops`.
 
     Raises:
         OptionError: a window that does not fit, or what `Crops` finds wrong.
@@ -98,25 +84,15 @@ class SalientCrops(Crops):
         self.places: NDArray[np.int64] | None = None  # (M, 2) row and column of each image's window, for this epoch
 
     def cut(self, index: int, rng: Generator) -> NDArray[np.uint8]:
-        """(H + 1, S, S, 3), the salient one last.
-
-        Raises:
-            OptionError: nobody has said yet where the windows are.
-        """
+        """(H + 1, S, S, 3), the salient one last; an OptionError before `places` are set."""
         if self.places is None:
             raise OptionError("salient crops need `places` before the first epoch")
-        image, (row, column) = self.image(index), (int(place) for place in self.places[index])
+        image, (row, column) = self.image(index), map(int, self.places[index])
         crops = self.view(image, rng)
-        salient = squashed(
-            image[region(len(image), image.shape[1], row, column, self.window)], self.size, self.resample
-        )
+        place = region(len(image), image.shape[1], row, column, self.window)
+        salient = squashed(image[place], self.size, self.preprocessing.resample)
         return np.concatenate([crops, (salient[:, ::-1] if rng.random() < 0.5 else salient)[None]])
-
-    @property
-    def resample(self) -> str:
-        """The filter that everything is resized with."""
-        return self.preprocessing.resample
 
     def views(self, side: int) -> Crops:
         """The whole images in the order of the records, one crop each, sharing what is decoded."""
-        return self.through(partial(whole, side=side, resample=self.resample))
+        return self.through(partial(whole, side=side, resample=self.preprocessing.resample))

@@ -18,38 +18,25 @@ from noref.writing import write_text
 
 FORMAT = 1
 PARTS = ("train", "validation", "test")
+Groups = Sequence[tuple[int, ...]]  # sets of indices of records
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which records train, validate and test: indices into one list of records, each part in rising order.
-
-    Args:
-        train: indices of the training part.
-        validation: indices of the part that settings and epochs may be chosen on; may be empty.
-        test: indices of the part for the final figures alone.
-        seed: what the parts were drawn with; None for an official split.
-        description: how they were drawn, in words that a report can print.
-    """
+    """Which records train, validate and test: indices into one list of records, each part in rising order."""
 
     train: tuple[int, ...]
-    validation: tuple[int, ...]
-    test: tuple[int, ...]
-    seed: int | None = None
-    description: str = ""
+    validation: tuple[int, ...]  # settings and epochs may be chosen on it; may be empty
+    test: tuple[int, ...]  # for the final metrics alone
+    seed: int | None = None  # what the parts were drawn with; None for an official split
+    description: str = ""  # how they were drawn, in words that a report can print
 
 
 def groups(records: Sequence[Record]) -> list[tuple[int, ...]]:
     """Sets of records that belong on one side of a split: same reference, or files with the same bytes.
 
-    Reads those files that have the same size as another one.
-
-    Returns:
-        Indices, in an order that depends on the images' names alone: neither on the order of `records` nor on
-        the folder that they lie in.
-
-    Raises:
-        DataError: a file cannot be read.
+    Indices, in an order that depends on the images' names alone: neither on the order of `records` nor on the folder
+    that they lie in. Reads the files that have the same size as another one; a DataError where one cannot be read.
     """
     group, first = [[index] for index in range(len(records))], dict[tuple[str, str], int]()
     for index, (record, same_bytes) in enumerate(zip(records, _duplicate_keys(records), strict=True)):
@@ -65,11 +52,7 @@ def groups(records: Sequence[Record]) -> list[tuple[int, ...]]:
 
 
 def duplicates(records: Sequence[Record]) -> list[tuple[int, ...]]:
-    """Sets of two and more records whose files have the same bytes, as indices.
-
-    Raises:
-        DataError: a file cannot be read.
-    """
+    """Sets of two and more records whose files have the same bytes, as indices; errors as `groups`."""
     same: dict[str, list[int]] = {}
     for index, key in enumerate(_duplicate_keys(records)):
         if key is not None:
@@ -82,23 +65,16 @@ def _duplicate_keys(records: Sequence[Record]) -> list[str | None]:
     try:
         sizes = [record.path.stat().st_size for record in records]
         count = Counter(sizes)
-        return [_sha256(record.path) if count[size] > 1 else None for size, record in zip(sizes, records, strict=True)]
+        return [
+            hashlib.sha256(record.path.read_bytes()).hexdigest() if count[size] > 1 else None
+            for size, record in zip(sizes, records, strict=True)
+        ]
     except OSError as error:
         raise DataError(f"{error.filename}: {error.strerror or error}") from error
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def random_split(
-    records: Sequence[Record],
-    *,
-    test: float = 0.2,
-    validation: float = 0.0,
-    seed: int,
-    together: Sequence[tuple[int, ...]] | None = None,
+    records: Sequence[Record], *, test: float = 0.2, validation: float = 0.0, seed: int, together: Groups | None = None
 ) -> Split:
     """Draw a split by groups: all images of a reference and all files with the same bytes fall on the same side.
 
@@ -129,16 +105,8 @@ def random_split(
 def thinned(split: Split, records: Sequence[Record], fraction: float, *, seed: int) -> Split:
     """The same split with a share of its training part: of its references where it has them, else of its images.
 
-    Files with the same bytes stay together. A smaller fraction is a subset of a larger one's.
-
-    Args:
-        split: with its whole training part.
-        records: that it belongs to.
-        fraction: in (0, 1].
-        seed: >= 0.
-
-    Raises:
-        OptionError: a fraction out of its range, or one that leaves nothing to train on.
+    Files with the same bytes stay together. A smaller fraction, in (0, 1], is a subset of a larger one's. One that
+    leaves nothing to train on is an OptionError.
     """
     if not 0 < fraction <= 1:
         raise OptionError(f"fractions of the training part are in (0, 1], got {fraction:g}")
@@ -154,9 +122,7 @@ def thinned(split: Split, records: Sequence[Record], fraction: float, *, seed: i
     return replace(split, train=train, description=f"{split.description}, {100 * fraction:g} % of the training part")
 
 
-def folds(
-    records: Sequence[Record], k: int, seed: int, *, together: Sequence[tuple[int, ...]] | None = None
-) -> list[Split]:
+def folds(records: Sequence[Record], k: int, seed: int, *, together: Groups | None = None) -> list[Split]:
     """k splits in which every record tests exactly once; groups as in `random_split`, fold sizes differ by one group.
 
     Raises:
@@ -189,15 +155,13 @@ def official_split(records: Sequence[Record]) -> Split:
     return _split(parts, None, f"official, {unused} images in none of its parts" if unused else "official")
 
 
-def _shuffled(together: Sequence[tuple[int, ...]], seed: int) -> list[tuple[int, ...]]:
+def _shuffled(together: Groups, seed: int) -> list[tuple[int, ...]]:
     if seed < 0:
         raise OptionError(f"a seed is not negative, got {seed}")
     return [together[i] for i in np.random.default_rng(seed).permutation(len(together))]
 
 
-def _split(
-    groups: Sequence[Sequence[tuple[int, ...]]], seed: int | None, description: str, *, validated: bool = False
-) -> Split:
+def _split(groups: Sequence[Groups], seed: int | None, description: str, *, validated: bool = False) -> Split:
     """The split of these groups for training, validation and test; the second may be empty unless `validated`."""
     train, validation, test = (tuple(sorted(index for members in part for index in members)) for part in groups)
     for part, indices in (("training", train), ("test", test), ("validation", validation if validated else train)):
@@ -251,11 +215,7 @@ def load_split(path: Path, records: Sequence[Record]) -> Split:
 
 
 def learnt_from(path: Path) -> set[str]:
-    """Names of the images that a split file lets train or validate, whatever records it was made for.
-
-    Raises:
-        DataError: no such file, or no split file.
-    """
+    """Names of the images that a split file lets train or validate; a DataError where it is no split file."""
     content = _read_split(path)
     return {name for part in ("train", "validation") for name in content[part]}
 

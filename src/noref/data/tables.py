@@ -17,24 +17,16 @@ from typing import Any
 from noref.errors import DataError, MissingExtraError, OptionError
 
 SPLIT_PARTS = {
-    "train": "training",
-    "training": "training",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "training"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
     "unused": "unused",
 }
 HEADER_ROWS = 10  # a workbook may begin with titles; its column names are looked for in so many rows
 
 
 def existing(path: Path | str) -> Path:
-    """A file or folder that the caller named, as a path.
-
-    Raises:
-        OptionError: it does not exist, or a path cannot be written like this: the call is wrong, not the data.
-    """
+    """A file or folder that the caller named, as a path; an OptionError where it does not exist or is no path."""
     if "\0" in os.fspath(path):
         raise OptionError(f"{os.fspath(path)!r}: a path cannot contain a NUL character")
     if not Path(path).exists():
@@ -49,11 +41,7 @@ def first_table(folder: Path, names: Sequence[str]) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """The text of a table, without a byte order mark.
-
-    Raises:
-        DataError: the file cannot be read or is no UTF-8 text.
-    """
+    """The text of a table, without a byte order mark; a DataError where it is no UTF-8 text or cannot be read."""
     content = _content(path)
     try:
         return content.decode("utf-8-sig")
@@ -102,12 +90,9 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str], line: i
 
 
 def read_cells(path: Path, count: int, *, separator: str | None = None) -> Iterator[tuple[int, list[str]]]:
-    """Rows of a text file without a header as (line number, stripped cells); empty lines are left out.
+    """Rows of a text file without a header as (line number, `count` stripped cells); empty lines are left out.
 
-    Args:
-        path: the file.
-        count: how many cells each row must have.
-        separator: between the cells; None: spaces or tabs.
+    Without a separator cells are apart by spaces or tabs.
 
     Raises:
         DataError: no such file, or a row with another number of cells.
@@ -125,7 +110,7 @@ def read_sheet(path: Path, columns: Sequence[str], *, sheet: str | None = None) 
 
     Args:
         path: a workbook where it ends in `.xlsx`: one of its first rows names the columns, titles may stand above.
-        columns: the columns that must be there; others may be, also without a name.
+        columns: those that must be there; others may be, also without a name.
         sheet: its name; None: the first.
 
     Raises:
@@ -152,11 +137,7 @@ def read_sheet(path: Path, columns: Sequence[str], *, sheet: str | None = None) 
 
 
 def number(text: str, path: Path, line: int, what: str = "score") -> float:
-    """A cell as a finite number.
-
-    Raises:
-        DataError: it is none; names file, line and cell.
-    """
+    """A cell as a finite number; a DataError that names file, line and cell where it is none."""
     try:
         value = float(text)
     except ValueError:
@@ -177,14 +158,7 @@ def whole_number(text: str, path: Path, line: int, what: str) -> int:
 def split_part(text: str, path: Path, line: int, words: Mapping[str, str] = SPLIT_PARTS) -> str | None:
     """A cell of an official split as `training`, `validation`, `test` or `unused`; None where it is empty.
 
-    Args:
-        text: the cell.
-        path: the table, for the error.
-        line: of the cell, for the error.
-        words: what the cell may say -> the part.
-
-    Raises:
-        DataError: another word.
+    `words` is what the cell may say -> the part; another word is a DataError, as of `number`.
     """
     if text and text.casefold() not in words:
         raise DataError(f"{path}, line {line}: split {text!r} is none of {', '.join(sorted(words))}")
@@ -223,13 +197,8 @@ def _parsed(path: Path, read: Callable[[Any], Any], what: str) -> Any:
 class Files:
     """Finds files below a folder by name; in another letter case too, where that is not ambiguous.
 
-    Releases are not always true to the letter: a table says `I01_01_1.bmp`, the archive holds `i01_01_1.bmp`.
-
-    Args:
-        folder: the root; each folder below it is listed once, when its first file is asked for.
-
-    Attributes:
-        renamed: the files found in another letter case, each with the name that was asked for.
+    Releases are not always true to the letter: a table says `I01_01_1.bmp`, the archive holds `i01_01_1.bmp`. Each
+    folder is listed once, when its first file is asked for.
 
     Example:
         >>> Files(Path("/no/such/folder")).path("a.png").as_posix()
@@ -238,14 +207,13 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.renamed: dict[Path, str] = {}
+        self.renamed: dict[Path, str] = {}  # file found in another letter case -> the name that was asked for
         self._names: dict[Path, dict[str, list[str]]] = {}
 
     def path(self, name: str) -> Path:
         """The file of that name, else the only one that differs in letter case alone, else where it should be.
 
-        Args:
-            name: with forward slashes, relative to the root; only the last part may differ in letter case.
+        The name is relative to the root, with forward slashes; only its last part may differ in letter case.
         """
         wanted = self.folder / name
         alike = [] if wanted.is_file() else self._names_in(wanted.parent).get(wanted.name.casefold(), [])

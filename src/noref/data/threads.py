@@ -9,6 +9,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Progress = Callable[[int, int], None]  # called with (items done, items in all) after each item
 
 
 def in_threads(
@@ -16,15 +17,11 @@ def in_threads(
     items: Sequence[Item],
     *,
     threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Result]:
     """`work` of each item, in order. An exception or Ctrl-C ends it without working on what still waits.
 
-    Args:
-        work: of one item.
-        items: all of them.
-        threads: how many items at a time; None: one for each core.
-        progress: called with (items done, items in all) after each item.
+    `threads` says how many items at a time; None: one for each core.
     """
     results: list[Result] = []
     pool = ThreadPoolExecutor(threads or os.cpu_count() or 1)

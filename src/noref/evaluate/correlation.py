@@ -25,10 +25,7 @@ Array = NDArray[np.float64]
 def srcc(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = None) -> float:
     """Spearman's rank correlation in [-1, 1]; 1 is the same order, -1 the reverse. Ties take their mean rank.
 
-    Args:
-        predicted: (M,) scores of a model.
-        actual: (M,) human scores.
-        mapping: changes nothing, as a monotone curve moves no rank; a reversed model stays negative.
+    `mapping` changes nothing, as a monotone curve moves no rank; a reversed model stays negative.
 
     Example:
         >>> round(srcc([1, 2, 3, 4], [10, 20, 40, 30]), 4)
@@ -52,11 +49,8 @@ def krcc(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = N
 def plcc(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = None) -> float:
     """Pearson's linear correlation in [-1, 1]; 1 is a rising line. Plain, or after the 4-parameter logistic.
 
-    Args:
-        predicted: (M,) scores of a model.
-        actual: (M,) human scores.
-        mapping: None as most papers report it; "logistic4" as VQEG does. The curve may fall, so the second is
-            positive for a reversed model too: read it beside SRCC. Reports must say which one they give.
+    Most papers report it without a mapping, VQEG with "logistic4". That curve may fall, so the second is positive for
+    a reversed model too: read it beside SRCC. Reports must say which one they give.
 
     Example:
         >>> round(plcc([1, 2, 3, 4], [10, 20, 30, 40]), 4)
@@ -84,20 +78,14 @@ def rmse(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = N
 class Logistic4:
     """The curve `bottom + (top - bottom) / (1 + exp(-(x - centre) / width))`; rising where top > bottom.
 
-    Args:
-        top: the value far right.
-        bottom: the value far left.
-        centre: where the curve is half-way.
-        width: > 0, in units of x; smaller is steeper.
-
     Source:
         VQEG, Final report on the validation of objective models of video quality assessment, phase I, 2000.
     """
 
-    top: float
-    bottom: float
-    centre: float
-    width: float
+    top: float  # the value far right
+    bottom: float  # the value far left
+    centre: float  # where the curve is half-way
+    width: float  # > 0, in units of x; smaller is steeper
 
     def __call__(self, x: ArrayLike) -> Array:
         """The curve at each x, same shape."""

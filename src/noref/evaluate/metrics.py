@@ -16,11 +16,7 @@ ROUNDING = 1e-6  # of the scale: a table may hold rounded numbers
 
 
 def metrics(quality: Sequence[float] | NDArray[np.float64], records: Sequence[Record]) -> dict[str, float]:
-    """How well predicted quality follows the human scores.
-
-    Args:
-        quality: (M,) predictions, about [0, 1], higher is better.
-        records: the M rated images.
+    """How well (M,) predictions of quality, about [0, 1], higher is better, follow the human scores of M records.
 
     Returns:
         images; srcc, plcc (raw), plcc_logistic4, krcc: 1 is best; rmse in units of the raw scale, not mapped.
@@ -42,21 +38,13 @@ def metrics(quality: Sequence[float] | NDArray[np.float64], records: Sequence[Re
 
 @dataclass(frozen=True)
 class OutsideScale:
-    """Predictions that leave the scale of the human scores. `str` gives the sentence that users read.
+    """Predictions that leave the scale of the human scores. `str` gives the sentence that users read."""
 
-    Attributes:
-        outside: how many predictions lie outside.
-        images: how many predictions there are.
-        low: the smallest of all predictions, in raw units.
-        high: the largest.
-        scale: of the human scores.
-    """
-
-    outside: int
-    images: int
-    low: float
-    high: float
-    scale: Scale
+    outside: int  # how many predictions lie outside
+    images: int  # how many predictions there are
+    low: float  # the smallest of all predictions, in raw units
+    high: float  # the largest
+    scale: Scale  # of the human scores
 
     @property
     def share(self) -> float:
@@ -71,14 +59,9 @@ class OutsideScale:
 
 
 def outside_scale(quality: ArrayLike, scale: Scale) -> OutsideScale | None:
-    """Whether predictions leave the scale of the human scores, as those of a network do that has learnt too little.
+    """How far predictions leave the scale of the human scores, as those of a network do that has learnt too little.
 
-    Args:
-        quality: (M,) predictions, higher is better; inside [0, 1] a prediction is on the scale.
-        scale: of the human scores.
-
-    Returns:
-        None where every prediction is on the scale, and where there is none.
+    `quality` has (M,) predictions, higher is better, [0, 1] is on the scale. None where no prediction leaves it.
 
     Example:
         >>> print(outside_scale([-0.95, 0.5, 1.77, 0.2], Scale(0, 100)))

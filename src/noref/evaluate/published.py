@@ -19,54 +19,30 @@ FILE = Path(__file__).with_name("published.csv")
 
 @dataclass(frozen=True)
 class Published:
-    """One number of a paper's table.
+    """One number of a paper's table."""
 
-    Attributes:
-        paper: `lml-iqa`, `csiqa` or `arniqa`: where it is printed, not who invented the method.
-        table: its number there.
-        method: as the paper names it.
-        variant: row or setting of an ablation, such as `+ random crop` or `M=8`; empty for a plain row.
-        metric: `srcc` or `plcc`, both in [-1, 1], higher is better.
-        training_set: a key of `noref.data.readers.READERS`; or `average`, a mean over the table's sets.
-        test_set: likewise; the same as `training_set` where a set was split into parts.
-        fraction: share of the training images that were used, in (0, 1]; 1 but in a table on less data.
-        value: the number.
-        std: its standard deviation over the splits, where the paper prints it.
-        statistic: `mean` or `median` over random splits, `single` where there was one division only.
-    """
-
-    paper: str
-    table: int
-    method: str
-    variant: str
-    metric: str
-    training_set: str
-    test_set: str
-    fraction: float
+    paper: str  # `lml-iqa`, `csiqa` or `arniqa`: where it is printed, not who invented the method
+    table: int  # its number there
+    method: str  # as the paper names it
+    variant: str  # row or setting of an ablation, such as `+ random crop` or `M=8`; empty for a plain row
+    metric: str  # `srcc` or `plcc`, both in [-1, 1], higher is better
+    training_set: str  # a key of `noref.data.readers.READERS`; or `average`, a mean over the table's sets
+    test_set: str  # likewise; the same as `training_set` where a set was split into parts
+    fraction: float  # share of the training images that were used, in (0, 1]; 1 but in a table on less data
     value: float
-    std: float | None
-    statistic: str
+    std: float | None  # standard deviation over the splits, where the paper prints it
+    statistic: str  # `mean` or `median` over random splits, `single` where there was one division only
 
 
 @dataclass(frozen=True)
 class Beside:
-    """A row of a report: both metrics of one method as one paper prints them.
-
-    Attributes:
-        paper: as in `Published`.
-        table: likewise; the first, where a paper repeats the same numbers.
-        method: likewise.
-        variant: likewise.
-        srcc: in [-1, 1], higher is better; None where the paper has none.
-        plcc: likewise.
-        statistic: as in `Published`.
-    """
+    """A row of a report: both metrics of one method as one paper prints them. Fields are as in `Published`."""
 
     paper: str
-    table: int
+    table: int  # the first, where a paper repeats the same numbers
     method: str
     variant: str
-    srcc: float | None
+    srcc: float | None  # None where the paper has none
     plcc: float | None
     statistic: str
 
@@ -94,14 +70,8 @@ def published(
         >>> [row.value for row in published(paper="lml-iqa", table=2, method="DEIQT", test_set="tid2013")]
         [0.908, 0.892]
     """
-    names = {
-        "paper": paper,
-        "method": method,
-        "metric": metric,
-        "training_set": training_set,
-        "test_set": test_set,
-        "variant": variant,
-    }
+    names = {"paper": paper, "method": method, "metric": metric, "variant": variant}
+    names |= {"training_set": training_set, "test_set": test_set}
     rows = list(_rows())
     for field, name in names.items():
         if name is not None:
@@ -114,11 +84,8 @@ def published(
         if table not in tables:
             shown = ", ".join(map(str, tables))
             raise OptionError(f"no results in table {table} of {paper or 'any paper'}: known are {shown}")
-    return [
-        row
-        for row in rows
-        if table in (None, row.table) and (fraction is None or math.isclose(row.fraction, fraction, abs_tol=1e-9))
-    ]
+        rows = [row for row in rows if row.table == table]
+    return [row for row in rows if fraction is None or math.isclose(row.fraction, fraction, abs_tol=1e-9)]
 
 
 def beside(training_set: str, test_set: str, fraction: float = 1.0) -> list[Beside]:
@@ -127,13 +94,7 @@ def beside(training_set: str, test_set: str, fraction: float = 1.0) -> list[Besi
     One row for each paper, method and variant. Where tables of a paper differ, each has its row; where they agree,
     the first stands for both. Plain rows come first, then ablations; in both the highest SRCC first.
 
-    Args:
-        training_set: key of `READERS`.
-        test_set: key of `READERS`; the same for the usual random splits.
-        fraction: share of the training images, in (0, 1].
-
-    Returns:
-        The rows; none for sets of which the papers say nothing.
+    Arguments are fields of `Published`. No rows for sets of which the papers say nothing.
 
     Example:
         >>> [(row.paper, row.srcc, row.plcc) for row in beside("csiq", "live") if row.method == "HyperIQA"]

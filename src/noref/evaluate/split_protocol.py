@@ -39,9 +39,8 @@ class SplitProtocol:
     def __post_init__(self) -> None:
         least = {"random": 1, "folds": 2}.get(self.kind, 0)
         if self.repeats < least:
-            raise OptionError(
-                f"{self.repeats} {'folds' if self.kind == 'folds' else 'random splits'}: at least {least}"
-            )
+            what = "folds" if self.kind == "folds" else "random splits"
+            raise OptionError(f"{self.repeats} {what}: at least {least}")
         if self.seed < 0:
             raise OptionError(f"seed {self.seed}: at least 0")
         if not self.fractions or not all(0 < fraction <= 1 for fraction in self.fractions):

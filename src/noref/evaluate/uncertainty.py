@@ -20,33 +20,23 @@ Places = NDArray[np.int64]
 class Difference:
     """How much better a first model follows the human scores than a second one, on the same images.
 
-    Args:
-        value: statistic of the first less that of the second.
-        low: lower end of the bootstrap interval.
-        high: upper end.
-        p: two-sided p value of "no difference": twice the smaller share of draws on either side of 0, one draw
-            counted for the result itself.
+    p is the two-sided p value of "no difference": twice the smaller share of draws on either side of 0, one draw
+    counted for the result itself.
     """
 
-    value: float
-    low: float
+    value: float  # statistic of the first less that of the second
+    low: float  # lower end of the bootstrap interval
     high: float
     p: float
 
 
 @dataclass(frozen=True)
 class Part:
-    """Scores of one test part.
+    """Scores of one test part."""
 
-    Args:
-        units: (M,) what is drawn: an image's name; or its reference, where all images of a reference are one case.
-        predicted: (M,) scores of a model.
-        actual: (M,) human scores.
-    """
-
-    units: Sequence[str]
-    predicted: ArrayLike
-    actual: ArrayLike
+    units: Sequence[str]  # (M,) what is drawn: an image's name; or its reference, if all its images are one case
+    predicted: ArrayLike  # (M,) scores of a model
+    actual: ArrayLike  # (M,) human scores
 
 
 def mean_interval(
@@ -82,14 +72,8 @@ def mean_paired_difference(
 ) -> Difference:
     """Compare two models over the same splits: mean statistic of the first less that of the second.
 
-    Args:
-        first: the first model's test parts.
-        second: the second model's, of the same units in the same order; there may be more of them, as with two
-            seeds of training.
-        statistic: as in `mean_interval`, as all that follow.
-        seed: of the draws; each takes the same units for both models.
-        repeats: number of draws; p is never below 2 / (repeats + 1).
-        level: share of the draws inside.
+    Both models' test parts hold the same units, though one may have more parts, as with two seeds of training. A draw
+    takes the same units for both; p is never below 2 / (repeats + 1). Other arguments are those of `mean_interval`.
 
     Raises:
         DataError: (a ValueError) other units in one model's parts than in the other's, and as `mean_interval`.

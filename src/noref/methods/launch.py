@@ -11,7 +11,6 @@ from typing import Any
 from rich.console import Console
 
 from noref.data.check import shortfall
-from noref.data.readers import missing
 from noref.errors import NorefError, OptionError
 from noref.methods import page
 from noref.train.options import Given, Option, build, convert, options_of, read_yaml
@@ -74,7 +73,7 @@ def train(
         raise OptionError("a new run needs --data NAME=PATH")
     found = read_data(data, photos=getattr(module, "PHOTOS", False))
     rated = found.name != "photos"
-    if rated and (lacking := shortfall(found.name, len(found.records), len(missing(found.name, Path(found.path))))):
+    if rated and (lacking := shortfall(found.name, Path(found.path))):
         Console(stderr=True, soft_wrap=True).print(f"{found.name}: {lacking}", highlight=False)
     fabric = make_fabric(chosen.accelerator, chosen.devices, chosen.precision)
     run = dataclasses.replace(run, writes=fabric.is_global_zero)

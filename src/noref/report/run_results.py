@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noref.data.check import shortfall
-from noref.data.readers import describe, missing
+from noref.data.readers import describe
 from noref.data.records import Record, Scale, names
 from noref.data.splits import checksum, load_split
 from noref.data.tables import number, read_csv
@@ -65,7 +65,7 @@ def describe_data(data: DataSet) -> dict[str, Any]:
         "images": len(data.records),
         "scale": dataclasses.asdict(data.records[0].scale),
         "note": describe(data.name),
-        "shortfall": shortfall(data.name, len(data.records), len(missing(data.name, Path(data.path)))),
+        "shortfall": shortfall(data.name, Path(data.path)),
         "checksum": checksum(data.records),
     }
 
