@@ -257,6 +257,7 @@ def check_contrast(config: Any) -> None:
     Raises:
         OptionError: says which.
     """
+    supervised.check(config)
     if config.mask is None and config.head == "tokens":
         raise OptionError("head tokens reads a quality token: with mask none, give head panel or pooled")
     if config.mask is not None and config.head == "panel" and config.contrast == "none":

@@ -25,7 +25,7 @@ from noref.card import Preprocessing
 from noref.data.loading import Batch, Crops
 from noref.data.records import Record
 from noref.data.splits import Split
-from noref.errors import OptionError
+from noref.errors import NorefError, OptionError
 from noref.models.features import Embedding
 from noref.models.frozen_stages import TailNet
 from noref.models.network import QualityNet
@@ -148,15 +148,19 @@ def train(
         ImageError: an image cannot be read; names the file.
         ModelError: backbone weights or a checkpoint that cannot be used.
     """
-    check(config, terms)
     hooks = hooks or Hooks()
-    split, rule = setup.prepare(config, data, run)
-    records = [data.records[index] for index in split.train]
-    crops = hooks.crops(config, records, rule)
-    loaders = setup.batches(config, crops, fabric, drop_last=hooks.drop_last)
-    distilled = teacher(split) if teacher else None
-    hooks.before_network(split)
-    state = setup.new_state(config, fabric)
+    try:
+        check(config, terms)
+        split, rule = setup.prepare(config, data, run)
+        records = [data.records[index] for index in split.train]
+        crops = hooks.crops(config, records, rule)
+        loaders = setup.batches(config, crops, fabric, drop_last=hooks.drop_last)
+        distilled = teacher(split) if teacher else None
+        hooks.before_network(split)
+        state = setup.new_state(config, fabric)
+    except NorefError:
+        run.abandon()
+        raise
     hooks.start(state, crops)
     if run.resumed and run.file(CHECKPOINT).exists():
         state.restore(run.file(CHECKPOINT), fabric)
