@@ -257,7 +257,6 @@ def check_contrast(config: Any) -> None:
     Raises:
         OptionError: says which.
     """
-    supervised.check(config)
     if config.mask is None and config.head == "tokens":
         raise OptionError("head tokens reads a quality token: with mask none, give head panel or pooled")
     if config.mask is not None and config.head == "panel" and config.contrast == "none":
@@ -273,6 +272,7 @@ def check_contrast(config: Any) -> None:
     for name in ("easy", "hard", "rough"):
         if not all(0 < share <= 1 for share in getattr(config, name)):
             raise OptionError(f"{name}: shares must be above 0 and at most 1, got {getattr(config, name)}")
+    supervised.check(config)
     if config.contrast == "none":
         return
     if config.batch // max(1, config.together) < 3:
