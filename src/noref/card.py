@@ -23,12 +23,7 @@ FILTERS = ("bicubic", "lanczos")
 
 @dataclass(frozen=True)
 class Scale:
-    """The range of a score and its direction; all conversions of scores are done here.
-
-    Args:
-        low: the smallest raw score of the scale.
-        high: the largest; > low.
-        higher_is_better: false for DMOS-like scores.
+    """The range of a score, its smallest and largest raw value, and its direction; all conversions are done here.
 
     Raises:
         ValueError: `high` is not above `low`, or one of them is not finite.
@@ -41,7 +36,7 @@ class Scale:
 
     low: float
     high: float
-    higher_is_better: bool = True
+    higher_is_better: bool = True  # False for DMOS-like scores
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.high > self.low):
@@ -130,11 +125,7 @@ def card_path(model: Path) -> Path:
 
 
 def digest(model: Path) -> str:
-    """SHA-256 of a file, hex.
-
-    Raises:
-        ModelError: the file is missing or unreadable.
-    """
+    """SHA-256 of a file, hex; errors as `read_model`."""
     return hashlib.sha256(read_model(model)).hexdigest()
 
 
@@ -151,11 +142,7 @@ def read_model(model: Path) -> bytes:
 
 
 def read_card(model: Path, content: bytes | None = None) -> Card:
-    """The card of a model file, checked against the file's bytes.
-
-    Args:
-        model: the model file; its card lies beside it.
-        content: the file's bytes, if the caller has read them.
+    """The card beside a model file, checked against the file's bytes, `content` if the caller has read them.
 
     Raises:
         ModelError: no card, a file that is not a card, an unknown format, or the checksum of another file.

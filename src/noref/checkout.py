@@ -7,16 +7,7 @@ from pathlib import Path
 
 
 def commit() -> str | None:
-    """The commit of the checkout that noref runs from.
-
-    Returns:
-        As `git describe --always --dirty` names it; None where noref is not run from a checkout of its own.
-
-    Example:
-        >>> named = commit()
-        >>> named is None or len(named) > 6
-        True
-    """
+    """The commit as `git describe --always --dirty` names it; None where noref does not run from its own checkout."""
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:  # installed inside another checkout
         return None
     return _git("describe", "--always", "--dirty")

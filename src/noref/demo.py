@@ -28,18 +28,7 @@ Plane = NDArray[np.float64]
 
 
 def scene(seed: int = 0) -> Pixels:
-    """Draw mountains above a wood and a meadow under a clouded sky.
-
-    Args:
-        seed: of the shapes; another number is another landscape.
-
-    Returns:
-        (384, 512, 3) uint8 RGB, the same for the same seed.
-
-    Example:
-        >>> scene().shape
-        (384, 512, 3)
-    """
+    """Draw mountains above a wood and a meadow: (384, 512, 3) uint8 RGB; another seed is another landscape."""
     rng = np.random.default_rng(seed)
     canvas = _sky(rng)
     for base, height, roughness, color in (
@@ -53,16 +42,7 @@ def scene(seed: int = 0) -> Pixels:
 
 
 def degrade(image: Pixels, kind: str, step: float) -> Pixels:
-    """One step of a severity series.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        kind: a key of `SERIES`.
-        step: strength as in `SERIES`; 0 changes nothing.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
+    """One step of a severity series of `SERIES`: (H, W, 3) uint8 RGB in and out."""
     if not step:
         return image
     if kind == "noise":
@@ -77,15 +57,12 @@ def degrade(image: Pixels, kind: str, step: float) -> Pixels:
 
 
 def run(*, model: str = "default", out: str | None = None, stream: TextIO | None = None) -> bool:
-    """Score each severity series and print it step by step.
+    """Score each severity series and print it step by step; return whether every step lowers the score.
 
     Args:
         model: as in `Scorer`.
         out: a folder for the pictures as PNG; None: they are not kept.
         stream: where the text goes; None: stdout.
-
-    Returns:
-        Whether the score falls at every step of every series.
 
     Raises:
         OptionError: `out` is no folder that can be written to.

@@ -39,12 +39,7 @@ class OptionError(NorefError, ValueError):
 
 
 class MissingExtraError(NorefError, ImportError):
-    """A part of noref that needs packages which are not installed.
-
-    Args:
-        extra: the extra's name, such as `train`.
-        what: the part that needs it, as the subject of a sentence.
-    """
+    """A part of noref (`what`) needs the packages of an extra, such as `train`, and they are not installed."""
 
     def __init__(self, extra: str, what: str) -> None:
         super().__init__(f"{what} needs an extra: pip install 'noref[{extra}]'")

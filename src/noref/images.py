@@ -13,7 +13,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -91,12 +91,7 @@ def read(source: Source, *, preprocessing: _Sizing | None = None, max_megapixels
 
 
 def name(source: object) -> str:
-    """The name of a source in messages: its path, `<bytes>` or `<array>`.
-
-    Example:
-        >>> name("a.jpg"), name(b"...")
-        ('a.jpg', '<bytes>')
-    """
+    """The name of a source in messages: its path, `<bytes>` or `<array>`."""
     if isinstance(source, str | os.PathLike):
         return printable(os.fspath(source))
     return "<array>" if isinstance(source, np.ndarray) else f"<{type(source).__name__}>"
@@ -118,10 +113,7 @@ def printable(path: str | bytes) -> str:
 
 @contextmanager
 def pillow_allows(max_megapixels: float) -> Iterator[None]:
-    """Raise Pillow's own limit to a larger budget while the block runs.
-
-    The limit is global to the process, so this is for the command line only.
-    """
+    """Raise Pillow's own limit, which is global to the process, to a larger budget: for the command line only."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None:
         Image.MAX_IMAGE_PIXELS = max(limit, math.ceil(max_megapixels * 1e6 / 2))  # Pillow refuses above twice this
@@ -148,7 +140,7 @@ def target_size(width: int, height: int, preprocessing: _Sizing) -> tuple[int, i
     """
     short, long = sorted((width, height))
     if short < 1 or long > MAX_ASPECT * short:
-        raise ImageError(f"{width} x {height} pixels are too long and thin to be judged as a picture")
+        raise ImageError(f"{width} x {height} pixels are too long and thin to be scored")
     fit = math.inf if preprocessing.max_pixels is None else math.sqrt(preprocessing.max_pixels / (width * height))
     scale = min(1.0, fit)
     least = max(preprocessing.min_side, preprocessing.crop or 0) / short
@@ -158,15 +150,10 @@ def target_size(width: int, height: int, preprocessing: _Sizing) -> tuple[int, i
 
 
 def grid(height: int, width: int, size: int) -> list[tuple[int, int]]:
-    """Top-left corners (row, column) of the fewest square crops that cover an image, evenly spaced.
-
-    Args:
-        height: of the image, >= size.
-        width: of the image, >= size.
-        size: side of the crops, >= 1.
+    """Top-left corners (row, column) of the fewest square crops of side `size` that cover an image, evenly spaced.
 
     Raises:
-        ValueError: the image is smaller than a crop.
+        ValueError: the image is smaller than a crop, or `size` is below 1.
 
     Example:
         >>> grid(4, 7, 4)
@@ -211,7 +198,7 @@ def _decode(file: BinaryIO, preprocessing: _Sizing | None, max_megapixels: float
             size = target_size(*image.size, preprocessing)
             drafted = image.draft("RGB", (DRAFT * size[0], DRAFT * size[1]))
             box = drafted[1] if drafted else None
-        with _room_for(image):
+        with _one_large if image.width * image.height > LARGE else nullcontext():
             image.load()
             upright = UPRIGHT.get(_orientation(image))
             rgb = _rgb(image)
@@ -235,10 +222,6 @@ def _opened(file: BinaryIO, max_megapixels: float) -> Image.Image:
 def _check_budget(pixels: int, max_megapixels: float) -> None:
     if pixels > max_megapixels * 1e6:
         raise ImageError(f"{pixels / 1e6:.0f} megapixels are over the budget of {max_megapixels:g}")
-
-
-def _room_for(image: Image.Image) -> AbstractContextManager[object]:
-    return _one_large if image.width * image.height > LARGE else nullcontext()
 
 
 def _orientation(image: Image.Image) -> int:

@@ -15,9 +15,6 @@ def replacing(path: Path) -> Iterator[Path]:
     A reader finds the old file or the new one, never half of one, also where several processes write it: the last
     one stays. If the block fails, `path` is unchanged and nothing else is left.
 
-    Args:
-        path: in a folder that exists.
-
     Yields:
         Where to write. The name has another suffix than `path`, so tell libraries the format.
 
@@ -52,11 +49,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Check, before hours of work, that files can be written into an existing folder.
-
-    Raises:
-        OSError: they cannot.
-    """
+    """Raise an OSError, before hours of work, where files cannot be written into an existing folder."""
     probe = folder / f".probe.{os.getpid()}.part"
     probe.write_bytes(b"")
     probe.unlink()

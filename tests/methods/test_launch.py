@@ -308,3 +308,52 @@ def test_the_papers_way_of_choosing_the_epoch_is_said_wherever_its_figures_go(ra
     assert card.training["epoch"] == int(best["epoch"])
     for said in (results["selection"], card.training["epoch chosen by"], card.results[0]["selection"]):
         assert "ON THE TEST PART" in said
+
+
+def test_a_longer_run_may_be_asked_for_when_one_goes_on(rated, small, tmp_path):
+    run(rated, tmp_path / "whole", small)
+    run(rated, tmp_path / "run", small, "--epochs", "1")
+    train("deiqt", data=None, out=str(tmp_path / "run"), options=given_pairs(["--epochs", "3"]), resume=True)
+    for name in ("log.csv", "predictions.csv", "model.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["epochs"] == 3
+    with pytest.raises(OptionError, match="--epochs 2: the run to resume has 3"):
+        train("deiqt", data=None, out=str(tmp_path / "run"), options=given_pairs(["--epochs", "2"]), resume=True)
+
+
+def test_the_head_starts_at_the_mean_of_the_labels_or_at_zero(rated, small, tmp_path):
+    first = {}
+    for start in ("mean", "zero"):
+        run(rated, tmp_path / start, small, "--start", start, "--epochs", "1", "--lr", "1e-9", "--warmup-lr", "1e-9")
+        first[start] = [float(row["predicted"]) for row in table(tmp_path / start / "predictions.csv")]
+    records = READERS["csv"](rated)
+    split = load_split(tmp_path / "mean" / "split.json", records)
+    mean = sum(records[index].raw_score for index in split.train) / len(split.train)
+    assert first["mean"] == pytest.approx([mean] * len(first["mean"]), abs=5)
+    assert max(abs(value - mean) for value in first["zero"]) > 5
+
+
+def test_predictions_that_leave_the_scale_are_said(rated, small, tmp_path, capsys):
+    run(rated, tmp_path / "run", small, "--start", "zero", "--epochs", "1", "--lr", "1e-9", "--warmup-lr", "1e-9")
+    assert "predictions" in capsys.readouterr().err.split("lie outside of the scale 0 to 100")[0][-40:]
+
+
+def test_old_files_are_read_with_todays_options(rated, small, tmp_path, capsys):
+    """What an earlier version wrote: every option of CSIQA too, switched off, and two old names."""
+    old = {"bank": "", "bank_sets": 1, "fused": False, "beta1": 0.9, "contrast": "none", "mask": None, "margin": 0.05}
+    (tmp_path / "old.yaml").write_text(yaml.safe_dump({"recipe": "deiqt", "data": "csv=x", **old}))
+    train("deiqt", data=f"csv={rated}", out=str(tmp_path / "run"), config=str(tmp_path / "old.yaml"), options=small)
+    assert "bank_sets is now called crop_sets" in capsys.readouterr().err
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["recipe"] == "deiqt"
+    assert not {"bank", "fused", "contrast"} & config.keys()
+
+
+def test_deiqt_with_an_option_of_csiqa_is_its_plug_in(rated, small, tmp_path):
+    words = ["--contrast", "quality-context", "--epochs", "1", "--pairs", "easy", "--distill", "0"]
+    run(rated, tmp_path / "plug-in", small, *words)
+    other = {**small, **given_pairs([*words, "--mask", "none", "--head", "panel"])}
+    train("csiqa", data=f"csv={rated}", out=str(tmp_path / "csiqa"), options=other)
+    for name in ("log.csv", "predictions.csv", "model.safetensors"):
+        assert (tmp_path / "plug-in" / name).read_bytes() == (tmp_path / "csiqa" / name).read_bytes(), name
+    train("deiqt", data=None, out=str(tmp_path / "plug-in"), resume=True)

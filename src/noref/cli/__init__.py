@@ -11,17 +11,7 @@ import sys
 
 import click
 
-from noref.cli import (  # noqa: F401
-    benching,
-    datasets,
-    degrading,
-    embedding,
-    explaining,
-    gmad,
-    pictures,
-    reporting,
-    training,
-)
+from noref.cli import benching, datasets, degrading, embedding, explaining, gmad, pictures, reporting, training  # noqa: F401
 from noref.cli.group import FAILED, INTERRUPTED, WRONG_CALL, cli
 from noref.errors import NorefError, OptionError
 
@@ -40,11 +30,7 @@ def main() -> None:
 
 
 def run(args: list[str] | None = None) -> int:
-    """Run a command line, print errors to stderr, and return the exit status.
-
-    Args:
-        args: without the program's name; None: the process's own.
-    """
+    """Run a command line (the process's own, or what follows `noref`), print errors, return the exit status."""
     try:
         return cli.main(args, prog_name="noref", standalone_mode=False) or 0
     except click.ClickException as error:

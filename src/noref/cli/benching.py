@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from noref.cli.group import FAILED, cli
+from noref.cli.group import FAILED, PATH, cli
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("recipe")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[--KEY VALUE]...")
 @click.option("--data", multiple=True, required=True, metavar="NAME=PATH", help="A data set to train on; repeatable.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="The bench's folder. Default: bench-RECIPE-NAMES."
-)
+@click.option("--out", type=PATH, metavar="DIR", help="The bench's folder. Default: bench-RECIPE-NAMES.")
 @click.option("--repeats", type=int, default=10, show_default=True, help="Random splits, seeded one after the other.")
 @click.option("--parts", metavar="80/20", help="Their shares; 70/10/20 has a validation part. Default: the paper's.")
 @click.option("--folds", type=int, help="Instead: this many folds, so that every image tests once.")
@@ -54,10 +51,6 @@ def bench(**call: Any) -> int:
     """
     from noref.bench.launch import run_bench
 
-    outcome = run_bench(
-        **call,
-        width=shutil.get_terminal_size().columns if sys.stdout.isatty() else None,
-        say=lambda text: click.echo(text, err=True),
-        tell=click.echo,
-    )
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    outcome = run_bench(**call, width=width, say=lambda text: click.echo(text, err=True), tell=click.echo)
     return FAILED if outcome.failed else 0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import click
 
-from noref.cli.group import FAILED, Commands, cli
+from noref.cli.group import FAILED, PATH, Commands, cli
 
 
 @cli.group(cls=Commands)
@@ -19,7 +20,7 @@ def data() -> None:
 
 @data.command()
 @click.argument("name")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 @click.option("--all", "whole", is_flag=True, help="Write long lists to their end.")
 def check(name: str, path: Path, whole: bool) -> int:
     """Compare the data set NAME at PATH with what was published: counts, missing, broken and equal files, direction.
@@ -41,8 +42,8 @@ def check(name: str, path: Path, whole: bool) -> int:
 
 @data.command()
 @click.argument("name")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--out", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="A new folder.")
+@click.argument("path", type=PATH)
+@click.option("--out", required=True, metavar="FOLDER", type=PATH, help="A new folder.")
 @click.option("--side", type=int, metavar="PIXELS", help="Shorter side. Default: as in CSIQA's Table 6.")
 @click.option("--jpeg", type=int, metavar="QUALITY", help="Write JPEG, 95 to 100. Default: PNG, which loses nothing.")
 @click.option("--threads", type=int, help="Default: one for each core.")
@@ -63,27 +64,17 @@ def prepare(name: str, path: Path, out: Path, side: int | None, jpeg: int | None
     for _, reason in done.failed:
         click.echo(reason, err=True)
     lacking = f", {done.missing} missing from the data set" if done.missing else ""
-    click.echo(
-        f"shorter side {done.side}: {done.written} images written, {done.kept} kept, {len(done.failed)} failed{lacking}"
-    )
+    counts = f"{done.written} images written, {done.kept} kept, {len(done.failed)} failed{lacking}"
+    click.echo(f"shorter side {done.side}: {counts}")
     click.echo(f"Next: noref data check {name} {printable(str(done.path))}")
     return FAILED if done.failed else 0
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on a terminal's stderr, shown from the first finished image on; None without a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal's stderr, shown from the first finished image on."""
     from noref.scoring.terminal import progress
 
     with ExitStack() as stack:
-        bars: list[Callable[[], None]] = []
-
-        def advance(done: int, count: int) -> None:
-            if not bars:
-                bars.append(stack.enter_context(progress(count, sys.stderr, rows_to_terminal=False)))
-            bars[0]()
-
-        yield advance
+        start = cache(lambda count: stack.enter_context(progress(count, sys.stderr)))  # once, for there is one count
+        yield lambda done, count: start(count)()

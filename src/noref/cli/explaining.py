@@ -3,48 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from noref.cli.group import FAILED, cli
-
-if TYPE_CHECKING:
-    from noref.explain.map_types import Options
+from noref.cli.group import FAILED, PATH, cli, list_failed, recursive_option
 
 
 @cli.command()
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO...", type=click.Path(path_type=str))
-@click.option("--out", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="NAME.png, explain.html.")
+@click.option("--out", required=True, metavar="FOLDER", type=PATH, help="NAME.png, explain.html.")
 @click.option(
     "--model",
     "models",
     multiple=True,
+    default=["default"],
     metavar="MODEL",
     help="default, an .onnx file, a run's folder or its model.safetensors; several stand side by side.",
 )
 @click.option("--map", "maps", multiple=True, metavar="NAME", help="Map type; may be given often. Default: quality.")
-@click.option("--scores", metavar="FILE", type=click.Path(path_type=Path), help="True scores: a CSV, path,score.")
+@click.option("--scores", metavar="FILE", type=PATH, help="True scores: a CSV, path,score.")
 @click.option("--layer", metavar="NAME", help="Of Grad-CAM; a wrong name lists the possible ones.")
 @click.option("--crop", type=int, metavar="N", help="Pixels of the local quality map's crops.")
 @click.option("--window", type=int, default=8, show_default=True, metavar="CELLS", help="Of the salient window, of 14.")
 @click.option("--window-by", default="attention", show_default=True, metavar="NAME", help="attention or activation.")
-@click.option("--recursive", "-r", is_flag=True, help="Look into folders below the folders too.")
+@recursive_option
 @click.option("--sanity", is_flag=True, help="Test if maps change when the weights are shuffled.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the shuffling.")
 def explain(
-    photos: tuple[str, ...],
-    out: Path,
-    models: tuple[str, ...],
-    maps: tuple[str, ...],
-    scores: Path | None,
-    layer: str | None,
-    crop: int | None,
-    window: int,
-    window_by: str,
-    recursive: bool,
-    sanity: bool,
-    seed: int,
+    photos: tuple[str, ...], out: Path, maps: tuple[str, ...], scores: Path | None, sanity: bool, seed: int, **call: Any
 ) -> int:
     """Draw how a model rates each part of a photo; several models side by side.
 
@@ -62,11 +49,12 @@ def explain(
     from noref.explain.explain import explain as draw
     from noref.explain.map_types import Options
 
-    options = Options(tuple(dict.fromkeys(maps)) or ("quality",), crop, layer, window, window_by)
+    common = {name: call.pop(name) for name in ("models", "recursive")}
+    common["options"] = Options(tuple(dict.fromkeys(maps or ["quality"])), **call)
     if sanity:
-        return _sanity(photos, out, models or ("default",), options, recursive=recursive, seed=seed)
-    outcome = draw(photos, out, models=models or ("default",), options=options, scores=scores, recursive=recursive)
-    _list_failed(outcome.failed)
+        return _sanity(photos, out, seed=seed, **common)
+    outcome = draw(photos, out, scores=scores, **common)
+    list_failed(outcome.failed)
     for path in outcome.unscored:
         click.echo(f"no true score: {path} is not in {scores}", err=True)
     kept = f", {outcome.kept} were there" if outcome.kept else ""
@@ -76,24 +64,15 @@ def explain(
     return FAILED if outcome.failed or outcome.unscored else 0
 
 
-def _sanity(
-    photos: tuple[str, ...], out: Path, models: tuple[str, ...], options: Options, *, recursive: bool, seed: int
-) -> int:
+def _sanity(photos: tuple[str, ...], out: Path, **call: Any) -> int:
     from noref.explain.sanity import run
 
-    report = run(photos, out, models=models, options=options, recursive=recursive, seed=seed)
+    report = run(photos, out, **call)
     click.echo("model\tmap\tweights shuffled\tphotos\trank correlation\t|rank correlation|\tSSIM\tflat")
     for row in report.rows:
         numbers = f"{row.rank_correlation:z.2f}\t{row.absolute:.2f}\t{row.ssim:z.2f}\t{row.flat}"
         click.echo(f"{row.model}\t{row.map_type}\t{row.stage}\t{row.photos}\t{numbers}")
     for verdict in report.verdicts:
         click.echo(verdict)
-    _list_failed(report.failed)
+    list_failed(report.failed)
     return FAILED if report.failed or not report.passed else 0
-
-
-def _list_failed(failed: dict[str, str]) -> None:
-    from noref.scoring.terminal import escape
-
-    for path, reason in failed.items():
-        click.echo(f"left out: {escape(path)}: {reason}", err=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from noref.cli.group import FAILED, Commands, cli
+from noref.cli.group import FAILED, PATH, Commands, cli, list_failed
 from noref.errors import OptionError
 
 if TYPE_CHECKING:
+    from noref.gmad.competition import Competitor
     from noref.gmad.preference_counts import Estimate, PreferenceCounts
+
+GROUPS = click.Choice(["count", "width"])
 
 
 @cli.group(cls=Commands)
@@ -28,17 +31,11 @@ def gmad() -> None:
 @gmad.command()
 @click.option("--defender", required=True, metavar="MODEL", help="A CSV, a model of noref, or pyiqa:METRIC.")
 @click.option("--attacker", required=True, metavar="MODEL", help="Likewise. Roles are swapped afterwards.")
-@click.option("--images", metavar="FOLDER", type=click.Path(path_type=Path), help="Paths of a CSV are relative to it.")
-@click.option("--out", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="pairs.csv, gmad.html.")
+@click.option("--images", metavar="FOLDER", type=PATH, help="Paths of a CSV are relative to it.")
+@click.option("--out", required=True, metavar="FOLDER", type=PATH, help="pairs.csv, gmad.html.")
 @click.option("--levels", type=int, default=6, show_default=True, help="Levels of the defender's scores.")
 @click.option("--top", type=int, default=1, show_default=True, help="Pairs a level, no image twice.")
-@click.option(
-    "--groups",
-    type=click.Choice(["count", "width"]),
-    default="count",
-    show_default=True,
-    help="Levels of equal count, or width.",
-)
+@click.option("--groups", type=GROUPS, default="count", show_default=True, help="Levels of equal count, or width.")
 @click.option("--defender-name", metavar="NAME", help="Default: as its file or model.")
 @click.option("--attacker-name", metavar="NAME")
 @click.option("--defender-columns", default="path,score", show_default=True, metavar="PATH,SCORE", help="Of a CSV.")
@@ -47,23 +44,7 @@ def gmad() -> None:
 @click.option("--attacker-lower-is-better", is_flag=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Shuffles left and right.")
 @click.option("--side", type=int, default=640, show_default=True, help="Longer side on the page, in pixels.")
-def pairs(
-    defender: str,
-    attacker: str,
-    images: Path | None,
-    out: Path,
-    levels: int,
-    top: int,
-    groups: Literal["count", "width"],
-    defender_name: str | None,
-    attacker_name: str | None,
-    defender_columns: str,
-    attacker_columns: str,
-    defender_lower_is_better: bool,
-    attacker_lower_is_better: bool,
-    seed: int,
-    side: int,
-) -> int:
+def pairs(levels: int, top: int, **call: Any) -> int:
     """Find the pairs of both roles; write them as a table and as a page on which people vote.
 
     \b
@@ -72,33 +53,20 @@ def pairs(
 
     Exit status 1 when a model could not score some images: they are listed and take no part.
     """
-    from noref.gmad.competition import Competitor, run_competition
+    from noref.gmad.competition import run_competition
 
-    competition = run_competition(
-        Competitor(defender, defender_name, _columns("defender", defender_columns), defender_lower_is_better),
-        Competitor(attacker, attacker_name, _columns("attacker", attacker_columns), attacker_lower_is_better),
-        out,
-        images=images,
-        levels=levels,
-        top=top,
-        groups=groups,
-        seed=seed,
-        side=side,
-    )
-    for path, reason in competition.failed.items():
-        click.echo(f"left out: {path}: {reason}", err=True)
-    click.echo(
-        f"{len(competition.pairs)} pairs from {competition.images} images: {competition.table}, {competition.page}"
-    )
-    missing = 2 * levels * top - len(competition.pairs)
-    if missing:
+    defender, attacker = (_competitor(side, call) for side in ("defender", "attacker"))
+    done = run_competition(defender, attacker, levels=levels, top=top, **call)
+    list_failed(done.failed)
+    click.echo(f"{len(done.pairs)} pairs from {done.images} images: {done.table}, {done.page}")
+    if missing := 2 * levels * top - len(done.pairs):
         click.echo(f"{missing} pairs fewer than asked for: levels of equal width may give fewer or none", err=True)
-    return FAILED if competition.failed else 0
+    return FAILED if done.failed else 0
 
 
 @gmad.command()
-@click.argument("votes", nargs=-1, required=True, metavar="VOTES.csv...", type=click.Path(path_type=Path))
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the metrics as CSV too.")
+@click.argument("votes", nargs=-1, required=True, metavar="VOTES.csv...", type=PATH)
+@click.option("--out", metavar="FILE", type=PATH, help="Write the metrics as CSV too.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
 def tally(votes: tuple[Path, ...], out: Path | None, seed: int) -> None:
     """Count votes: how aggressive and how resistant each model is, with 95 % intervals. One file a reader.
@@ -114,11 +82,15 @@ def tally(votes: tuple[Path, ...], out: Path | None, seed: int) -> None:
     _print(result)
 
 
-def _columns(side: str, text: str) -> tuple[str, str]:
-    names = [name.strip() for name in text.split(",")]
-    if len(names) != 2 or not all(names):
+def _competitor(side: str, call: dict[str, Any]) -> Competitor:
+    """Take the options of one side out of a call."""
+    from noref.gmad.competition import Competitor
+
+    model, name, text, lower = (call.pop(side + end) for end in ("", "_name", "_columns", "_lower_is_better"))
+    columns = [header.strip() for header in text.split(",")]
+    if len(columns) != 2 or not all(columns):
         raise OptionError(f"--{side}-columns must be two headers, PATH,SCORE, got {text!r}")
-    return names[0], names[1]
+    return Competitor(model, name, (columns[0], columns[1]), lower)
 
 
 def _print(result: PreferenceCounts) -> None:

@@ -1,15 +1,18 @@
-"""The root of the command line, its exit statuses, and what several commands print."""
+"""The root of the command line, its exit statuses, and what several commands take and print."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
 from noref.errors import unknown
 
+PATH = click.Path(path_type=Path)
+recursive_option = click.option("--recursive", "-r", is_flag=True, help="Look into folders below the folders too.")
 FAILED, WRONG_CALL, BELOW_MINIMUM, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 130, 141
 
 
@@ -55,6 +58,14 @@ def cli() -> None:
 def show_help(command: tuple[str, ...]) -> int:
     """Show what COMMAND does, as `noref COMMAND --help`."""
     return cli.main([*command, "--help"], prog_name="noref", standalone_mode=False) or 0
+
+
+def list_failed(failed: Mapping[str, str]) -> None:
+    """Each input that is left out and the reason, on stderr."""
+    from noref.scoring.terminal import escape
+
+    for path, reason in failed.items():
+        click.echo(f"left out: {escape(path)}: {reason}", err=True)
 
 
 def print_metrics(metrics: Mapping[str, float]) -> None:

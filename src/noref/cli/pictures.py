@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from noref.cli.group import BELOW_MINIMUM, FAILED, cli
+from noref.cli.group import BELOW_MINIMUM, FAILED, cli, recursive_option
 
+FORMATS = click.Choice(["table", "csv", "jsonl"])
 model_option = click.option(
     "--model", default="default", show_default=True, metavar="NAME|FILE", help="A model's name or .onnx file."
 )
@@ -14,28 +17,13 @@ model_option = click.option(
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=str))
 @model_option
-@click.option("--recursive", "-r", is_flag=True, help="Look into folders below the folders too.")
-@click.option(
-    "--format",
-    "-f",
-    "row_format",
-    type=click.Choice(["table", "csv", "jsonl"]),
-    help="Default: as FILE ends, else table.",
-)
+@recursive_option
+@click.option("--format", "-f", "row_format", type=FORMATS, help="Default: as FILE ends, else table.")
 @click.option("--output", "-o", metavar="FILE", help="Write the rows there, each as soon as it is known.")
 @click.option("--min", "minimum", type=float, metavar="S", help="Exit with 3 when a score is below S.")
 @click.option("--max-megapixels", type=float, default=200.0, show_default=True, help="Larger images are errors.")
 @click.option("--threads", type=int, help="Default: one for each core.")
-def score(
-    paths: tuple[str, ...],
-    model: str,
-    recursive: bool,
-    row_format: str | None,
-    output: str | None,
-    minimum: float | None,
-    max_megapixels: float,
-    threads: int | None,
-) -> int:
+def score(paths: tuple[str, ...], model: str, threads: int | None, **options: Any) -> int:
     """Score images and folders: one row an image, in the order given.
 
     \b
@@ -51,15 +39,7 @@ def score(
     network = Network(model, threads=threads)  # loads in a thread while the rest is imported
     from noref.scoring.score_files import score_files
 
-    summary = score_files(
-        paths,
-        model=network,
-        recursive=recursive,
-        row_format=row_format,
-        output=output,
-        minimum=minimum,
-        max_megapixels=max_megapixels,
-    )
+    summary = score_files(paths, model=network, **options)
     return FAILED if summary.failed else BELOW_MINIMUM if summary.below else 0
 
 

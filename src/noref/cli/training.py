@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
@@ -21,14 +21,7 @@ from noref.errors import OptionError, unknown
 @click.option("--help", "-h", "show_help", is_flag=True, help="Show this; after a recipe's name also its options.")
 @click.pass_context
 def train(
-    ctx: click.Context,
-    recipe: str | None,
-    options: tuple[str, ...],
-    data: str | None,
-    out: str | None,
-    config: str | None,
-    resume: bool,
-    show_help: bool,
+    ctx: click.Context, /, recipe: str | None, options: tuple[str, ...], out: str | None, show_help: bool, **call: Any
 ) -> int:
     """Train a recipe on rated images (arniqa: on plain photos).
 
@@ -60,9 +53,8 @@ def train(
             formatter.write_dl(rows)
         click.echo(f"{ctx.get_help()}\n\n{formatter.getvalue()}", nl=False)
         return 0
-    given = given_pairs(options)
     try:
-        print_metrics(launch.train(recipe, data=data, out=str(out), config=config, options=given, resume=resume))
+        print_metrics(launch.train(recipe, out=str(out), options=given_pairs(options), **call))
     except KeyboardInterrupt:
         click.echo(f"stopped; noref train {recipe} --out {out} --resume goes on", err=True)
         raise
@@ -75,14 +67,14 @@ def train(
 @click.option("--split", metavar="FILE", help="Its test part, or `all` images. Default: the run's own test part.")
 @click.option("--output", "-o", metavar="FILE", help="Write the predictions there, as CSV.")
 @click.option("--protocol", type=click.Choice(["grid", "paper"]), default="grid", help="Test crops. Default: grid.")
-def evaluate(model: str, data: str, split: str | None, output: str | None, protocol: Literal["grid", "paper"]) -> int:
+def evaluate(model: str, **options: Any) -> int:
     """Compare a model's scores with human ones.
 
     MODEL is a run's folder, its model.safetensors, an .onnx file or `default`.
     """
     from noref.train.evaluate_export import evaluate as evaluate_model
 
-    found = evaluate_model(model, data=data, split=split, output=output, protocol=protocol)
+    found = evaluate_model(model, **options)
     click.echo(f"{found.model} on {found.data}, {found.part}", err=True)
     if found.caution:
         click.echo(f"CAUTION: {found.caution}", err=True)

@@ -31,7 +31,7 @@ from noref.evaluate.correlation import srcc
 from noref.models.stages import StageRegressor
 from noref.models.weights import origin
 from noref.scoring.export import export_onnx
-from noref.train.evaluator import finish_exported
+from noref.train.evaluator import finish_exported, learnt_hashes
 from noref.train.run_folder import DataSet, Run, choose_split
 
 
@@ -68,6 +68,7 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
     refit_head(model, config, [data.records[i] for i in split.train], views)
     example = images.read(data.records[0].path, preprocessing=PREPROCESSING)[None]
     out, card = run.file("model.onnx"), describe(config, data, split)
+    card.training["image_hashes"] = learnt_hashes(data, split)
     export_onnx(model, out, card, example=example, dynamic_size=True)
     return finish_exported(out, card, data, split, run)
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 from noref.errors import MissingExtraError
 
 try:
-    import cv2 as _cv2
-    import scipy as _scipy
+    import cv2  # noqa: F401
+    import scipy  # noqa: F401
 except ImportError as _error:
     raise MissingExtraError("degrade", "noref.degrade") from _error
-
-_NEEDED = (_cv2, _scipy)

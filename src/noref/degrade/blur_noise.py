@@ -21,11 +21,7 @@ _YCBCR_TO_RGB = np.array([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 
 
 
 def gaussian_blur(image: Image, sigma: float, _rng: Generator) -> Image:
-    """Blur by a Gaussian of standard deviation `sigma` pixels, the border replicated.
-
-    Source:
-        The kernel is 2 * ceil(2 * sigma) + 1 taps wide, as in MATLAB's fspecial.
-    """
+    """Blur by a Gaussian of `sigma` pixels, 2 * ceil(2 * sigma) + 1 taps as in MATLAB's fspecial, border replicated."""
     return blurred(image, gaussian_taps(sigma))
 
 
@@ -41,8 +37,7 @@ def motion_blur(image: Image, length: float, rng: Generator) -> Image:
 
 def white_noise(image: Image, variance: float, rng: Generator) -> Image:
     """Add Gaussian noise of `variance` (image in [0, 1]), independent per pixel and channel."""
-    noise = normal(image.shape, math.sqrt(variance), rng)
-    return np.add(image, noise, out=noise)
+    return image + normal(image.shape, math.sqrt(variance), rng)
 
 
 def white_noise_color(image: Image, variance: float, rng: Generator) -> Image:
@@ -56,27 +51,20 @@ def impulse_noise(image: Image, fraction: float, rng: Generator) -> Image:
     result = image.copy()
     count = round(fraction * image.size)
     places = rng.choice(image.size, count, replace=False, shuffle=False)
-    values = np.zeros(count, dtype=np.float32)
-    values[: count // 2] = 1.0
-    result.reshape(-1)[places] = rng.permutation(values)
+    result.reshape(-1)[places] = rng.permutation(np.arange(count) < count // 2)
     return result
 
 
 def multiplicative_noise(image: Image, variance: float, rng: Generator) -> Image:
     """Add x times Gaussian noise of `variance` to every sample x: speckle, absent in the dark."""
-    noise = normal(image.shape, math.sqrt(variance), rng)
-    noise += 1.0
-    return np.multiply(image, noise, out=noise)
+    return image * (normal(image.shape, math.sqrt(variance), rng) + np.float32(1))
 
 
 @cache
 def disk_kernel(radius: float) -> Image:
-    """A disk of `radius` pixels: each weight is the pixel's area inside the circle; they sum to 1.
-
-    The area is a sum over 256 vertical lines a pixel, each of exact length.
-    """
+    """A disk of `radius` pixels: each weight is the pixel's area inside the circle; they sum to 1."""
     reach = math.ceil(radius - 0.5)
-    side, fine = 2 * reach + 1, 256
+    side, fine = 2 * reach + 1, 256  # the area is a sum over 256 vertical lines a pixel, each of exact length
     across = (np.arange(side * fine) + 0.5) / fine - side / 2
     half_height = np.sqrt(np.maximum(radius**2 - across**2, 0.0))
     rows = np.arange(side)[:, None] - reach
@@ -89,10 +77,7 @@ def disk_kernel(radius: float) -> Image:
 def motion_kernel(length: float, angle: int) -> Image:
     """A line of `length` pixels at `angle` degrees from the x axis, counter-clockwise; the weights sum to 1.
 
-    A weight is 1 minus the pixel's distance to the line segment, at least 0. Length 1 is the identity.
-
-    Source:
-        MATLAB's fspecial('motion').
+    As MATLAB's fspecial('motion'): a weight is 1 minus the pixel's distance to the line segment, at least 0.
     """
     half = (max(1.0, length) - 1) / 2
     reach = math.ceil(half)

@@ -21,22 +21,16 @@ def jpeg2000(image: Image, ratio: float, _rng: Generator) -> Image:
     """Compress by JPEG 2000 at `ratio` times fewer bytes, 8 resolutions (fewer where a side is below 128 pixels)."""
     buffer = io.BytesIO()
     resolutions = min(8, min(image.shape[:2]).bit_length())
-    options = {
-        "quality_mode": "rates",
-        "quality_layers": [ratio],
-        "num_resolutions": resolutions,
-        "progression": "LRCP",
-    }
-    PillowImage.fromarray(_bytes(image)).save(buffer, "JPEG2000", **options)
+    options = {"quality_mode": "rates", "num_resolutions": resolutions, "progression": "LRCP"}
+    PillowImage.fromarray(_bytes(image)).save(buffer, "JPEG2000", quality_layers=[ratio], **options)
     with PillowImage.open(buffer) as decoded:
         return np.asarray(decoded) * np.float32(1 / 255)
 
 
 def jpeg(image: Image, quality: float, _rng: Generator) -> Image:
     """Compress by baseline JPEG at `quality` (1 to 100), chroma at half resolution."""
-    _, stream = cv2.imencode(
-        ".jpg", cv2.cvtColor(_bytes(image), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
-    )
+    swapped = cv2.cvtColor(_bytes(image), cv2.COLOR_RGB2BGR)
+    _, stream = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
     decoded = np.asarray(cv2.imdecode(stream, cv2.IMREAD_COLOR), dtype=np.uint8)
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)) * np.float32(1 / 255)
 
@@ -78,10 +72,8 @@ def pixelate(image: Image, strength: float, _rng: Generator) -> Image:
 
 def quantization(image: Image, levels: float, _rng: Generator) -> Image:
     """Round up to one of `levels` steps: ceil(x * levels) / levels."""
-    n = np.float32(levels)
-    steps = image * n
-    steps -= np.float32(1e-5)  # a sample on a step must stay there, whatever float32 rounds it to
-    result: Image = np.ceil(steps) / n
+    steps = image * np.float32(levels) - np.float32(1e-5)  # a sample on a step stays there, however float32 rounds it
+    result: Image = np.ceil(steps) / np.float32(levels)
     return result
 
 

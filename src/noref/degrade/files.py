@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from noref import images
-from noref.degrade.pipeline import apply, check_level, find_distortion
+from noref.degrade.pipeline import apply, check_step
 from noref.degrade.sheet import draw_sheet
 from noref.errors import DataError, OptionError
 
@@ -18,28 +18,22 @@ LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".ppm")
 
 
 def degrade_file(photo: Path, name: str, level: int | str, out: Path | None = None, *, seed: int = 0) -> Path:
-    """Degrade an image file by one distortion and write it in a lossless format.
+    """Degrade an image file by one distortion and write the result; return the file that was written.
 
     Args:
-        photo: an image file.
         name: one of `noref.degrade.pipeline.DISTORTIONS`.
         level: 1 to 5, also as text.
         out: the file to write, of a lossless format; None: `NAME_DISTORTION_LEVEL.png` in the current folder.
-        seed: of the random numbers.
-
-    Returns:
-        The file that was written.
 
     Raises:
         OptionError: an unknown name, a level outside 1-5, or an `out` that is no place to write to.
         ImageError: the photo is unreadable or smaller than 8 x 8.
     """
-    find_distortion(name)
-    number = check_level(int(level) if isinstance(level, str) and level.strip("+-").isdecimal() else level)
+    is_number = isinstance(level, str) and level.strip("+-").isdecimal()
+    _, number = check_step(name, int(level) if is_number else level)
     out = out or Path(f"{photo.stem}_{name}_{number}.png")
     _check_target(out, photo)
-    pixels = apply(images.read(photo), name, number, np.random.default_rng(seed))
-    return _write(out, pixels)
+    return _write(out, apply(images.read(photo), name, number, np.random.default_rng(seed)))
 
 
 def draw_file(photo: Path, out: Path, *, seed: int = 0) -> Path:

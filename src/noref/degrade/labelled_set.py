@@ -1,12 +1,11 @@
 """Make a labelled set like KADID-10k from photos: degraded images, and a table of their distortions and scores.
 
-    out/references/NAME.png                   the photo as it was read: upright, 8 bit, RGB
-    out/images/NAME_DISTORTION_LEVEL.png      all distortions at all levels, or
-    out/images/NAME_NUMBER.png                random compositions
-    out/set.csv                               path,score,reference,distortion,level
-    out/set.json                              the settings, which must be the same when a set is continued
-
-A photo is finished when its rows are in `out/.rows`; a repeated call keeps finished photos.
+out/references/NAME.png                   the photo as it was read: upright, 8 bit, RGB
+out/images/NAME_DISTORTION_LEVEL.png      all distortions at all levels, or
+out/images/NAME_NUMBER.png                random compositions
+out/set.csv                               path,score,reference,distortion,level
+out/set.json                              the settings, which must be the same when a set is continued
+out/.rows/NAME.csv                        the rows of a finished photo, which a repeated call keeps
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from noref import images
-from noref.degrade.filters import Image, blurred, gaussian_taps
+from noref.degrade.filters import blurred, gaussian_taps
 from noref.degrade.pipeline import DISTORTIONS, LEVELS, Composition, apply_composition, sample_composition
 from noref.errors import DataError, ImageError, OptionError
 from noref.writing import write_bytes, write_text
@@ -57,7 +56,7 @@ def write_set(
     compositions: int | None = None,
     seed: int = 0,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SetResult:
     """Write each photo under all 24 distortions at all levels, or under random compositions, with a table.
 
@@ -68,7 +67,6 @@ def write_set(
         photos: image files; those below `out` are left out.
         out: the folder, made where it is missing.
         compositions: number of random compositions for each photo; None: all distortions at all levels (120).
-        seed: of the random numbers.
         workers: how many photos at a time, in threads.
         progress: called with (photos done, photos in all) after each photo.
 
@@ -87,8 +85,7 @@ def write_set(
         with _pool(workers) as pool:
             for result in pool.map(work, names.values(), names):
                 done.append(result)
-                if progress is not None:
-                    progress(len(done), len(names))
+                progress(len(done), len(names))
         rows = [row for result in done for row in result[0]]
         _write_rows(out / "set.csv", [COLUMNS, *rows])
     except OSError as error:
@@ -101,13 +98,9 @@ def write_set(
 def ssim(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
     """Structural similarity of two (H, W, 3) images, mean over pixels and channels, in [-1, 1]; 1 is identical.
 
-    Source:
-        Wang et al. 2004, Gaussian window of sigma 1.5 and 11 x 11, K 0.01 and 0.03; the border is replicated.
+    Wang et al. 2004, Gaussian window of sigma 1.5 and 11 x 11, K 0.01 and 0.03; the border is replicated.
     """
-
-    def mean(image: Image) -> Image:
-        return blurred(image, gaussian_taps(1.5, 5))
-
+    mean = partial(blurred, taps=gaussian_taps(1.5, 5))
     x, y = (np.multiply(image, np.float32(1 / 255), dtype=np.float32) for image in (first, second))
     mean_x, mean_y = mean(x), mean(y)
     both = mean(x * y) - mean_x * mean_y
@@ -176,7 +169,6 @@ def _begin(out: Path, settings: dict[str, object]) -> None:
         (out / folder).mkdir(parents=True, exist_ok=True)
     if not file.exists():
         write_text(file, json.dumps(settings, indent=2) + "\n")
-        return
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import permutations
 from types import MappingProxyType
 from typing import Any
 
@@ -27,70 +27,45 @@ Values = tuple[float, float, float, float, float]
 
 @dataclass(frozen=True)
 class Distortion:
-    """One of the 24 distortions.
+    """One of the 24 distortions; levels and groups as ARNIQA (https://arxiv.org/abs/2310.14918), after KADID-10k."""
 
-    Attributes:
-        name: the key in `DISTORTIONS`, which is the function's name.
-        group: one of seven; a composition takes at most one distortion of a group.
-        function: `f(image, value, rng)`, (H, W, 3) float32 in [0, 1] in, a new array out that may leave [0, 1].
-        levels: the five values that the function takes, level 1 first.
-        quantity: what the values are, with the unit.
-
-    Source:
-        ARNIQA, https://arxiv.org/abs/2310.14918 (levels: its released code), after KADID-10k.
-    """
-
-    name: str
-    group: str
-    function: Function
-    levels: Values
-    quantity: str
+    name: str  # the key in `DISTORTIONS`, which is the function's name
+    group: str  # one of seven; a composition takes at most one distortion of a group
+    function: Function  # (image, value, rng) -> image, as `blur_noise` describes it
+    levels: Values  # the five values that the function takes, level 1 first
+    quantity: str  # what the values are, with the unit
 
 
-_TABLE: dict[str, tuple[tuple[Function, Values, str], ...]] = {
-    "blur": (
-        (blur_noise.gaussian_blur, (0.1, 0.5, 1, 2, 5), "sigma in px"),
-        (blur_noise.lens_blur, (1, 2, 4, 6, 8), "radius in px"),
-        (blur_noise.motion_blur, (1, 2, 4, 6, 10), "length in px"),
-    ),
-    "color": (
-        (color_tone.color_diffusion, (1, 3, 6, 8, 12), "factor on a and b"),
-        (color_tone.color_shift, (1, 3, 6, 8, 12), "% of the image size"),
-        (color_tone.color_saturation_hsv, (0.4, 0.2, 0.1, 0, -0.4), "factor on S"),
-        (color_tone.color_saturation_lab, (1, 2, 3, 6, 9), "factor on a and b"),
-    ),
-    "compression": (
-        (compress_spatial.jpeg2000, (16, 32, 45, 120, 170), "compression ratio"),
-        (compress_spatial.jpeg, (43, 36, 24, 7, 4), "quality"),
-    ),
-    "noise": (
-        (blur_noise.white_noise, (0.001, 0.002, 0.003, 0.005, 0.01), "variance"),
-        (blur_noise.white_noise_color, (0.0001, 0.0005, 0.001, 0.002, 0.003), "variance"),
-        (blur_noise.impulse_noise, (0.001, 0.005, 0.01, 0.02, 0.03), "share of samples"),
-        (blur_noise.multiplicative_noise, (0.001, 0.005, 0.01, 0.02, 0.05), "variance"),
-    ),
-    "brightness": (
-        (color_tone.brighten, (0.1, 0.2, 0.4, 0.7, 1.1), "amount"),
-        (color_tone.darken, (0.05, 0.1, 0.2, 0.4, 0.8), "amount"),
-        (color_tone.mean_shift, (0, 0.08, -0.08, 0.15, -0.15), "offset"),
-    ),
-    "spatial": (
-        (compress_spatial.jitter, (0.05, 0.1, 0.2, 0.5, 1), "step in px"),
-        (compress_spatial.non_eccentricity_patch, (20, 40, 60, 80, 100), "patches"),
-        (compress_spatial.pixelate, (0.01, 0.05, 0.1, 0.2, 0.5), "strength"),
-        (compress_spatial.quantization, (20, 16, 13, 10, 7), "steps"),
-        (compress_spatial.color_block, (2, 4, 6, 8, 10), "blocks"),
-    ),
-    "sharpness_contrast": (
-        (color_tone.high_sharpen, (1, 2, 3, 6, 12), "amount"),
-        (color_tone.contrast_linear_curve, (0, 0.15, -0.4, 0.3, -0.6), "amount"),
-        (color_tone.contrast_nonlinear, (0.4, 0.3, 0.2, 0.1, 0.05), "amount"),
-    ),
-}
-_ROWS = [Distortion(row[0].__name__, group, *row) for group, rows in _TABLE.items() for row in rows]
+_TABLE: tuple[tuple[str, Function, Values, str], ...] = (
+    ("blur", blur_noise.gaussian_blur, (0.1, 0.5, 1, 2, 5), "sigma in px"),
+    ("blur", blur_noise.lens_blur, (1, 2, 4, 6, 8), "radius in px"),
+    ("blur", blur_noise.motion_blur, (1, 2, 4, 6, 10), "length in px"),
+    ("color", color_tone.color_diffusion, (1, 3, 6, 8, 12), "factor on a and b"),
+    ("color", color_tone.color_shift, (1, 3, 6, 8, 12), "% of the image size"),
+    ("color", color_tone.color_saturation_hsv, (0.4, 0.2, 0.1, 0, -0.4), "factor on S"),
+    ("color", color_tone.color_saturation_lab, (1, 2, 3, 6, 9), "factor on a and b"),
+    ("compression", compress_spatial.jpeg2000, (16, 32, 45, 120, 170), "compression ratio"),
+    ("compression", compress_spatial.jpeg, (43, 36, 24, 7, 4), "quality"),
+    ("noise", blur_noise.white_noise, (0.001, 0.002, 0.003, 0.005, 0.01), "variance"),
+    ("noise", blur_noise.white_noise_color, (0.0001, 0.0005, 0.001, 0.002, 0.003), "variance"),
+    ("noise", blur_noise.impulse_noise, (0.001, 0.005, 0.01, 0.02, 0.03), "share of samples"),
+    ("noise", blur_noise.multiplicative_noise, (0.001, 0.005, 0.01, 0.02, 0.05), "variance"),
+    ("brightness", color_tone.brighten, (0.1, 0.2, 0.4, 0.7, 1.1), "amount"),
+    ("brightness", color_tone.darken, (0.05, 0.1, 0.2, 0.4, 0.8), "amount"),
+    ("brightness", color_tone.mean_shift, (0, 0.08, -0.08, 0.15, -0.15), "offset"),
+    ("spatial", compress_spatial.jitter, (0.05, 0.1, 0.2, 0.5, 1), "step in px"),
+    ("spatial", compress_spatial.non_eccentricity_patch, (20, 40, 60, 80, 100), "patches"),
+    ("spatial", compress_spatial.pixelate, (0.01, 0.05, 0.1, 0.2, 0.5), "strength"),
+    ("spatial", compress_spatial.quantization, (20, 16, 13, 10, 7), "steps"),
+    ("spatial", compress_spatial.color_block, (2, 4, 6, 8, 10), "blocks"),
+    ("sharpness_contrast", color_tone.high_sharpen, (1, 2, 3, 6, 12), "amount"),
+    ("sharpness_contrast", color_tone.contrast_linear_curve, (0, 0.15, -0.4, 0.3, -0.6), "amount"),
+    ("sharpness_contrast", color_tone.contrast_nonlinear, (0.4, 0.3, 0.2, 0.1, 0.05), "amount"),
+)
+_ROWS = [Distortion(row[1].__name__, *row) for row in _TABLE]
 DISTORTIONS: Mapping[str, Distortion] = MappingProxyType({row.name: row for row in _ROWS})
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {group: tuple(function.__name__ for function, _, _ in rows) for group, rows in _TABLE.items()}
+    {group: tuple(row.name for row in _ROWS if row.group == group) for group, *_ in _TABLE}
 )
 
 
@@ -122,13 +97,8 @@ def apply_composition(image: NDArray[Any], composition: Iterable[tuple[str, int]
     """Degrade `image` by each (name, level) in turn, clipped to [0, 1] after each and rounded only at the end.
 
     Arguments, result and errors are those of `apply`; an empty composition gives a copy.
-
-    Example:
-        >>> grey = np.full((8, 8, 3), 100, dtype=np.uint8)
-        >>> int(apply_composition(grey, [("mean_shift", 2), ("mean_shift", 2)], np.random.default_rng(0))[0, 0, 0])
-        141
     """
-    steps = [(find_distortion(name), check_level(level)) for name, level in composition]
+    steps = [check_step(name, level) for name, level in composition]
     if not isinstance(rng, Generator):
         raise OptionError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}")
     unit = _to_unit(image)
@@ -143,25 +113,18 @@ def apply_composition(image: NDArray[Any], composition: Iterable[tuple[str, int]
 def sample_composition(
     rng: Generator, *, max_distortions: int = 4, pristine: float = 0.05, sigma: float = 2.5
 ) -> Composition:
-    """Draw a random ordered composition.
+    """Draw a random composition in the order in which it applies, [] for a pristine image (ARNIQA, section 3.1).
 
     k is uniform in 1 to `max_distortions`; k different groups in random order; one distortion of each, uniformly;
     its level i + 1 with probability proportional to exp(-i**2 / (2 * sigma**2)).
 
     Args:
-        rng: the source of all randomness.
         max_distortions: 1 to 7.
         pristine: probability of an empty composition, 0 to 1.
         sigma: how slowly the levels fall off, > 0; `math.inf` makes them uniform.
 
-    Returns:
-        [(name, level), ...] in the order in which they apply; empty for a pristine image.
-
     Raises:
         OptionError: an argument outside its range.
-
-    Source:
-        ARNIQA, section 3.1.
 
     Example:
         >>> sample_composition(np.random.default_rng(0), pristine=1.0)
@@ -185,36 +148,28 @@ def sample_composition(
 def count_compositions(max_distortions: int = 4, levels: int = 5) -> int:
     """How many different ordered, non-empty compositions `sample_composition` can draw.
 
-    Differs:
-        The paper's 1.9e9 comes from sums that let a group repeat; `docs/degrade.md` has the arithmetic.
+    Differs: the paper's 1.9e9 lets a group repeat; `docs/degrade.md` has the arithmetic.
 
     Example:
         >>> count_compositions()
         68638820
     """
     sizes = [len(names) * levels for names in GROUPS.values()]
-    return sum(
-        math.factorial(k) * sum(math.prod(chosen) for chosen in combinations(sizes, k))
-        for k in range(1, max_distortions + 1)
-    )
+    orders = (chosen for k in range(1, max_distortions + 1) for chosen in permutations(sizes, k))
+    return sum(map(math.prod, orders))
 
 
-def find_distortion(name: str) -> Distortion:
-    """The entry of `name` in the table, or an `OptionError` that offers the nearest names."""
+def check_step(name: str, level: Any) -> tuple[Distortion, int]:
+    """The entry of `name` in the table and `level` as an int; errors as in `apply`."""
     if name not in DISTORTIONS:
         raise unknown("distortion", name, DISTORTIONS)
-    return DISTORTIONS[name]
-
-
-def check_level(level: Any) -> int:
-    """`level` as an int, or an `OptionError` where it is not a whole number from 1 to 5."""
     try:
         number = operator.index(level)
     except TypeError:
         raise OptionError(f"level must be a whole number from 1 to {LEVELS}, got {level!r}") from None
     if not 1 <= number <= LEVELS:
         raise OptionError(f"level must be 1 to {LEVELS}, got {level}")
-    return number
+    return DISTORTIONS[name], number
 
 
 def _to_unit(image: NDArray[Any]) -> Image:

@@ -17,14 +17,10 @@ _PAPER, _INK, _GAP = (255, 255, 255), (30, 30, 30), 4
 
 
 def draw_sheet(image: NDArray[Any], rng: Generator, *, cell: int = 160) -> NDArray[np.uint8]:
-    """Draw a contact sheet: 12 rows, two distortions a row, levels 1 to 5 from left to right.
-
-    The middle square of the image is shrunk to `cell` pixels, degraded at that size and shown pixel for pixel. Above
-    each strip are the distortion's name, quantity and five values.
+    """Draw a contact sheet: 12 rows, two distortions a row, levels 1 to 5 from left to right, with names and values.
 
     Args:
-        image: (H, W, 3) uint8 RGB, at least 8 x 8.
-        rng: the source of all randomness.
+        image: (H, W, 3) uint8 RGB, at least 8 x 8; its middle square is shrunk, then degraded.
         cell: side of a thumbnail in pixels, 8 or more; never more than the image's shorter side.
 
     Returns:
@@ -33,20 +29,16 @@ def draw_sheet(image: NDArray[Any], rng: Generator, *, cell: int = 160) -> NDArr
     Raises:
         ImageError: as `noref.degrade.pipeline.apply`.
     """
-    square = _middle(image, cell)
-    strips = [_strip(square, entry, rng) for entry in DISTORTIONS.values()]
-    half = len(strips) // 2
-    left, right = np.concatenate(strips[:half]), np.concatenate(strips[half:])
-    middle = np.full((len(left), 4 * _GAP, 3), _PAPER, dtype=np.uint8)
-    return np.concatenate([left, middle, right], axis=1)
-
-
-def _middle(image: NDArray[Any], cell: int) -> NDArray[np.uint8]:
     side = min(image.shape[:2])
     top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    square = image[top : top + side, left : left + side]
-    small = cv2.resize(square, (cell, cell), interpolation=cv2.INTER_AREA) if side > cell else square
-    return np.asarray(small, dtype=np.uint8)
+    square = np.asarray(image[top : top + side, left : left + side], dtype=np.uint8)
+    if side > cell:
+        square = np.asarray(cv2.resize(square, (cell, cell), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    strips = [_strip(square, entry, rng) for entry in DISTORTIONS.values()]
+    half = len(strips) // 2
+    columns = np.concatenate(strips[:half]), np.concatenate(strips[half:])
+    gap = np.full((len(columns[0]), 4 * _GAP, 3), _PAPER, dtype=np.uint8)
+    return np.concatenate([columns[0], gap, columns[1]], axis=1)
 
 
 def _strip(square: NDArray[np.uint8], entry: Distortion, rng: Generator) -> NDArray[np.uint8]:
@@ -59,6 +51,6 @@ def _strip(square: NDArray[np.uint8], entry: Distortion, rng: Generator) -> NDAr
     text, font = f"{entry.name}   {entry.quantity}: {values}", ImageFont.load_default(size)
     ImageDraw.Draw(strip).text((_GAP, head // 4), text, fill=_INK, font=font)
     for level in range(1, LEVELS + 1):
-        thumbnail = PillowImage.fromarray(apply(square, entry.name, level, rng))
-        strip.paste(thumbnail, (_GAP + (level - 1) * (cell + _GAP), head))
+        degraded = apply(square, entry.name, level, rng)
+        strip.paste(PillowImage.fromarray(degraded), (_GAP + (level - 1) * (cell + _GAP), head))
     return np.asarray(strip)

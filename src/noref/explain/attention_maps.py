@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,18 +19,8 @@ BLOCKS = 3  # last blocks whose class attention is averaged, as in LML-IQA
 
 def available(network: QualityNet) -> tuple[str, ...]:
     """The names of the maps of this module that a network has."""
-    own = {"class-attention": has_class_attention(network), "panel-attention": has_head_attention(network)}
+    own = {"class-attention": network.backbone.has_class_token, "panel-attention": network.head.has_attention}
     return (*(name for name, has in own.items() if has), "activation", "window")
-
-
-def has_class_attention(network: QualityNet) -> bool:
-    """Whether there is a class token whose attention can be read."""
-    return bool(getattr(network.backbone, "has_class_token", False))
-
-
-def has_head_attention(network: QualityNet) -> bool:
-    """Whether the head attends to the tokens of the backbone."""
-    return bool(getattr(network.head, "has_attention", hasattr(network.head, "attention")))
 
 
 def whole_image(pixels: Pixels, side: int, resample: str) -> Tensor:
@@ -50,9 +38,7 @@ def attention_map(network: QualityNet, image: Tensor, name: str) -> Map:
         name: one of `available`, but not "window".
     """
     if name == "class-attention":
-        backbone: Any = network.backbone
-        blocks = min(BLOCKS, len(backbone.net.blocks))
-        found = backbone.class_attention(network.normalize(image), blocks=blocks)[1]
+        found = network.class_attention(image, blocks=min(BLOCKS, len(network.backbone.net.blocks)))[1]
     elif name == "panel-attention":
         found = network.attention(image)[1]
     else:
@@ -65,8 +51,7 @@ def window_map(network: QualityNet, image: Tensor, *, size: int, by: str) -> Map
     """The salient window, and the map that it was taken from on the 14 x 14 grid as multiples of its mean.
 
     Args:
-        network: as for `attention_map`.
-        image: as for `attention_map`.
+        network, image: as for `attention_map`.
         size: M, side of the window in cells.
         by: "attention" or "activation".
 
@@ -80,7 +65,7 @@ def window_map(network: QualityNet, image: Tensor, *, size: int, by: str) -> Map
         raise OptionError(f"a window holds most attention or activation, not {by!r}")
     if not 1 <= size <= GRID:
         raise OptionError(f"window must be 1 to {GRID} cells, got {size}")
-    if by == "attention" and not (has_class_attention(network) or has_head_attention(network)):
+    if by == "attention" and not (network.backbone.has_class_token or network.head.has_attention):
         raise OptionError(f"a window by attention: a {network.plan.head!r} head has none; take it by activation")
     found = saliency(network, image, by="attention" if by == "attention" else "activation")
     (row,), (column,) = (place.tolist() for place in salient_window(found, size))

@@ -1,8 +1,4 @@
-"""Grad-CAM of a score, through pytorch-grad-cam: which parts of a photo lift its score, which lower it.
-
-The library hooks the layer, weights its channels by the mean gradient and sums them; here the score is its target, and
-the maps of the crops that a network scores are put together where the crops lie in the photo.
-"""
+"""Grad-CAM of a score, crop by crop, through pytorch-grad-cam: what in a photo lifts its score, what lowers it."""
 
 from __future__ import annotations
 
@@ -40,12 +36,10 @@ def gradcam(model: nn.Module, crops: Tensor, layer: nn.Module, backbone: Cnn | V
         model: (N, 3, S, S) -> (N,) or (1,) quality, higher is better, in evaluation mode.
         crops: float in [0, 1] or uint8.
         layer: inside `backbone`, one of `find_layers`.
-        backbone: says how tokens lie in the image.
 
     Returns:
         (N, h, w): sum over channels k of alpha_k A_k, alpha_k the mean gradient of the score over the layer's map.
-        Its positive part is Grad-CAM with the score as target; the positive part of its negation is Grad-CAM with
-        minus the score, as the gradient changes its sign and nothing else.
+        Its positive part is Grad-CAM with the score as target, the positive part of its negation with minus the score.
 
     Raises:
         OptionError: the score does not depend on the layer's map.
@@ -81,15 +75,12 @@ class ReshapeTransform:
     Args:
         backbone: a transformer's tokens lie row by row behind its class token; a CNN may put channels last.
         size: height and width of its input.
-
-    Raises:
-        ValueError: when called with an output that is not spatial.
     """
 
     def __init__(self, backbone: Cnn | Vit, size: tuple[int, int]) -> None:
         self.channels_last = getattr(backbone.net, "output_fmt", "NCHW") == "NHWC"
         self.prefix, self.grid, self.lengths = 0, (0, 0), list[int]()
-        if is_vit(backbone):
+        if isinstance(backbone, Vit):
             rows, columns = backbone.net.patch_embed.patch_size
             self.prefix, self.grid = backbone.net.num_prefix_tokens, (size[0] // rows, size[1] // columns)
             patches = self.grid[0] * self.grid[1]
@@ -97,7 +88,7 @@ class ReshapeTransform:
             self.lengths = [patches, self.prefix + patches, self.prefix + patches + quality_token]
 
     def __call__(self, output: Any) -> Tensor:
-        """(N, T, D), (N, H, W, C) or (N, C, H, W) -> (N, C, H, W)."""
+        """(N, T, D), (N, H, W, C) or (N, C, H, W) -> (N, C, H, W); ValueError where an output is not spatial."""
         if not isinstance(output, Tensor):
             raise ValueError(f"an output of type {type(output).__name__} is not spatial")
         if output.ndim == 4 and not self.lengths:
@@ -109,21 +100,14 @@ class ReshapeTransform:
         raise ValueError(f"an output of {tuple(output.shape)} is not spatial")
 
 
-def is_vit(backbone: Cnn | Vit) -> bool:
-    """Whether the layers of a backbone give tokens, not maps."""
-    return isinstance(backbone, Vit)
-
-
 def find_layers(model: nn.Module, backbone: Cnn | Vit, crops: Tensor) -> dict[str, nn.Module]:
     """The layers that Grad-CAM can use: those whose output is one map of more than one point. Arguments as `gradcam`.
 
-    Returns:
-        The backbone's own names, such as "blocks.6" -> module, in the order in which the network runs them.
+    The backbone's own names, such as "blocks.6" -> module, in the order in which the network runs them.
     """
     found: dict[str, nn.Module] = {}
     counts = Counter[str]()
     transform = ReshapeTransform(backbone, (crops.shape[2], crops.shape[3]))
-
     names = {module: name for name, module in backbone.net.named_modules() if name}
 
     def keep(module: nn.Module, _given: Any, output: Any) -> None:
@@ -155,7 +139,7 @@ def choose_layer(
     if not found:
         raise ModelError(f"{model}: no layer of its backbone has a spatial output")
     if name is None:
-        norms = [one for one in found if one.endswith(".norm1")] if is_vit(backbone) else []
+        norms = [one for one in found if one.endswith(".norm1")] if isinstance(backbone, Vit) else []
         name = norms[-1] if norms else list(found)[-1]
     if name not in found:
         depth = next(n for n in (1, 2, 3) if any(one.count(".") < n for one in found))
@@ -173,7 +157,7 @@ def stitch(cams: Plane, boxes: Sequence[CropBox], height: int, width: int) -> Pl
     Args:
         cams: (N, h, w).
         boxes: where each crop lies. A point that none of them shows has no part in the score and is 0.
-        height: of the photo, in pixels; so `width`.
+        height, width: of the photo, in pixels.
 
     Returns:
         One value a pixel, or 1024 points along the longer side of a larger photo.

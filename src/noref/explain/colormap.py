@@ -34,8 +34,7 @@ def paint(values: Plane, colormap: Colormap, low: float, high: float) -> Rgba:
     Args:
         values: (h, w).
         colormap: a key of `COLORMAPS`.
-        low: value of the first colour.
-        high: value of the last colour; > low.
+        low, high: values of the first and the last colour, low < high.
 
     Returns:
         (h, w, 4) uint8: red, green, blue and how much of the photo they cover; 0 shows the photo alone.
@@ -63,9 +62,13 @@ def overlay(one: Map, ends: tuple[float, float], size: tuple[int, int]) -> Image
     """
     if one.window is not None:
         return draw_window(one.window, size)
-    plane = Image.fromarray(one.values.astype(np.float32))
-    larger = np.asarray(plane.resize(size, Image.Resampling.BILINEAR), dtype=np.float64)
-    return Image.fromarray(paint(larger, MAP_TYPES[one.type].colormap, *ends), "RGBA")
+    return Image.fromarray(paint(resized(one.values, size), MAP_TYPES[one.type].colormap, *ends), "RGBA")
+
+
+def resized(plane: Plane, size: tuple[int, int]) -> Plane:
+    """The values of a map at (width, height) points, bilinear."""
+    picture = Image.fromarray(plane.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(picture, dtype=np.float64)
 
 
 def draw_window(window: tuple[float, float, float, float], size: tuple[int, int]) -> Image.Image:

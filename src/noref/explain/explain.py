@@ -35,23 +35,14 @@ PAGE = "explain.html"
 
 @dataclass
 class Outcome:
-    """What a run came to.
+    """What a run came to."""
 
-    Attributes:
-        drawn: photos whose maps were made now.
-        kept: photos whose maps were there and current.
-        failed: photo -> why it could not be explained.
-        unscored: photos that the score file does not name.
-        page: the page; None where it could not be made.
-        no_page: why there is none.
-    """
-
-    drawn: int = 0
-    kept: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-    unscored: list[str] = field(default_factory=list)
+    drawn: int = 0  # photos whose maps were made now
+    kept: int = 0  # photos whose maps were there and current
+    failed: dict[str, str] = field(default_factory=dict)  # photo -> why it could not be explained
+    unscored: list[str] = field(default_factory=list)  # photos that the score file does not name
     page: Path | None = None
-    no_page: str | None = None
+    no_page: str | None = None  # why there is no page
 
 
 def explain(
@@ -66,19 +57,14 @@ def explain(
     """Draw the maps of photos, models side by side.
 
     Args:
-        paths: files and folders.
         out: folder for `NAME.png`, `maps/NAME.npz` and `explain.html`, made if it is not there.
-        models: as in `open_model`, in the order of the columns.
-        options: names of maps and what changes them.
+        models, options: as for `open_model`, models in the order of the columns.
         scores: a table of true scores, as the reader `csv` takes it.
-        recursive: folders below the folders too.
 
     Raises:
-        OptionError: an unknown model, map or layer, a map that a model does not have, or a folder that cannot be
-            written or holds files of these names that something else wrote.
-        ModelError: a model that cannot be trusted.
+        OptionError: as `open_model`; a folder that cannot be written or holds files of these names by something else.
+        ModelError, MissingExtraError: as `open_model`.
         DataError: what is wrong with the score file, or it names none of the photos.
-        MissingExtraError: a part that a model or a map needs is not installed.
     """
     options = options or Options()
     truths = {os.path.realpath(record.path): record for record in csv(scores)} if scores else {}
@@ -116,11 +102,7 @@ def explain(
 
 
 def open_models(models: Sequence[str], options: Options) -> dict[str, Explainable]:
-    """Each model once, under its label: the name on its card, and where two are alike also what the caller wrote.
-
-    Raises:
-        OptionError, ModelError, MissingExtraError: as `open_model`.
-    """
+    """Each model once, under its label: the name on its card, and where two are alike also what the caller wrote."""
     opened = {text: open_model(text, options) for text in dict.fromkeys(models)}
     names = {text: model.card.name for text, model in opened.items()}
     alike, places = Counter(names.values()), {text: os.path.basename(os.path.normpath(text)) for text in opened}
@@ -143,11 +125,7 @@ def find_photos(paths: Sequence[str], out: Path, *, recursive: bool) -> tuple[li
 
 
 def model_maps(photo: Path, label: str, model: Explainable, options: Options) -> ModelMaps:
-    """The score and the maps of a photo by one model.
-
-    Raises:
-        ImageError: the photo cannot be read, or the model fails on it; names the photo.
-    """
+    """The score and the maps of a photo by one model; ImageError where it cannot be read, or the model fails on it."""
     pixels = read(photo, preprocessing=model.card.preprocessing)
     try:
         score, maps = model.score(pixels), model.maps(pixels, options.maps)
@@ -213,11 +191,7 @@ def _targets(photos: Sequence[Path], out: Path) -> dict[Path, Path]:
 
 
 def make_folder(out: Path, figures: Iterable[Path]) -> None:
-    """Make the folder, and refuse to write over what something else wrote.
-
-    Raises:
-        OptionError: it cannot be written, or one of the figures or the page is there and is foreign.
-    """
+    """Make the folder; OptionError where it cannot be written, or a figure or the page in it is by something else."""
     with _writing(out):
         (out / "maps").mkdir(parents=True, exist_ok=True)
         check_writable(out)

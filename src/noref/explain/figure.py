@@ -24,17 +24,11 @@ LARGE, SMALL = 17, 13
 
 @dataclass(frozen=True)
 class ModelMaps:
-    """The score and the maps of one photo by one model.
-
-    Attributes:
-        model: its name.
-        score: in [0, 100], higher is better.
-        maps: one of each type, for all models of a photo in the same order.
-    """
+    """The score and the maps of one photo by one model."""
 
     model: str
-    score: float
-    maps: tuple[Map, ...]
+    score: float  # in [0, 100], higher is better
+    maps: tuple[Map, ...]  # one of each type, for all models of a photo in the same order
 
     @property
     def score_line(self) -> str:
@@ -44,19 +38,12 @@ class ModelMaps:
 
 @dataclass(frozen=True)
 class PhotoMaps:
-    """A photo with the scores and maps of all models.
+    """A photo with the scores and maps of all models."""
 
-    Attributes:
-        name: of the photo, printable.
-        photo: (H, W, 3) uint8 RGB, as large as it is shown.
-        models: in the order of the columns.
-        truth: the true score in words; None where none is known.
-    """
-
-    name: str
-    photo: Pixels
-    models: tuple[ModelMaps, ...]
-    truth: str | None = None
+    name: str  # printable
+    photo: Pixels  # as large as it is shown
+    models: tuple[ModelMaps, ...]  # in the order of the columns
+    truth: str | None = None  # the true score in words, where it is known
 
     @property
     def rows(self) -> list[list[Map]]:

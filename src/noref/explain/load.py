@@ -24,28 +24,18 @@ LAST = 8  # steps of the graph among which its logistic curve may be
 
 
 class Explainable(Protocol):
-    """A model that can be explained.
+    """A model that can be explained. Both `score` and `maps` raise ImageError where it fails on a photo."""
 
-    Attributes:
-        card: what the model file says of itself; its checksum names the model.
-        map_types: names of the maps that it has.
-    """
-
-    card: Card
-    map_types: tuple[str, ...]
+    card: Card  # its checksum names the model
+    map_types: tuple[str, ...]  # that it has
 
     def score(self, pixels: Pixels) -> float:
-        """The model's score of a photo in [0, 100], higher is better, as `noref score` gives it.
-
-        Raises:
-            ImageError: the model fails on this photo.
-        """
+        """The model's score of a photo in [0, 100], higher is better, as `noref score` gives it."""
 
     def maps(self, pixels: Pixels, names: Sequence[str]) -> list[Map]:
         """One map of each type, in that order, of (H, W, 3) uint8 pixels that were read with the card's preprocessing.
 
         Raises:
-            ImageError: the model fails on this photo.
             OptionError: a map that the model does not have, or one that it cannot make with its options.
         """
 
@@ -57,7 +47,6 @@ class Explainable(Protocol):
 
         Args:
             share: 0 to 1, of the layers below the last one, in the order in which the model holds them.
-            rng: where all chance comes from.
         """
 
 
@@ -66,7 +55,6 @@ def open_model(model: str, options: Options | None = None) -> Explainable:
 
     Args:
         model: `default`, an .onnx file, a folder of `noref train`, or its model.safetensors.
-        options: names of maps and what changes them.
 
     Raises:
         OptionError: no such model, map or layer (the possible ones are listed), or an option outside of its range.
@@ -96,26 +84,16 @@ def open_model(model: str, options: Options | None = None) -> Explainable:
 
 
 class ExportedModel:
-    """See `Explainable`: an ONNX file, seen from outside only, without torch.
-
-    Args:
-        network: the file, loaded.
-        options: what changes the maps.
-        is_copy: its weights are randomised: local scores are not clipped.
-
-    Raises:
-        OptionError: a crop that the network does not take, or a layer, which cannot be read from an ONNX file.
-    """
+    """See `Explainable`: an ONNX file, seen from outside only, without torch; `is_copy`: its weights are randomised."""
 
     map_types: tuple[str, ...] = ("quality",)
 
     def __init__(self, network: Network, options: Options, *, is_copy: bool = False) -> None:
         network.ready()
         if options.layer is not None:
-            raise OptionError(
-                f"layer {options.layer!r}: {network.card.name} is an exported model, whose layers cannot be looked"
-                " into; give the folder of its training run, or its model.safetensors"
-            )
+            why = "an exported model, whose layers cannot be looked into"
+            instead = "give the folder of its training run, or its model.safetensors"
+            raise OptionError(f"layer {options.layer!r}: {network.card.name} is {why}; {instead}")
         self.network, self.card, self.options, self.is_copy = network, network.card, options, is_copy
         self.crop = crop_of(network.card, options.crop)
 
@@ -128,11 +106,7 @@ class ExportedModel:
         return [quality_map(pixels, self.network.qualities, self.crop, clip=not self.is_copy) for _ in names]
 
     def randomised(self, share: float, rng: Generator) -> ExportedModel:
-        """See `Explainable`; the logistic curve at the end is left out.
-
-        Raises:
-            MissingExtraError: onnx is not installed.
-        """
+        """See `Explainable`, and `randomised_onnx`."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "randomised.onnx"
             path.write_bytes(randomised_onnx(self.network.path.read_bytes(), share, rng))
@@ -144,13 +118,10 @@ def randomised_onnx(model: bytes, share: float, rng: Generator) -> bytes:
     """An ONNX model with the weights of its last layers shuffled.
 
     Args:
-        model: the file.
         share: of the layers below the last one, 0 to 1; the last one always.
-        rng: where all chance comes from.
 
     Returns:
-        The file with float tensors of 16 and more values shuffled within themselves, and without a sigmoid among the
-        last eight steps.
+        The file, float tensors of 16 and more values shuffled within themselves, no sigmoid among the last eight steps.
 
     Raises:
         MissingExtraError: onnx is not installed.
@@ -161,11 +132,8 @@ def randomised_onnx(model: bytes, share: float, rng: Generator) -> bytes:
     except ImportError as error:
         raise MissingExtraError("train", "shuffling the weights of an exported model") from error
     found = onnx.load_from_string(model)
-    weights = {
-        one.name: one
-        for one in found.graph.initializer
-        if one.data_type in FLOATS and np.prod(one.dims or [1]) >= SMALLEST
-    }
+    floats = [one for one in found.graph.initializer if one.data_type in FLOATS]
+    weights = {one.name: one for one in floats if np.prod(one.dims or [1]) >= SMALLEST}
     layers = [[name for name in node.input if name in weights] for node in found.graph.node]
     layers = [names for names in layers if names]
     first = len(layers) - 1 - round(share * (len(layers) - 1))

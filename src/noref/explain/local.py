@@ -22,11 +22,7 @@ OVERLAP = 2  # crops that a point lies in along each side
 
 
 def crop_of(card: Card, asked: int | None) -> int:
-    """The side of the crops of a local quality map.
-
-    Raises:
-        OptionError: another side than the network takes, or less than 32 pixels.
-    """
+    """Side of the crops of a local quality map; OptionError where the network takes another, or below 32 pixels."""
     own = card.preprocessing.crop
     if asked is not None and (asked < 32 or own not in (None, asked)):
         takes = f"{card.name} takes crops of {own} pixels" if own else "at least 32 pixels are needed"
@@ -35,24 +31,20 @@ def crop_of(card: Card, asked: int | None) -> int:
 
 
 def percent(quality: float) -> float:
-    """Quality as a score in [0, 100], higher is better.
-
-    Raises:
-        ImageError: it is not finite.
-    """
+    """Quality as a score in [0, 100], higher is better; ImageError where it is not finite."""
     if not np.isfinite(quality):
         raise ImageError(f"the model put out {quality} instead of a quality")
     return 100 * min(1.0, max(0.0, quality))
 
 
 def quality_map(pixels: Pixels, predict: Predict, crop: int, *, clip: bool = True) -> Map:
-    """The local quality map in points of score, its crops half overlapping along each side.
+    """The local quality map in points of score, from crops that overlap by half along each side.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
         predict: the model; gets at most 16 crops at once.
         crop: side of the crops in pixels.
-        clip: keep the values within 0 to 100.
+        clip: whether values are kept within 0 to 100.
 
     Raises:
         ImageError: the photo is smaller than a crop, or the model fails on it.
@@ -66,20 +58,18 @@ def quality_map(pixels: Pixels, predict: Predict, crop: int, *, clip: bool = Tru
 def local_quality(pixels: Pixels, predict: Predict, *, crop: int, step: int) -> Plane:
     """The quality at each point of a photo, from the crops that show it.
 
-    Crops of one size lie on a grid whose first and last row and column touch the borders, so that their centres are
-    at most `step` apart. A point's quality is the mean of the crops that hold it, weighted by
-    sin^2(pi * (y - top) / crop) * sin^2(pi * (x - left) / crop): a crop counts most at its centre and fades out at its
-    edge, so the map has no steps, and the weights of a point sum to 1 up to the borders.
+    The crops lie on a grid that touches the borders. A point's quality is the mean of the crops that hold it, weighted
+    by sin^2(pi * (y - top) / crop) * sin^2(pi * (x - left) / crop): a crop counts most at its centre and fades out at
+    its edge, so the map has no steps.
 
     Args:
         pixels: (H, W, 3) uint8 RGB, both sides at least `crop`.
-        predict: as for `quality_map`.
-        crop: side of the crops in pixels.
+        predict, crop: as for `quality_map`.
         step: largest distance between neighbouring crops, 1 to `crop` / 2.
 
     Returns:
-        (h, w) quality, about [0, 1], higher is better: one value a pixel, or for photos of more than 1024 pixels a
-        side that many points, evenly spread. It never leaves the range of the crops' own scores.
+        (h, w) quality, about [0, 1], higher is better, within the range of the crops' own scores: one value a pixel, or
+        1024 points along the longer side of a larger photo.
 
     Raises:
         OptionError: a crop or a step that does not fit.

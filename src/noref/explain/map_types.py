@@ -19,21 +19,13 @@ LEAST_TOP = 2.0  # times the mean that the colours of an attention map reach, at
 
 @dataclass(frozen=True)
 class MapType:
-    """One type of map; its name on the command line is its key in `MAP_TYPES`.
-
-    Attributes:
-        title: heading of a row of such maps.
-        meaning: range, direction and unit of its numbers, in words.
-        low: what the lower end of the colours means.
-        high: what the upper end of the colours means.
-        colormap: which colours; a map with a window is drawn without any.
-    """
+    """One type of map; its name on the command line is its key in `MAP_TYPES`."""
 
     title: str
-    meaning: str
-    low: str = ""
+    meaning: str  # range, direction and unit of its numbers, in words
+    low: str = ""  # what the lower end of the colours means
     high: str = ""
-    colormap: Colormap = "attention"
+    colormap: Colormap = "attention"  # a map with a window is drawn without colours
 
 
 _SHARE = "share of the strongest value of this model and photo in either direction, 0-1"
@@ -79,46 +71,29 @@ class Map:
 
 @dataclass(frozen=True)
 class Options:
-    """What changes the maps, apart from photo and model.
+    """What changes the maps, apart from photo and model."""
 
-    Attributes:
-        maps: names of map types, in the order of the rows.
-        crop: side of the crops of the local quality map in pixels; None: the network's own, or 160 pixels.
-        layer: of Grad-CAM; None: the last one with a spatial output.
-        window: side of the salient window in cells of a 14 x 14 grid.
-        window_by: map of which the window holds most: "attention" or "activation".
-    """
-
-    maps: tuple[str, ...] = ("quality",)
-    crop: int | None = None
-    layer: str | None = None
-    window: int = 8
-    window_by: str = "attention"
+    maps: tuple[str, ...] = ("quality",)  # names of map types, in the order of the rows
+    crop: int | None = None  # pixels, side of the crops of the local quality map; None: the network's own, or 160
+    layer: str | None = None  # of Grad-CAM; None: the last one with a spatial output
+    window: int = 8  # side of the salient window in cells of a 14 x 14 grid
+    window_by: str = "attention"  # or "activation": the map of which the window holds most
 
 
 def check_maps(wanted: Sequence[str], offered: Sequence[str], model: str) -> None:
-    """Whether a model has the maps that are asked for.
-
-    Raises:
-        OptionError: a name is no map type (the nearest are offered), or the model has no such map (its own are listed).
-    """
+    """OptionError where a name is no map type, or the model has no such map (its own are listed)."""
     for name in wanted:
         if name not in MAP_TYPES:
             raise unknown("map", name, MAP_TYPES)
-    missing = [name for name in wanted if name not in offered]
-    if missing:
+    if missing := [name for name in wanted if name not in offered]:
         raise OptionError(f"{model} has no map {' or '.join(missing)}: it has {', '.join(offered)}")
 
 
 def color_range(maps: Sequence[Map]) -> tuple[float, float]:
-    """The numbers at both ends of the colours: the same for all maps that stand side by side.
+    """The numbers at both ends of the colours, low < high: one range for all maps of one type and photo.
 
-    Args:
-        maps: of one type and one photo.
-
-    Returns:
-        low < high, in the unit of the type. Quality: from the lowest to the highest value of all, 20 points at least.
-        Grad-CAM: 0 to 1. Attention maps: 0 to the highest value of all, 2 at least.
+    Quality: from the lowest to the highest value of all, 20 points at least. Grad-CAM: 0 to 1. Attention maps: 0 to the
+    highest value of all, 2 at least.
 
     Example:
         >>> color_range([Map("quality", np.array([[48.0, 52.0]]))])

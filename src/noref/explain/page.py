@@ -34,9 +34,7 @@ def render_page(photos: Sequence[Mapping[str, Any]], models: Sequence[tuple[str,
         generator=GENERATOR,
         photos=sorted(photos, key=lambda photo: photo["models"][0]["score"]),
         map_types={name: MAP_TYPES[name] for name in names},
-        legends={
-            name: pages.data_uri(legend(MAP_TYPES[name].colormap, (256, 1)), "PNG", optimize=True) for name in names
-        },
+        legends={name: _png(legend(MAP_TYPES[name].colormap, (256, 1))) for name in names},
         models=models,
     )
     return str(page)
@@ -49,14 +47,9 @@ def page_entry(photo_maps: PhotoMaps) -> dict[str, Any]:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     rows = []
     for row in photo_maps.rows:
-        covers = [overlay(one, color_range(row), size) for one in row]
-        rows.append(
-            {
-                "type": row[0].type,
-                "ends": scale_ends(row) if row[0].window is None else None,
-                "maps": [pages.data_uri(cover, "PNG", optimize=True) for cover in covers],
-            }
-        )
+        covers = [_png(overlay(one, color_range(row), size)) for one in row]
+        ends = scale_ends(row) if row[0].window is None else None
+        rows.append({"type": row[0].type, "ends": ends, "maps": covers})
     return {
         "name": photo_maps.name,
         "photo": pages.data_uri(Image.fromarray(photo_maps.photo), "JPEG", quality=JPEG_QUALITY),
@@ -66,3 +59,7 @@ def page_entry(photo_maps: PhotoMaps) -> dict[str, Any]:
         "models": [{"name": one.model, "score": one.score, "line": one.score_line} for one in photo_maps.models],
         "rows": rows,
     }
+
+
+def _png(picture: Image.Image) -> str:
+    return pages.data_uri(picture, "PNG", optimize=True)

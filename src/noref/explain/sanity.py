@@ -17,10 +17,10 @@ from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from noref.errors import DataError, ImageError
 from noref.explain import figure
+from noref.explain.colormap import resized
 from noref.explain.explain import SHOWN, find_photos, make_folder, model_maps, open_models, reason
 from noref.explain.figure import ModelMaps, PhotoMaps
 from noref.explain.map_types import Options, Plane
@@ -37,27 +37,16 @@ COLUMNS = ("model", "kind", "stage", "photos", "rank", "size", "ssim", "flat")
 
 @dataclass(frozen=True)
 class Row:
-    """How similar the maps of a partly randomised model are to its own, mean over photos. A row of `sanity.csv`.
-
-    Attributes:
-        model: its name.
-        map_type: a key of `MAP_TYPES`.
-        stage: a key of `STAGES`.
-        photos: how many.
-        rank_correlation: Spearman's, -1 to 1; 1: the same map. A flat map, one of equal values, counts 0.
-        absolute: mean of its absolute value, 0 to 1.
-        ssim: structural similarity of the maps, each scaled to 0-1, -1 to 1.
-        flat: how many maps of the randomised model are flat: they count 0, and say little.
-    """
+    """How similar the maps of a partly randomised model are to its own, mean over photos. A row of `sanity.csv`."""
 
     model: str
-    map_type: str
-    stage: str
-    photos: int
-    rank_correlation: float
-    absolute: float
-    ssim: float
-    flat: int = 0
+    map_type: str  # a key of `MAP_TYPES`
+    stage: str  # a key of `STAGES`
+    photos: int  # how many
+    rank_correlation: float  # as `similarity`
+    absolute: float  # mean of its absolute value, 0 to 1
+    ssim: float  # as `similarity`
+    flat: int = 0  # maps of the randomised model of equal values: they count 0, and say little
 
     @property
     def passed(self) -> bool:
@@ -67,15 +56,10 @@ class Row:
 
 @dataclass
 class Report:
-    """What a test came to.
+    """What a test came to."""
 
-    Attributes:
-        rows: one for each model, map type and stage.
-        failed: photo -> why it is left out.
-    """
-
-    rows: list[Row] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)  # one for each model, map type and stage
+    failed: dict[str, str] = field(default_factory=dict)  # photo -> why it is left out
 
     @property
     def passed(self) -> bool:
@@ -108,9 +92,7 @@ def run(
     Args:
         paths: photos and folders of photos; several, for one photo says little.
         out: folder for `sanity.csv` and a `sanity-N.png` for each model.
-        models: as in `open_model`.
-        options: names of maps and what changes them.
-        recursive: folders below the folders too.
+        models, options: as in `noref.explain.explain.explain`.
         seed: of the randomisation.
 
     Raises:
@@ -145,10 +127,7 @@ def run(
 
 
 def similarity(first: Plane, second: Plane) -> tuple[float, float]:
-    """Rank correlation and structural similarity of two maps, on 32 x 32 points.
-
-    Returns:
-        Spearman's correlation in [-1, 1], 0 where one of the maps is flat; SSIM in [-1, 1].
+    """Spearman's correlation of two maps, 0 where one is flat, and their SSIM, on 32 x 32 points: -1 to 1, 1: the same.
 
     Example:
         >>> plane = np.add.outer(np.arange(32.0), np.arange(32.0))
@@ -157,7 +136,7 @@ def similarity(first: Plane, second: Plane) -> tuple[float, float]:
     """
     from noref.evaluate.correlation import srcc
 
-    small = [_small(plane) for plane in (first, second)]
+    small = [resized(plane, (SIDE, SIDE)) for plane in (first, second)]
     try:
         rank = srcc(small[0].ravel(), small[1].ravel())
     except DataError:
@@ -173,20 +152,14 @@ def ssim(first: Plane, second: Plane, window: int = 7) -> float:
         wholly inside, and the unbiased variance.
     """
     scaled = [(plane - plane.min()) / (np.ptp(plane) or 1.0) for plane in (first, second)]
-    x, y = (
-        np.lib.stride_tricks.sliding_window_view(plane, (window, window)).reshape(-1, window**2) for plane in scaled
-    )
+    windows = (np.lib.stride_tricks.sliding_window_view(plane, (window, window)) for plane in scaled)
+    x, y = (one.reshape(-1, window**2) for one in windows)
     mean_x, mean_y = x.mean(axis=1), y.mean(axis=1)
     covariance = ((x - mean_x[:, None]) * (y - mean_y[:, None])).sum(axis=1) / (window**2 - 1)
     c1, c2 = 0.01**2, 0.03**2
     above = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     below = (mean_x**2 + mean_y**2 + c1) * (x.var(axis=1, ddof=1) + y.var(axis=1, ddof=1) + c2)
     return float((above / below).mean())
-
-
-def _small(plane: Plane) -> Plane:
-    picture = Image.fromarray(plane.astype(np.float32)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    return np.asarray(picture, dtype=np.float64)
 
 
 def _rows(label: str, found: Sequence[Mapping[str, ModelMaps]]) -> list[Row]:
@@ -197,7 +170,7 @@ def _rows(label: str, found: Sequence[Mapping[str, ModelMaps]]) -> list[Row]:
             copies = [photo[stage].maps[number].values for photo in found]
             rank, alike = np.array([similarity(*pair) for pair in zip(trained, copies, strict=True)]).T
             means = float(rank.mean()), float(np.abs(rank).mean()), float(alike.mean())
-            flat = sum(int(np.ptp(_small(plane)) == 0) for plane in copies)
+            flat = sum(int(np.ptp(resized(plane, (SIDE, SIDE))) == 0) for plane in copies)
             rows.append(Row(label, one.type, stage, len(found), *means, flat))
     return rows
 

@@ -21,7 +21,6 @@ def save(path: Path, key: str, models: tuple[ModelMaps, ...]) -> None:
         path: `*.npz`; holds `key`, `models`, `scores` (0-100, higher is better), `kinds` (the map types), and for model
             i and map type j `map_i_j`, (h, w) float32 in the unit of the type, and `window_i_j` where there is one.
         key: of what the maps were made from.
-        models: one entry for each model.
     """
     arrays: dict[str, Any] = {
         "key": np.array(key),

@@ -42,11 +42,8 @@ class TrainedModel:
     """See `noref.explain.load.Explainable`: a network of `noref train`, in evaluation mode.
 
     Args:
-        network: as loaded.
-        card: its card.
-        options: what changes the maps.
-        is_copy: its weights are randomised: local scores are not clipped, and where the score no longer depends on the
-            layer of Grad-CAM, the map is 0.
+        network, card: as loaded.
+        is_copy: its weights are randomised; where the score no longer depends on the layer of Grad-CAM, the map is 0.
 
     Raises:
         OptionError: a layer that the network does not have, or a crop that it does not take.
@@ -135,10 +132,9 @@ class TrainedModel:
 
 
 def grid_crops(pixels: Pixels, *, size: int | None) -> Iterator[tuple[Tensor, list[CropBox]]]:
-    """The crops whose mean quality is the score, in batches, and where they lie; one of the whole photo without a size.
+    """The crops whose mean quality is the score, (N, 3, size, size) uint8, in batches, and where each lies.
 
-    Yields:
-        (N, 3, size, size) uint8; N boxes.
+    Without a size one crop, the whole photo.
     """
     if size is None:
         yield _tensor(pixels[None]), [CropBox(0, 0, (pixels.shape[0], pixels.shape[1]))]

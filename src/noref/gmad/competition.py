@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from noref.gmad.pairs import GmadPair, both_roles, write_pairs
 from noref.gmad.score_table import ScoreTable, align, read_score_table
 from noref.gmad.selection import Groups
 from noref.images import printable, read
+from noref.scoring.find_images import find_images
 from noref.scoring.terminal import progress
 from noref.writing import write_text
 
@@ -29,19 +29,12 @@ Outcome = tuple[float, float] | ImageError  # the score to show and the one that
 
 @dataclass(frozen=True)
 class Competitor:
-    """One of the two models, as the caller names it.
+    """One of the two models, as the caller names it."""
 
-    Attributes:
-        source: a .csv file; `pyiqa:` and the name of a metric; else what `noref.Scorer` takes.
-        name: on tables and pages; None: after its source.
-        columns: of a CSV: the headers of path and score.
-        lower_is_better: of a CSV: direction of its scores. Other models know their own.
-    """
-
-    source: str
-    name: str | None = None
-    columns: tuple[str, str] = ("path", "score")
-    lower_is_better: bool = False
+    source: str  # a .csv file; `pyiqa:` and the name of a metric; else what `noref.Scorer` takes
+    name: str | None = None  # on tables and pages; None: after its source
+    columns: tuple[str, str] = ("path", "score")  # headers of a CSV
+    lower_is_better: bool = False  # of a CSV; other models know their own direction
 
     @property
     def is_table(self) -> bool:
@@ -56,18 +49,11 @@ class Competitor:
 
 @dataclass(frozen=True)
 class Competition:
-    """The result of a competition.
+    """The result of a competition, and the two files that were written."""
 
-    Attributes:
-        pairs: of both roles.
-        images: how many images took part.
-        failed: image -> why a model could not score it; these took no part.
-        table, page: the files.
-    """
-
-    pairs: list[GmadPair]
-    images: int
-    failed: dict[str, str]
+    pairs: list[GmadPair]  # of both roles
+    images: int  # that took part
+    failed: dict[str, str]  # image -> why a model could not score it; these took no part
     table: Path
     page: Path
 
@@ -91,13 +77,11 @@ def run_competition(
         out: folder for the two files, made if it is not there.
         images: folder that the paths of tables are relative to; a model scores all images in it and below. None: the
             paths of a table are relative to its own folder.
-        levels, top, groups: as in `find_pairs`.
-        seed: shuffles left and right.
+        levels, top, groups, seed: as in `both_roles`.
         side: longer side of the images on the page, in pixels, at most.
 
     Raises:
-        OptionError: an unknown model, no folder where one is needed, a number out of range, a folder that cannot be
-            written.
+        OptionError: an unknown model, a missing folder, a number out of range, a folder that cannot be written.
         DataError: tables that do not fit each other, or no pairs; an image of a pair that is not there.
         MissingExtraError: the page needs Jinja2.
     """
@@ -133,23 +117,22 @@ def _score_tables(
     defender: Competitor, attacker: Competitor, images: Path | None, locate: Callable[[str], Path]
 ) -> tuple[ScoreTable, ScoreTable, dict[str, str]]:
     """Both on the same images, and the images that one of them could not score."""
-    tables = {
-        one: read_score_table(
-            Path(one.source),
-            name=one.title,
-            columns=one.columns,
-            higher_is_better=not one.lower_is_better,
-            below=images,
-        )
-        for one in (defender, attacker)
-        if one.is_table
-    }
+    tables: dict[Competitor, ScoreTable] = {}
+    for one in (defender, attacker):
+        if one.is_table:
+            up = not one.lower_is_better
+            tables[one] = read_score_table(
+                Path(one.source), name=one.title, columns=one.columns, higher_is_better=up, below=images
+            )
     if len(tables) == 2:
         return *align(tables[defender], tables[attacker]), {}
     if tables:
         paths = next(iter(tables.values())).paths
     elif images is not None:
-        paths = _images_below(images)
+        found = list(find_images([str(images)], recursive=True))
+        if errors := [f"{printable(item.path)}: {item.error}" for item in found if item.error is not None]:
+            raise OptionError(errors[0])
+        paths = tuple(os.path.relpath(item.path, images) for item in found)
     else:
         raise OptionError("two models need a folder of images to score: --images FOLDER")
     failed: dict[str, str] = {}
@@ -160,25 +143,16 @@ def _score_tables(
     return tables[defender].take(kept), tables[attacker].take(kept), failed
 
 
-def _images_below(folder: Path) -> tuple[str, ...]:
-    from noref.scoring.find_images import find_images
-
-    found = list(find_images([str(folder)], recursive=True))
-    for item in found:
-        if item.error is not None:
-            raise OptionError(f"{printable(item.path)}: {item.error}")
-    return tuple(os.path.relpath(item.path, folder) for item in found)
-
-
 def _score(
     model: Competitor, paths: Sequence[str], locate: Callable[[str], Path], failed: dict[str, str]
 ) -> ScoreTable:
     """Score every image; what fails goes into `failed` and is NaN, for the caller to take out."""
-    outcomes, higher_is_better = _pyiqa(model.source) if model.source.startswith(PYIQA) else _noref(model.source)
-    scores, exact = np.full(len(paths), np.nan), np.full(len(paths), np.nan)
     files = [locate(path) for path in paths]
+    score_files = _pyiqa if model.source.startswith(PYIQA) else _noref
+    outcomes, higher_is_better = score_files(model.source, files)
+    scores, exact = np.full((2, len(paths)), np.nan)
     with progress(len(paths), sys.stderr) as advance:
-        for row, outcome in enumerate(outcomes(iter(files))):
+        for row, outcome in enumerate(outcomes):
             if isinstance(outcome, ImageError):
                 failed.setdefault(paths[row], f"{model.title}: {outcome}")
             else:
@@ -187,21 +161,15 @@ def _score(
     return ScoreTable(model.title, tuple(paths), scores, higher_is_better, exact)
 
 
-def _noref(source: str) -> tuple[Callable[[Iterator[Path]], Iterable[Outcome]], bool]:
-    """A model of noref as a function from files to outcomes, in order, and whether higher is better."""
+def _noref(source: str, files: Sequence[Path]) -> tuple[Iterator[Outcome], bool]:
+    """A model of noref: its outcome of each file, in order, and whether higher scores are better."""
     from noref.scoring.scorer import Scorer
 
-    scorer = Scorer(source)
-
-    def outcomes(files: Iterator[Path]) -> Iterator[Outcome]:
-        with closing(scorer.stream(files)) as stream:
-            for outcome in stream:
-                yield outcome if isinstance(outcome, ImageError) else (outcome.value, outcome.quality)
-
-    return outcomes, True
+    found = Scorer(source).stream(iter(files))
+    return (one if isinstance(one, ImageError) else (one.value, one.quality) for one in found), True
 
 
-def _pyiqa(source: str) -> tuple[Callable[[Iterator[Path]], Iterable[Outcome]], bool]:
+def _pyiqa(source: str, files: Sequence[Path]) -> tuple[Iterator[Outcome], bool]:
     """The same of a metric of IQA-PyTorch."""
     name = source.removeprefix(PYIQA)
     try:
@@ -225,4 +193,4 @@ def _pyiqa(source: str) -> tuple[Callable[[Iterator[Path]], Iterable[Outcome]], 
             return ImageError(f"{printable(str(file))}: {source}: {error}")
         return (value, sign * value) if np.isfinite(value) else ImageError(f"{printable(str(file))}: scored {value}")
 
-    return lambda files: map(score, files), not metric.lower_better
+    return map(score, files), not metric.lower_better

@@ -36,10 +36,10 @@ def render_page(
 
     Args:
         pairs: of both roles.
-        models: the two, for the direction of their scores.
+        models: for the direction of their scores.
         locate: path as in the pairs -> the image's file.
         levels: how many there are, also where some gave no pair.
-        side: pixels of the longer side, at most; smaller images keep their size.
+        side: as in `picture`.
         advance: called after each pair.
 
     Raises:
@@ -51,28 +51,17 @@ def render_page(
     for pair in pairs:
         shown[pair.pair] = {name: picture(locate(getattr(pair, name)), side) for name in ("better", "worse")}
         advance()
-    roles = [
-        {
-            "defender": defender,
-            "attacker": attacker,
-            "levels": [(level, list(of)) for level, of in groupby(found, attrgetter("level"))],
-        }
-        for (defender, attacker), found in groupby(pairs, attrgetter("defender", "attacker"))
-    ]
-    return str(
-        template.render(
-            title=" and ".join(model.name for model in models),
-            directions={model.name: model.direction for model in models},
-            pairs=[
-                {name: printable(str(getattr(pair, name))) for name in COLUMNS[:-1]} for pair in pairs
-            ],  # no vote yet
-            columns=COLUMNS,
-            roles=roles,
-            levels=levels,
-            shown=shown,
-            key=_key(pairs),
-        )
+    page = template.render(
+        title=" and ".join(model.name for model in models),
+        directions={model.name: model.direction for model in models},
+        pairs=[{name: printable(str(getattr(pair, name))) for name in COLUMNS[:-1]} for pair in pairs],  # no vote yet
+        columns=COLUMNS,
+        roles=[(names, list(found)) for names, found in groupby(pairs, attrgetter("defender", "attacker"))],
+        levels=levels,
+        shown=shown,
+        key=_key(pairs),
     )
+    return str(page)
 
 
 def picture(path: Path, side: int) -> str:

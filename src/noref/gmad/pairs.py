@@ -17,28 +17,17 @@ from noref.writing import replacing
 
 @dataclass(frozen=True)
 class GmadPair:
-    """One pair of one role, as it is shown; a row of `pairs.csv`.
+    """One pair of one role, as it is shown; a row of `pairs.csv`."""
 
-    Attributes:
-        pair: its name in this competition: role, level and rank.
-        attacker, defender: names of the models.
-        level: 1 is the level with the defender's lowest scores.
-        rank: 1 is the pair of a level that the attacker finds most different.
-        better, worse: paths of the images that the attacker scores higher and lower.
-        left: `better` or `worse`: which of them is shown on the left.
-        attacker_better, attacker_worse: the attacker's scores of both, as its tool writes them.
-        defender_better, defender_worse: the defender's likewise.
-    """
-
-    pair: str
+    pair: str  # its name in this competition: role, level and rank
     attacker: str
     defender: str
-    level: int
-    rank: int
-    better: str
+    level: int  # 1: the defender's lowest scores
+    rank: int  # 1: the pair of a level that the attacker finds most different
+    better: str  # path of the image that the attacker scores higher
     worse: str
-    left: str
-    attacker_better: float
+    left: str  # "better" or "worse": which of them is shown on the left
+    attacker_better: float  # scores as the models' tools write them
     attacker_worse: float
     defender_better: float
     defender_worse: float
@@ -50,8 +39,7 @@ def both_roles(
     """The first defends against the second, then the second against the first.
 
     Args:
-        first: its images must be those of `second`, in the same order; see `align`.
-        second: the other model.
+        first, second: of the same images in the same order; see `align`.
         levels, top, groups: as in `find_pairs`.
         seed: decides for each pair which image is on the left.
 

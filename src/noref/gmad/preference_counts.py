@@ -39,19 +39,13 @@ Array = NDArray[np.float64]
 
 
 class Preference(NamedTuple):
-    """One reader's vote on one pair.
-
-    Attributes:
-        attacker, defender: names of the models.
-        better, worse: paths of the images that the attacker scores higher and lower.
-        agrees: 1: the reader prefers `better`; -1: `worse`; 0: sees no difference.
-    """
+    """One reader's vote on one pair."""
 
     attacker: str
     defender: str
-    better: str
+    better: str  # path of the image that the attacker scores higher
     worse: str
-    agrees: int
+    agrees: int  # 1: the reader prefers `better`; -1: `worse`; 0: sees no difference
 
 
 class Estimate(NamedTuple):
@@ -64,21 +58,14 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class RoleResult:
-    """One model attacks, one defends.
-
-    Attributes:
-        attacker, defender: names of the models.
-        pairs, votes: how many pairs have votes, and how many votes.
-        aggressiveness: of the attacker, in [-1, 1], higher is better for it.
-        resistance: of the defender, in [0, 1], higher is better for it.
-    """
+    """One model attacks, one defends."""
 
     attacker: str
     defender: str
-    pairs: int
+    pairs: int  # that have votes
     votes: int
-    aggressiveness: Estimate
-    resistance: Estimate
+    aggressiveness: Estimate  # of the attacker, in [-1, 1], higher is better for it
+    resistance: Estimate  # of the defender, in [0, 1], higher is better for it
 
 
 @dataclass(frozen=True)
@@ -92,22 +79,17 @@ class OverallResult:
 
 @dataclass(frozen=True)
 class PreferenceCounts:
-    """The result of all votes.
+    """The result of all votes."""
 
-    Attributes:
-        roles: one for each attacker and defender, sorted by name.
-        models: one for each model, the sum of both metrics falling.
-    """
-
-    roles: tuple[RoleResult, ...]
-    models: tuple[OverallResult, ...]
+    roles: tuple[RoleResult, ...]  # sorted by name
+    models: tuple[OverallResult, ...]  # the sum of both metrics falling
 
 
 def read_preferences(path: Path) -> list[Preference]:
     """Read the file that the page of pairs saves: one reader's votes.
 
     Raises:
-        DataError: no such table, an unknown vote or side, a pair that is in two rows. Names file and line.
+        DataError: no such table, an unknown vote or side, a pair in two rows. Names file and line.
     """
     found: dict[tuple[str, ...], Preference] = {}
     for line, row in read_csv(path, COLUMNS):
@@ -116,8 +98,7 @@ def read_preferences(path: Path) -> list[Preference]:
             if row[column] not in words:
                 raise DataError(f"{where}: {column} is {row[column]!r}, not one of {', '.join(words)}")
         attacker, defender, better, worse = key = tuple(row[name] for name in KEY)
-        empty = [name for name in KEY if not row[name]]
-        if empty:
+        if empty := [name for name in KEY if not row[name]]:
             raise DataError(f"{where}: no {empty[0]}")
         if attacker == defender:
             raise DataError(f"{where}: {attacker} attacks itself")
@@ -179,10 +160,8 @@ def count_preferences(
         roles.append(RoleResult(attacker, defender, len(votes), int(weight.sum()), *metrics))
     several = all(role.pairs > 1 for role in roles)
     overall = [strengths((1 + attack) / 2), strengths(resist)]
-    models = [
-        OverallResult(name, *(_estimate(values[:, place], level, several) for values in overall))
-        for place, name in enumerate(names)
-    ]
+    columns = ([_estimate(values[:, place], level, several) for values in overall] for place in range(len(names)))
+    models = [OverallResult(name, *column) for name, column in zip(names, columns, strict=True)]
     models.sort(key=lambda model: -(model.aggressiveness.value + model.resistance.value))
     return PreferenceCounts(tuple(roles), tuple(models))
 
@@ -203,30 +182,28 @@ def strengths(wins: Array, *, steps: int = 50) -> Array:
         raise MissingExtraError("report", "ranking models by votes") from error
     share = np.nan_to_num(wins)
     strength = np.zeros(share.shape[:-1])
-    size = share.shape[-1]
     for _ in range(steps):
         gap = strength[..., :, None] - strength[..., None, :]
         mills = np.exp(-(gap**2) / 2 - log_ndtr(gap)) / np.sqrt(2 * np.pi)  # slope of log Phi
         slope, bend = share * mills, share * mills * (gap + mills)
         gradient = slope.sum(-1) - slope.sum(-2) - strength
         both = bend + np.swapaxes(bend, -1, -2)
-        hessian = (both.sum(-1) + 1)[..., None] * np.eye(size) - both
+        hessian = (both.sum(-1) + 1)[..., None] * np.eye(share.shape[-1]) - both
         step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
-        strength = strength + step
+        strength += step
         if np.abs(step).max() < 1e-10:
             break
     return strength
 
 
 def write_counts(result: PreferenceCounts, path: Path) -> None:
-    """Write a CSV: a row a role, intervals in columns of their own, empty where there is none."""
+    """Write a CSV: a row a role, the ends of intervals in columns of their own, empty where there is none."""
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         ends = [f"{name}{end}" for name in ("aggressiveness", "resistance") for end in ("", "_low", "_high")]
         writer.writerow(["attacker", "defender", "pairs", "votes", *ends])
         for role in result.roles:
-            numbers = [*role.aggressiveness, *role.resistance]
-            cells = ["" if np.isnan(number) else f"{number:.4f}" for number in numbers]
+            cells = ["" if np.isnan(one) else f"{one:.4f}" for one in (*role.aggressiveness, *role.resistance)]
             writer.writerow([role.attacker, role.defender, role.pairs, role.votes, *cells])
 
 

@@ -17,21 +17,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """One model's scores of a list of images.
-
-    Attributes:
-        name: of the model, on tables and pages.
-        paths: (M,) images, each once.
-        scores: (M,) as the model's tool writes them.
-        higher_is_better: direction of `scores`.
-        exact: (M,) where given, orders the images instead of `scores`: higher is better, not rounded or clipped.
-    """
+    """One model's scores of a list of images."""
 
     name: str
-    paths: tuple[str, ...]
-    scores: Array
-    higher_is_better: bool = True
-    exact: Array | None = None
+    paths: tuple[str, ...]  # M images, each once
+    scores: Array  # (M,) as the model's tool writes them
+    higher_is_better: bool = True  # of `scores`
+    exact: Array | None = None  # (M,) orders the images instead of `scores`: higher is better, not rounded or clipped
 
     @property
     def order(self) -> Array:
@@ -43,7 +35,7 @@ class ScoreTable:
     @property
     def direction(self) -> str:
         """Of the scores, in words."""
-        return "higher is better" if self.higher_is_better else "lower is better"
+        return f"{'higher' if self.higher_is_better else 'lower'} is better"
 
     def take(self, rows: NDArray[np.int64]) -> ScoreTable:
         """The same model on some of the images, in that order."""
@@ -66,12 +58,11 @@ def read_score_table(
         name: of the model; None: the file's name without its suffix.
         columns: headers of the images' paths and of the scores.
         higher_is_better: direction of the scores.
-        below: a folder; paths that begin with it are made relative to it, so that `photos/a.jpg` of one tool is
-            `a.jpg` of another.
+        below: paths that begin with this folder are made relative to it: `photos/a.jpg` of one tool is `a.jpg` of
+            another.
 
     Raises:
-        DataError: not such a table; a score that is missing or not a number; an image in two rows. Names file and
-            line.
+        DataError: no such table; a score that is missing or no number; an image in two rows. Names file and line.
     """
     scores: dict[str, float] = {}
     for line, row in read_csv(path, columns):
@@ -96,8 +87,7 @@ def align(first: ScoreTable, second: ScoreTable) -> tuple[ScoreTable, ScoreTable
         DataError: an image that only one of them has scored.
     """
     for one, other in ((first, second), (second, first)):
-        missing = sorted(set(one.paths) - set(other.paths))
-        if missing:
+        if missing := sorted(set(one.paths) - set(other.paths)):
             more = f", nor for {len(missing) - 1} others" if len(missing) > 1 else ""
             raise DataError(f"{other.name} has no score for {missing[0]}{more}, which {one.name} has")
     place = {path: row for row, path in enumerate(second.paths)}

@@ -23,17 +23,11 @@ Indices = NDArray[np.int64]
 
 
 class Pair(NamedTuple):
-    """Two images of one level of the defender that the attacker finds most different.
+    """Two images of one level of the defender that the attacker finds most different."""
 
-    Attributes:
-        level: 1 is the level of the lowest defender scores.
-        rank: 1 is the most different pair of its level.
-        better, worse: indices of the images that the attacker scores higher and lower.
-    """
-
-    level: int
-    rank: int
-    better: int
+    level: int  # 1: the defender's lowest scores
+    rank: int  # 1: the most different pair of its level
+    better: int  # index of the image that the attacker scores higher
     worse: int
 
 
@@ -41,8 +35,7 @@ def select_pairs(attacker: ArrayLike, defender: ArrayLike, *, levels: int) -> li
     """In each of the defender's levels the images that the attacker scores highest and lowest.
 
     Args:
-        attacker: (M,) scores of the attacking model, higher is better.
-        defender: (M,) scores of the defending model, same images, higher is better.
+        attacker, defender: (M,) scores of the same images by both models, higher is better.
         levels: the defender's order is cut into this many groups of equal count, or counts that differ by 1, the
             lower ones then larger.
 
@@ -80,9 +73,8 @@ def find_pairs(
         Lowest level first, in each the most different pair first.
 
     Raises:
-        DataError: (a ValueError) as `select_pairs`; with equal counts, a level with fewer than `top` pairs; with
-            equal widths, no pair at all.
-        OptionError: (a ValueError) a number below 1, or unknown groups.
+        DataError: as `select_pairs`; with equal counts a level of fewer than `top` pairs; with equal widths no pair.
+        OptionError: a number below 1, or unknown groups.
 
     Example:
         >>> find_pairs([1, 2, 3, 4], [1, 1, 1, 2], levels=1, top=2)[1]
@@ -107,9 +99,8 @@ def find_pairs(
             raise DataError(_too_few(attack[members], level, top))
         pairs += found
     if not pairs:
-        raise DataError(
-            f"no pair in {levels} levels of equal width: no level has two images with different attacker scores"
-        )
+        why = "no level has two images with different attacker scores"
+        raise DataError(f"no pair in {levels} levels of equal width: {why}")
     return pairs
 
 
@@ -119,12 +110,10 @@ def _checked(attacker: ArrayLike, defender: ArrayLike) -> tuple[Array, Array]:
     except (TypeError, ValueError) as error:
         raise DataError(f"scores must be plain lists of numbers: {error}") from error
     if attack.ndim != 1 or attack.shape != defence.shape:
-        raise DataError(
-            f"attacker and defender must be lists of one length, got shapes {attack.shape} and {defence.shape}"
-        )
+        shapes = f"{attack.shape} and {defence.shape}"
+        raise DataError(f"attacker and defender must be lists of one length, got shapes {shapes}")
     for name, values in (("attacker", attack), ("defender", defence)):
-        wrong = np.flatnonzero(~np.isfinite(values))
-        if len(wrong):
+        if len(wrong := np.flatnonzero(~np.isfinite(values))):
             raise DataError(f"{name} score {wrong[0]} is {values[wrong[0]]}")
     if len(attack) < 2:
         raise DataError(f"a pair needs two images, got {len(attack)}")
@@ -142,8 +131,8 @@ def _levels(defence: Array, levels: int, groups: Groups) -> list[Indices]:
 
 def _too_few(attack: Array, level: int, top: int) -> str:
     """Why the images of a level do not give enough pairs."""
-    wanted = "a pair needs 2" if top == 1 else f"{top} pairs need {2 * top}"
     if len(attack) < 2 * top:
+        wanted = "a pair needs 2" if top == 1 else f"{top} pairs need {2 * top}"
         return f"level {level} has too few images, {len(attack)}, where {wanted}: ask for fewer levels"
     if np.ptp(attack) == 0:
         return f"level {level}: the attacker gives all {len(attack)} images {attack[0]:g}, so there is no pair"

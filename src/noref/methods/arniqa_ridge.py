@@ -33,6 +33,7 @@ from noref.models import arniqa_regressor as arniqas
 from noref.models.arniqa import Encoder, EncoderPlan, build_encoder, load_encoder, settle_batch_norm
 from noref.models.arniqa_regressor import ARNIQA, Pad
 from noref.models.weights import origin
+from noref.train.evaluator import learnt_hashes, warn_outside_scale
 from noref.train.feature_cache import FeatureCache, fingerprint, of_images
 from noref.train.run_folder import MODEL, DataSet, Run, choose_split
 
@@ -113,9 +114,11 @@ def fit_head(config: HeadOptions, data: DataSet, run: Run, fabric: Fabric) -> di
     quality = [data.scale.quality(value) for value in predict(head, features[list(split.test)])]
     found = metrics(quality, records)
     card = describe(config, data, split, rule, source, alpha)
+    warn_outside_scale(np.array(quality), data, run)
     part = {"data": data.name, "part": f"test, {split.description}, seed {split.seed}", "protocol": PROTOCOL}
     if run.writes:
         rows = [{**part, "metric": key, "value": round(value, 4)} for key, value in found.items() if key != "images"]
+        card.training["image_hashes"] = learnt_hashes(data, split)
         arniqas.save(network.cpu(), run.file(MODEL), dataclasses.replace(card, results=rows))
     run.write_predictions(records, quality, among=data.records)
     run.write_results({**part, "alpha": alpha, **found})

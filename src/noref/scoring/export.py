@@ -27,35 +27,22 @@ from noref.errors import ModelError, OptionError
 from noref.writing import replacing
 
 INPUT, OUTPUT = "image", "quality"
-TOLERANCE = 1e-4
+TOLERANCE = 1e-4  # the largest absolute difference from PyTorch's quality
 OPSET = 18  # old enough for every ONNX Runtime that the base install takes
 
 
-def export_onnx(
-    module: nn.Module,
-    out: Path,
-    card: Card,
-    *,
-    example: NDArray[np.uint8],
-    dynamic_size: bool,
-    tolerance: float = TOLERANCE,
-) -> Card:
-    """Write `module` as an ONNX file with its card beside it, after checking its output against PyTorch's.
+def export_onnx(module: nn.Module, out: Path, card: Card, *, example: NDArray[np.uint8], dynamic_size: bool) -> Card:
+    """Write `module` as an ONNX file with its card beside it; return the card as written, with the file's checksum.
 
-    It is checked on the example, on its first image alone, on noise and, when the size is free, on noise of two
-    other sizes (odd ones, where padding that depends on the size goes wrong first). When a check fails, nothing is
-    written.
+    The output must be PyTorch's on the example, on its first image alone, on noise and, when the size is free, on noise
+    of two other sizes (odd ones, where padding that depends on the size goes wrong first); else nothing is written.
 
     Args:
         module: (N, H, W, 3) uint8 -> (N,) float32 quality in about [0, 1], higher is better; not changed.
         out: the file to write, `*.onnx`.
-        card: is written beside it, with the file's checksum.
+        card: of the model, without checksum.
         example: (N, H, W, 3) uint8 images of a size that the network will see, best real ones.
         dynamic_size: whether H and W are free; else they are fixed to the example's.
-        tolerance: the largest absolute difference from PyTorch's quality that passes.
-
-    Returns:
-        The card as written, with its checksum.
 
     Raises:
         OptionError: `out` is not `.onnx` or in no folder, or the card's crop does not fit the example.
@@ -67,7 +54,7 @@ def export_onnx(
     graph = _to_onnx(_exportable(copy.deepcopy(network)), example, dynamic_size, out)
     with replacing(out) as partial:
         onnx.save(_folded(graph), partial)
-        _compare(network, partial, _trials(example, dynamic_size), tolerance, out)
+        _compare(network, partial, example, dynamic_size, out)
     return card.write(out)
 
 
@@ -88,9 +75,8 @@ def _check_call(out: Path, card: Card, example: NDArray[np.uint8], dynamic_size:
 class _SameConv(nn.Module):
     """timm's `Conv2dSame` as one ONNX `Conv` with `auto_pad="SAME_UPPER"`, for the export only.
 
-    TensorFlow's "same" padding at stride 2 depends on whether the side is even. Traced as timm computes it, it
-    becomes shape arithmetic and a `Pad` before each convolution, which takes minutes to trace and runs 1.8 times
-    slower.
+    Traced as timm computes it, "same" padding becomes shape arithmetic and a `Pad` before each convolution, which
+    takes minutes to trace and runs 1.8 times slower.
     """
 
     def __init__(self, conv: Conv2dSame) -> None:
@@ -100,13 +86,9 @@ class _SameConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         conv = self.conv
         inputs = (x, conv.weight) if conv.bias is None else (x, conv.weight, conv.bias)
-        attributes: dict[str, Any] = {
-            "auto_pad": "SAME_UPPER",
-            "kernel_shape": list(conv.kernel_size),
-            "strides": list(conv.stride),
-            "dilations": list(conv.dilation),
-            "group": conv.groups,
-        }
+        geometry = {"kernel_shape": conv.kernel_size, "strides": conv.stride, "dilations": conv.dilation}
+        attributes: dict[str, Any] = {key: list(sides) for key, sides in geometry.items()}
+        attributes |= {"auto_pad": "SAME_UPPER", "group": conv.groups}
         sides = [(side + stride - 1) // stride for side, stride in zip(x.shape[2:], conv.stride, strict=True)]
         shape = (x.shape[0], conv.out_channels, *sides)
         result: Tensor = torch.onnx.ops.symbolic("Conv", inputs, attributes, dtype=x.dtype, shape=shape, version=OPSET)
@@ -129,19 +111,13 @@ def _exportable(network: nn.Module) -> nn.Module:
 def _to_onnx(network: nn.Module, example: NDArray[np.uint8], dynamic_size: bool, out: Path) -> onnx.ModelProto:
     images = torch.from_numpy(np.concatenate([example, example])[: max(2, len(example))])  # a batch of 1 would fix N
     free = {0: "batch", 1: "height", 2: "width"} if dynamic_size else {0: "batch"}
+    options: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT], "opset_version": OPSET}
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # the exporter logs and warns a lot; its errors are raised
     try:
         with warnings.catch_warnings(action="ignore"), torch.no_grad():
             program = torch.onnx.export(
-                network,
-                (images,),
-                dynamo=True,
-                dynamic_shapes=(free,),
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                opset_version=OPSET,
-                verbose=False,
+                network, (images,), dynamo=True, dynamic_shapes=(free,), verbose=False, **options
             )
     except Exception as error:  # the exporter raises anything, down to bare RuntimeError
         raise ModelError(f"{out}: this network cannot be exported to ONNX: {error}") from error
@@ -173,17 +149,13 @@ def _folded(graph: onnx.ModelProto) -> onnx.ModelProto:
     return folded
 
 
-def _trials(example: NDArray[np.uint8], dynamic_size: bool) -> list[NDArray[np.uint8]]:
+def _compare(network: nn.Module, file: Path, example: NDArray[np.uint8], dynamic_size: bool, out: Path) -> None:
+    session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     _, height, width, _ = example.shape
     sizes = [(height, width), (height | 1, width + 3), (height + 14, width | 1)] if dynamic_size else [(height, width)]
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (3, *size, 3), dtype=np.uint8) for size in sizes]
-    return [example, example[:1], *noise]
-
-
-def _compare(network: nn.Module, file: Path, trials: list[NDArray[np.uint8]], tolerance: float, out: Path) -> None:
-    session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    for images in trials:
+    for images in [example, example[:1], *noise]:
         with torch.no_grad():
             expected = network(torch.tensor(images)).numpy()
         if expected.shape != (len(images),) or expected.dtype != np.float32:
@@ -191,6 +163,6 @@ def _compare(network: nn.Module, file: Path, trials: list[NDArray[np.uint8]], to
             raise ModelError(f"{out}: the network gives {given}, not (N,) float32")
         found = session.run([OUTPUT], {INPUT: images})[0]
         worst = float(np.abs(found - expected).max()) if found.shape == expected.shape else float("inf")
-        if not worst <= tolerance:  # NaN fails too
+        if not worst <= TOLERANCE:  # NaN fails too
             size = f"{images.shape[1]} x {images.shape[2]}"
-            raise ModelError(f"{out}: ONNX and PyTorch differ by {worst:.2g} at {size}, above {tolerance:g}")
+            raise ModelError(f"{out}: ONNX and PyTorch differ by {worst:.2g} at {size}, above {TOLERANCE:g}")

@@ -15,26 +15,17 @@ SUFFIXES = frozenset(_PHOTOS + _OTHERS)
 
 @dataclass(frozen=True)
 class Found:
-    """A file to score, or a path that gives nothing to score.
+    """A file to score, or a path that gives nothing to score."""
 
-    Attributes:
-        path: as the caller wrote it, or below the folder that the caller wrote.
-        error: why there is nothing to score; None for a file.
-    """
-
-    path: str
-    error: ImageError | None = None
+    path: str  # as the caller wrote it, or below the folder that the caller wrote
+    error: ImageError | None = None  # why there is nothing to score; None for a file
 
 
 def find_images(paths: Iterable[str], *, recursive: bool = False) -> list[Found]:
-    """Replace each folder by the images in it.
+    """Replace each folder by the images in it; `recursive` takes the folders below too, except links to folders.
 
     A file is taken whatever its name. Of a folder, the files with an image suffix that are not hidden are taken,
     sorted by name. A folder without images, or one that cannot be read, is one entry with an error.
-
-    Args:
-        paths: files and folders.
-        recursive: also take the folders below, except links to folders.
     """
     return [found for path in paths for found in (_folder(path, recursive) if os.path.isdir(path) else [Found(path)])]
 

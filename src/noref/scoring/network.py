@@ -60,8 +60,7 @@ class Network:
     def quality(self, pixels: Pixels) -> float:
         """Quality of one image, about [0, 1], higher is better; for a network that sees crops, the mean over them.
 
-        Args:
-            pixels: (H, W, 3) uint8 RGB, as `noref.images.read` gives it with this card's preprocessing.
+        `pixels` is (H, W, 3) uint8 RGB, as `noref.images.read` gives it with this card's preprocessing.
 
         Raises:
             ImageError: the network fails on this size, or its output is not finite.
@@ -82,13 +81,7 @@ class Network:
         return quality
 
     def qualities(self, images: Pixels) -> NDArray[np.float32]:
-        """The network's output for images of one size.
-
-        Args:
-            images: (N, H, W, 3) uint8 RGB; crops for a network that sees crops.
-
-        Returns:
-            (N,) quality, about [0, 1], higher is better; may be infinite or NaN.
+        """(N, H, W, 3) uint8 RGB images or crops -> (N,) quality, about [0, 1], higher is better; may be inf or NaN.
 
         Raises:
             ImageError: the network fails on this size.
@@ -105,11 +98,7 @@ class Network:
 
 
 def locate(model: str | Path) -> Path:
-    """The file of a model that is given by name or path.
-
-    Raises:
-        OptionError: neither a known name nor a file; offers the nearest name.
-    """
+    """The file of a model that is given by name or path; an `OptionError` offers the nearest name."""
     if str(model) in MODELS:
         return MODELS[str(model)]
     path = Path(model)

@@ -14,17 +14,11 @@ Writer = Callable[["Row"], None]
 
 @dataclass(frozen=True)
 class Row:
-    r"""The result for one image.
+    """The result for one image: a score or an error."""
 
-    Attributes:
-        path: as text; bytes that are not UTF-8 are written \xNN.
-        score: in [0, 100], higher is better; None where there is an error.
-        error: the reason why there is no score; None where there is one.
-    """
-
-    path: str
-    score: float | None = None
-    error: str | None = None
+    path: str  # bytes that are not UTF-8 are written \xNN
+    score: float | None = None  # in [0, 100], higher is better
+    error: str | None = None  # the reason why there is no score
 
 
 def csv_writer(stream: TextIO) -> Writer:

@@ -25,23 +25,14 @@ FORMATS = {".csv": "csv", ".jsonl": "jsonl"}
 
 @dataclass
 class Summary:
-    """Counts of a run of `score_files`.
-
-    Attributes:
-        total: rows in all.
-        minimum: scores below it are counted in `below`; None: none are.
-        scored: images with a score.
-        failed: images with an error.
-        below: images with a score below `minimum`.
-        seconds: from the start to the last row.
-    """
+    """Counts of a run of `score_files`: rows in all, with a score, with an error, and with a score below `minimum`."""
 
     total: int
     minimum: float | None = None
     scored: int = 0
     failed: int = 0
     below: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # from the start to the last row
 
     def count(self, row: Row, seconds: float) -> None:
         """Add a row that was known `seconds` after the start."""
@@ -72,12 +63,11 @@ def score_files(
 
     Args:
         paths: files and folders, in the order of the rows.
-        model: as in `Scorer`.
+        model: as in `Scorer`, and so `max_megapixels`.
         recursive: also the folders below the folders.
         row_format: `table`, `csv` or `jsonl`; None: as the output's name ends, else `table`.
         output: a file, overwritten; None: stdout.
         minimum: scores below it are counted.
-        max_megapixels: as in `Scorer`.
 
     Raises:
         OptionError: an option outside its range, or an output file that is an input or cannot be written.

@@ -25,22 +25,16 @@ AHEAD = 2  # finished or waiting images for each worker
 class Score:
     """How good an image looks.
 
-    Attributes:
-        value: in [0, 100], higher is better.
-        quality: the network's output, not clipped, about [0, 1], higher is better; for ranking.
-        model: the model's name.
-        scale: range and direction of `value`, the same for every model.
-
     Example:
         >>> score = Score(62.5, 0.625, "default")
         >>> float(score), str(score.scale)
         (62.5, '0-100, higher is better')
     """
 
-    value: float
-    quality: float
-    model: str
-    scale: Scale = PERCENT
+    value: float  # in [0, 100], higher is better
+    quality: float  # the network's output, not clipped, about [0, 1], higher is better; for ranking
+    model: str  # the model's name
+    scale: Scale = PERCENT  # range and direction of `value`, the same for every model
 
     def __float__(self) -> float:
         return self.value
@@ -85,10 +79,7 @@ class Scorer:
         return self._network.card
 
     def score(self, source: Source) -> Score:
-        """Score one image.
-
-        Args:
-            source: a path, the bytes of an image file, or an (H, W, 3) uint8 RGB array.
+        """Score one image: a path, the bytes of an image file, or an (H, W, 3) uint8 RGB array.
 
         Raises:
             ImageError: there is no score for it; names the source and the reason.
@@ -98,8 +89,7 @@ class Scorer:
             quality = self._network.quality(pixels)
         except ImageError as error:
             raise ImageError(f"{name(source)}: {error}") from error
-        value = 100.0 * min(1.0, max(0.0, quality))
-        return Score(value, quality, self.card.name)
+        return Score(100.0 * min(1.0, max(0.0, quality)), quality, self.card.name)
 
     def score_many(self, sources: Iterable[Source]) -> list[Score]:
         """Score images that may differ in size; in the order given.
@@ -116,12 +106,9 @@ class Scorer:
         return scores
 
     def stream(self, sources: Iterable[Source]) -> Generator[Score | ImageError]:
-        """Score images in the order given and yield each result as soon as it is known.
+        """Score images in the order given and yield a `Score` or an `ImageError` for each as soon as it is known.
 
         Threads work ahead by a few images only, so `sources` may be endless.
-
-        Yields:
-            A `Score`, or the `ImageError` of an image that has no score.
 
         Raises:
             OptionError: as `score_many`.
@@ -148,14 +135,7 @@ class Scorer:
 
 
 def score(source: Source, *, model: str | Path = "default") -> Score:
-    """Score one image with a model that stays loaded for the next call.
-
-    Args:
-        source: as in `Scorer.score`.
-        model: as in `Scorer`.
-
-    Raises:
-        ImageError, OptionError, ModelError: as `Scorer` and its `score`.
+    """Score one image with a model that stays loaded for the next call; arguments and errors as in `Scorer`.
 
     Example:
         >>> import numpy as np

@@ -15,14 +15,13 @@ COLOURS = ((60.0, "green"), (30.0, "yellow"), (0.0, "red"))  # lowest score, col
 
 
 def table_writer(stream: TextIO, paths: Sequence[str], *, columns: int | None, minimum: float | None = None) -> Writer:
-    """Write the header now and each row when it comes.
+    """Write the header now and each row when it comes; mark scores below `minimum`.
 
     Args:
         stream: where to.
         paths: of all rows that will come; the longest sets the width of the path column.
-        columns: width of the terminal, where long paths are shortened in their middle. None: no terminal, nothing is
-            shortened or coloured.
-        minimum: scores below it are marked.
+        columns: of the terminal; longer paths are shortened. None: no terminal, nothing is shortened or coloured.
+        minimum: in [0, 100].
     """
     bar_width = BAR_WIDTH if columns is None or columns >= 60 else BAR_WIDTH // 2
     width = max(cell_width(escape(path)) for path in ["path", *paths])
@@ -90,28 +89,16 @@ def cell_width(text: str) -> int:
 
 
 def escape(text: str) -> str:
-    r"""Text with control characters escaped, so that it cannot move the cursor.
-
-    Example:
-        >>> print(escape("a\nb"))
-        a\nb
-    """
+    """Text with control characters escaped, so that it cannot move the cursor."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager
 def progress(total: int, stream: TextIO, *, rows_to_terminal: bool = False) -> Iterator[Callable[[], None]]:
-    """Show how many of `total` are done, the rate and the time left, while the block runs.
+    """Show the images done, the rate and the time left while the block runs; yield a function to call after each image.
 
-    Nothing is shown where `stream` is no terminal or `total` is below 2.
-
-    Args:
-        total: images in all.
-        stream: where to, usually stderr.
-        rows_to_terminal: rows are written to the same terminal, so they must go above the bar.
-
-    Yields:
-        A function to call after each image.
+    Nothing is shown where `stream` is no terminal or `total` is below 2. Where rows are written to the same terminal,
+    `rows_to_terminal` keeps them above the bar.
     """
     if total < 2 or not stream.isatty():
         yield lambda: None

@@ -57,6 +57,7 @@ class Network:
             of class and quality token.
         width: of the panel; none: the transformer's own, 192 for other networks.
         heads: of the panel; its width must divide by them.
+        start: first predictions lie around the mean of the training labels, or, as in the paper, around zero.
         frozen: stages of the backbone that do not learn; 1 is the stem.
         feature_cache: folder where the features of the frozen stages are kept for all runs that share split, seed and
             crops; empty: none. With `crops` 1 an epoch is one pass, and every image one crop.
@@ -72,6 +73,7 @@ class Network:
     head: str = field(default="panel", metadata={"choices": HEADS})
     width: int | None = None
     heads: int = 6
+    start: Literal["mean", "zero"] = "mean"
     frozen: int = 0
     feature_cache: str = ""
     crop_sets: int = 1

@@ -12,22 +12,24 @@ from typing import Any
 import numpy as np
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from rich.console import Console
 from torch import nn
 
 from noref import images
 from noref.card import Card, Preprocessing
 from noref.data.loading import Crops, Protocol, make_loader
+from noref.data.perceptual_hash import training_hashes
 from noref.data.records import Record
 from noref.data.splits import Split
 from noref.errors import DataError
 from noref.evaluate.correlation import plcc, srcc
-from noref.evaluate.metrics import metrics
+from noref.evaluate.metrics import metrics, outside_scale
 from noref.models import network as networks
 from noref.models import weights as files
 from noref.models.network import QualityNet
 from noref.scoring.scorer import Scorer
 from noref.train.loop import predict
-from noref.train.run_folder import DataSet, Run
+from noref.train.run_folder import MODEL, DataSet, Run
 from noref.train.state import State
 
 SELECTION = {
@@ -145,11 +147,13 @@ def finish(
         tensors, words = files.read(run.file("best.safetensors"))
         files.fill(network, tensors, source=run.file("best.safetensors"))
         card.training["epoch"] = int(words["epoch"])
-    path, records = run.file("model.safetensors"), [data.records[index] for index in split.test]
+    path, records = run.file(MODEL), [data.records[index] for index in split.test]
     if run.writes:
+        card.training["image_hashes"] = learnt_hashes(data, split)
         networks.save(network, path, card)
     quality = Evaluator(records, preprocessing=card.preprocessing, protocol=protocol, fabric=fabric).scores(network)
     run.write_predictions(records, quality.tolist(), among=data.records)
+    warn_outside_scale(quality, data, run)
     found = metrics(quality, records)
     named: dict[str, Any] = {
         "data": data.name,
@@ -163,6 +167,18 @@ def finish(
         rows = [{**named, "metric": key, "value": round(value, 4)} for key, value in found.items() if key != "images"]
         dataclasses.replace(card, results=rows).write(path)
     return found
+
+
+def learnt_hashes(data: DataSet, split: Split) -> str:
+    """Perceptual hashes of the images that train and validate, for a card: no test of the model is one of them."""
+    return training_hashes([data.records[index] for index in (*split.train, *split.validation)])
+
+
+def warn_outside_scale(quality: NDArray[np.float64], data: DataSet, run: Run) -> None:
+    """Say on stderr where predictions leave the scale of the human scores, as where a network has learnt too little."""
+    outside = outside_scale(quality, data.scale)
+    if outside is not None and run.writes:
+        Console(stderr=True, soft_wrap=True).print(str(outside), highlight=False)
 
 
 def finish_exported(model: Path, card: Card, data: DataSet, split: Split, run: Run) -> dict[str, Any]:

@@ -177,13 +177,20 @@ def trained_part(config: Supervised, network: QualityNet) -> QualityNet | TailNe
     return TailNet(network, config.frozen) if config.feature_cache else network
 
 
-def new_state(config: Supervised, fabric: Fabric) -> State:
+def new_state(config: Supervised, fabric: Fabric, *, mean: float = 0.0) -> State:
     """The network with its optimiser, at the start; the head random by the seed.
 
     From here on each process has its own random numbers, for what is drawn in the network, such as masks.
+
+    Args:
+        config: every option.
+        fabric: device and processes.
+        mean: quality that the first predictions lie around, in [0, 1]; 0: as the head is drawn.
     """
     fabric.seed_everything(config.seed, verbose=False)
     network = network_of(config, weights=config.weights)
+    if mean:
+        network.head.start_at(mean)
     depths = layer_depths(network.backbone) if config.layer_decay != 1 else {}
     groups = parameter_groups(
         network,

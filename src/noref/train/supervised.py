@@ -157,7 +157,8 @@ def train(
         loaders = setup.batches(config, crops, fabric, drop_last=hooks.drop_last)
         distilled = teacher(split) if teacher else None
         hooks.before_network(split)
-        state = setup.new_state(config, fabric)
+        mean = sum(record.quality for record in records) / len(records) if config.start == "mean" else 0.0
+        state = setup.new_state(config, fabric, mean=mean)
     except NorefError:
         run.abandon()
         raise
