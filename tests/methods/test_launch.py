@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 
@@ -14,11 +15,13 @@ from noref.card import Scale, read_card
 from noref.data.readers import READERS
 from noref.data.splits import load_split
 from noref.errors import DataError, ImageError, ModelError, OptionError
+from noref.methods import csiqa, deiqt, lml_iqa
 from noref.methods.launch import make_fabric, recipe_options, train
 from noref.models.weights import read
 from noref.scoring.scorer import Scorer
 from noref.train.evaluate_export import evaluate, export
-from noref.train.options import given_pairs
+from noref.train.options import build, given_pairs
+from noref.train.run_folder import Run
 from noref.train.state import State
 
 
@@ -134,6 +137,45 @@ def test_a_resumed_run_keeps_its_options(finished, rated, small):
     before = (finished[0] / "predictions.csv").read_bytes()
     run(rated, finished[0], small, "--workers", "1", resume=True)
     assert (finished[0] / "predictions.csv").read_bytes() == before
+
+
+@pytest.fixture
+def chosen(small):
+    return build(deiqt.Config, small, given_pairs(["--epochs", "1"]))
+
+
+def test_from_python_the_folder_says_what_the_run_was_whatever_names_it(chosen, finished, rated, tmp_path):
+    data, records = f"csv={rated}", READERS["csv"](rated)
+    for name, where in (("path", tmp_path / "path"), ("text", str(tmp_path / "text")), ("run", Run(tmp_path / "run"))):
+        deiqt.train(chosen, records if name == "text" else data, where)
+        saved = yaml.safe_load((tmp_path / name / "config.yaml").read_text())
+        assert (saved["recipe"], saved["epochs"]) == ("deiqt", 1)
+        assert saved["data"] == ("records=" if name == "text" else data)
+        assert table(tmp_path / name / "log.csv") == table(finished[0] / "log.csv")[:1]
+
+
+def test_from_python_a_resumed_run_keeps_its_options_too(chosen, finished, rated, tmp_path):
+    deiqt.train(chosen, f"csv={rated}", tmp_path / "run")
+    again = Run(tmp_path / "run", resumed=True)
+    with pytest.raises(OptionError, match=r"lr 0\.5: the run to resume has 0\.001"):
+        deiqt.train(dataclasses.replace(chosen, lr=0.5), f"csv={rated}", again)
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["lr"] == 0.001
+    deiqt.train(dataclasses.replace(chosen, epochs=3), f"csv={rated}", again)
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["epochs"] == 3
+    assert (tmp_path / "run" / "log.csv").read_bytes() == (finished[0] / "log.csv").read_bytes()
+    with pytest.raises(DataError, match=r"none.config\.yaml"):
+        deiqt.train(chosen, f"csv={rated}", Run(tmp_path / "none", resumed=True))
+
+
+@pytest.mark.parametrize("page", [deiqt, csiqa, lml_iqa])
+def test_from_python_a_mistake_does_not_take_the_folder(page, small, rated, tmp_path):
+    more = {"mask": ("none", ""), "head": ("pooled", ""), "together": ("2", "")}
+    options = {key: value for key, value in {**small, **more}.items() if page is not deiqt or key != "mask"}
+    config = build(page.Config, options)
+    for wrong in ({"batch": 7}, {"epochs": 0}, {"test": 0.99}):
+        with pytest.raises((OptionError, DataError)):
+            page.train(dataclasses.replace(config, **wrong), f"csv={rated}", tmp_path / "run")
+        assert not list((tmp_path / "run").glob("*"))
 
 
 def test_other_images_are_no_resumption(finished, rated, tmp_path):

@@ -251,6 +251,7 @@ def check_contrast(config: Any) -> None:
     for name in ("easy", "hard", "rough"):
         if not all(0 < share <= 1 for share in getattr(config, name)):
             raise OptionError(f"{name}: shares must be above 0 and at most 1, got {getattr(config, name)}")
+    supervised.check(config)
     if config.contrast == "none":
         return
     if config.batch // max(1, config.together) < 3:

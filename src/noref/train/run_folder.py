@@ -220,10 +220,23 @@ def resumed_config(kind: type[Any], saved: Given, given: Given) -> Any:
     Raises:
         OptionError: an option that would make it another run.
     """
-    before, now = build(kind, saved), build(kind, saved, given)
-    for field in dataclasses.fields(kind):
+    now = build(kind, saved, given)
+    check_resumed(build(kind, saved), now)
+    return now
+
+
+def check_resumed(before: Any, now: Any) -> None:
+    """Refuse to go on with a run under options that would make it another one.
+
+    Args:
+        before: its config so far.
+        now: the config that it is to go on with.
+
+    Raises:
+        OptionError: says which option.
+    """
+    for field in dataclasses.fields(before):
         old, new = getattr(before, field.name), getattr(now, field.name)
-        longer = field.name in getattr(kind, "EXTENDABLE", ()) and None not in (old, new) and new > old
+        longer = field.name in getattr(before, "EXTENDABLE", ()) and None not in (old, new) and new > old
         if old != new and not longer and field.name not in HARDWARE:
             raise OptionError(f"--{field.name} {new}: the run to resume has {old}; a run goes on with its own options")
-    return now

@@ -24,7 +24,8 @@ from noref.train.config import Data, Hardware, Supervised
 from noref.train.evaluator import SELECTION, check_readable
 from noref.train.loop import Loaders, Schedule
 from noref.train.optim import StepDecay, parameter_groups
-from noref.train.run_folder import DataSet, Run, choose_split, open_run, read_data
+from noref.train.options import build as build_config
+from noref.train.run_folder import DataSet, Run, check_resumed, choose_split, open_run, read_data, read_run
 from noref.train.state import State
 
 PATHS = ("weights", "split", "teacher", "teachers", "feature_cache")  # a card gives their names, not their folders
@@ -66,7 +67,7 @@ def opened(
         fabric: launched already; None: made now.
 
     Raises:
-        OptionError: the folder holds something already.
+        OptionError: the folder holds something already, or an option that would make a resumed run another one.
     """
     if isinstance(data, str):
         data = read_data(data)
@@ -74,7 +75,13 @@ def opened(
         data = DataSet("records", "", list(data))
     fabric = fabric or make_fabric(config.accelerator, config.devices, config.precision)
     if not isinstance(run, Run):
-        run = dataclasses.replace(open_run(Path(run), resume=False), writes=fabric.is_global_zero)
+        run = open_run(Path(run), resume=False)
+    run = dataclasses.replace(run, writes=run.writes and fabric.is_global_zero)
+    if run.writes and run.resumed:
+        head, saved = read_run(run.folder)
+        check_resumed(build_config(type(config), saved), config)
+        run.begin(str(head["recipe"]), data, config)
+    elif not run.file("config.yaml").exists():
         run.begin(recipe, data, config)
     return data, run, fabric
 

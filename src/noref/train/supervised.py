@@ -25,7 +25,7 @@ from noref.card import Preprocessing
 from noref.data.loading import Batch, Crops
 from noref.data.records import Record
 from noref.data.splits import Split
-from noref.errors import OptionError
+from noref.errors import NorefError, OptionError
 from noref.evaluate.correlation import plcc, srcc
 from noref.models.features import Embedding
 from noref.models.frozen_stages import TailNet
@@ -143,16 +143,20 @@ def train(
     Returns:
         The metrics on the test part; errors as `noref.methods.deiqt.train` has them.
     """
-    check(config, terms)
     hooks = hooks or Hooks()
-    split, rule = setup.prepare(config, data, run)
-    records = [data.records[index] for index in split.train]
-    crops = hooks.crops(config, records, rule)
-    loaders = setup.batches(config, crops, fabric, drop_last=hooks.drop_last)
-    distilled = teacher(split) if teacher else None
-    hooks.before_network(split)
-    mean = sum(record.quality for record in records) / len(records) if config.start == "mean" else 0.0
-    state = setup.new_state(config, fabric, mean=mean)
+    try:
+        check(config, terms)
+        split, rule = setup.prepare(config, data, run)
+        records = [data.records[index] for index in split.train]
+        crops = hooks.crops(config, records, rule)
+        loaders = setup.batches(config, crops, fabric, drop_last=hooks.drop_last)
+        distilled = teacher(split) if teacher else None
+        hooks.before_network(split)
+        mean = sum(record.quality for record in records) / len(records) if config.start == "mean" else 0.0
+        state = setup.new_state(config, fabric, mean=mean)
+    except NorefError:
+        run.abandon()
+        raise
     hooks.start(state, crops)
     if run.resumed and run.file(CHECKPOINT).exists():
         state.restore(run.file(CHECKPOINT), fabric)
