@@ -74,3 +74,51 @@ def test_fits_the_budget(module):
 def test_base_install_parts_import_nothing_heavy_at_the_top(module):
     tops = {name.split(".")[0] for name in dotted_imports(list(ast.parse(module.read_text()).body))}
     assert not tops & HEAVY
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def arrows(path: Path) -> set[str]:
+    """The files that a file imports, also inside functions and for type checking alone."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    wanted = {name for node in nodes if isinstance(node, ast.ImportFrom) for name in (str(node.module),)}
+    return ({*wanted, *dotted_imports(nodes)} & FILES.keys()) - {module_name(path)}
+
+
+def test_no_file_imports_itself_by_a_detour():
+    """A circle of files is one idea cut in two."""
+    left = {name: arrows(path) for name, path in FILES.items() if path.name != "__init__.py"}
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left, f"circles among {sorted(left)}"
+
+
+LOSSES = {  # a page, and the formulas of its loss
+    "deiqt": ("distilled_loss",),
+    "lml_iqa": ("distilled_loss", "local_manifold_loss", "salient_window"),
+    "csiqa": ("distilled_loss", "quality_context_loss", "select_pairs"),
+    "arniqa": ("nt_xent",),
+}
+
+
+@pytest.mark.parametrize(("page", "formula"), [(page, one) for page, every in LOSSES.items() for one in every])
+def test_a_reader_opens_at_most_four_files_from_a_page_to_a_formula_of_its_loss(page, formula):
+    homes = [name for name, path in FILES.items() if f"\ndef {formula}(" in path.read_text()]
+    home = next(name for name in homes if name.startswith("noref.objectives."))
+    reached, opened = {f"noref.methods.{page}"}, 1
+    while home not in reached:
+        reached |= {other for name in reached for other in arrows(FILES[name]) if formula in FILES[other].read_text()}
+        opened += 1
+        assert opened <= 4, f"from {page} to {formula}"
+
+
+def test_the_pages_of_the_papers_are_short():
+    lengths = {page: FILES[f"noref.methods.{page}"].read_text().count("\n") for page in LOSSES}
+    assert max(lengths.values()) < 260, lengths
+    assert sum(lengths.values()) < 900, lengths

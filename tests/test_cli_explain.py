@@ -11,16 +11,7 @@ from PIL import Image
 from noref.card import Preprocessing
 from noref.cli import run
 
-BRIGHTNESS = """
-<ir_version: 8, opset_import: ["" : 17]>
-brightness (uint8[n, h, w, 3] image) => (float[n] quality)
-{
-    level = Cast<to = 1>(image)
-    mean = ReduceMean<axes = [1, 2, 3], keepdims = 0>(level)
-    top = Constant<value_float = 255.0>()
-    quality = Div(mean, top)
-}
-"""
+from .conftest import BRIGHTNESS
 
 
 @pytest.fixture
@@ -32,7 +23,7 @@ def photo(tmp_path):
 
 @pytest.fixture
 def model(make_model):
-    return str(make_model(BRIGHTNESS, Preprocessing(min_side=48)))
+    return str(make_model(BRIGHTNESS.format(height="h", width="w"), Preprocessing(min_side=48)))
 
 
 def call(capsys, *args):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,19 +11,7 @@ from noref.card import Preprocessing
 from noref.errors import ImageError
 from noref.images import LEAST_SIDE, grid, read, target_size
 
-
-def picture(width=40, height=30, seed=0):
-    """Smooth shapes with some grain: compresses like a photo."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width] / 7.0
-    waves = np.stack([np.sin(x + k) * np.cos(y - k) for k in range(3)], axis=-1)
-    return np.uint8((110 + 90 * waves + rng.normal(0, 4, (height, width, 3))).clip(0, 255))
-
-
-def packed(image, form, **options):
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
+from .made_pictures import packed, picture
 
 
 @given(

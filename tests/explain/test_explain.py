@@ -18,26 +18,17 @@ from noref.explain.figure import CELL, GAP, ModelMaps, PhotoMaps, draw, key_of
 from noref.explain.map_types import Map, Options
 from noref.explain.page import page_entry, render_page
 
+from ..conftest import BRIGHTNESS
 from .conftest import scene
 
 SMALL = Options(crop=48)
 SIZES = Preprocessing(max_pixels=20_000, min_side=48)
-BRIGHTNESS = """
-<ir_version: 8, opset_import: ["" : 17]>
-brightness (uint8[n, h, w, 3] image) => (float[n] quality)
-{
-    level = Cast<to = 1>(image)
-    mean = ReduceMean<axes = [1, 2, 3], keepdims = 0>(level)
-    top = Constant<value_float = 255.0>()
-    quality = Div(mean, top)
-}
-"""
 
 
 @pytest.fixture
 def model(make_model):
     """Its score is 100 * mean / 255."""
-    return str(make_model(BRIGHTNESS, SIZES, "brightness"))
+    return str(make_model(BRIGHTNESS.format(height="h", width="w"), SIZES, "brightness"))
 
 
 def test_a_photo_becomes_a_figure_numbers_and_a_page(photo, model, tmp_path):
@@ -177,7 +168,7 @@ def test_photos_of_one_name_have_figures_of_their_own(photo, model, tmp_path):
 def test_two_models_of_one_name_are_told_apart(photo, make_model, tmp_path):
     models = []
     for folder in ("first", "second"):
-        model = make_model(BRIGHTNESS, SIZES, "brightness")
+        model = make_model(BRIGHTNESS.format(height="h", width="w"), SIZES, "brightness")
         place = tmp_path / folder
         place.mkdir()
         models.append(str(model.rename(place / f"{folder}.onnx")))

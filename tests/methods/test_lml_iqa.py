@@ -251,6 +251,24 @@ class KilledError(Exception):
     pass
 
 
+def die_in_the_second_epoch(patch):
+    """Of three steps each."""
+    update_weights, steps = loop._update, []
+
+    def dying(*given):
+        if len(steps) == 4:
+            raise KilledError
+        steps.append(1)
+        update_weights(*given)
+
+    patch.setattr(loop, "_update", dying)
+
+
+def assert_same_run(folder):
+    for name in ("model.safetensors", "log.csv", "predictions.csv", CHECKPOINT):
+        assert (folder / "run" / name).read_bytes() == (folder / "unbroken" / name).read_bytes(), name
+
+
 @pytest.mark.parametrize("update", ["step", "epoch"])
 def test_a_run_killed_in_mid_epoch_is_the_unbroken_run(update, rated, tmp_path, options, monkeypatch):
     """The teacher has moved on since the epoch began, so its windows must come out of the checkpoint."""
@@ -258,23 +276,14 @@ def test_a_run_killed_in_mid_epoch_is_the_unbroken_run(update, rated, tmp_path, 
     run(rated, tmp_path / "unbroken", options, **more)
     updates, real = [], SaliencyWindows.update
     monkeypatch.setattr(SaliencyWindows, "update", lambda windows, teacher: updates.append(1) or real(windows, teacher))
-    update_weights, steps = loop._update, []
-
-    def dying(*given):
-        if len(steps) == 4:  # of three steps an epoch
-            raise KilledError
-        steps.append(1)
-        update_weights(*given)
-
-    monkeypatch.setattr(loop, "_update", dying)
-    with pytest.raises(KilledError):
-        run(rated, tmp_path / "run", options, **more)
+    with monkeypatch.context() as patch:
+        die_in_the_second_epoch(patch)
+        with pytest.raises(KilledError):
+            run(rated, tmp_path / "run", options, **more)
     assert len(updates) == 2
-    monkeypatch.setattr(loop, "_update", update_weights)
     launch.train("lml_iqa", data=None, out=str(tmp_path / "run"), resume=True)
     assert len(updates) == 2  # the epoch that was under way kept its windows
-    for name in ("model.safetensors", "log.csv", "predictions.csv", CHECKPOINT):
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes(), name
+    assert_same_run(tmp_path)
 
 
 def test_a_network_without_class_token_begins_with_a_trained_baseline(rated, tmp_path, options):
@@ -309,21 +318,12 @@ def test_a_run_with_a_frozen_teacher_of_another_build_resumes(rated, tmp_path, o
     run(rated, tmp_path / "teacher", options, alpha=0, epochs=1, width=12)
     more = {"teacher": tmp_path / "teacher", "teacher_update": "frozen", "save_every": 1}
     run(rated, tmp_path / "unbroken", options, **more)
-    update_weights, steps = loop._update, []
-
-    def dying(*given):
-        if len(steps) == 4:  # of three steps an epoch
-            raise KilledError
-        steps.append(1)
-        update_weights(*given)
-
-    monkeypatch.setattr(loop, "_update", dying)
-    with pytest.raises(KilledError):
-        run(rated, tmp_path / "run", options, **more)
-    monkeypatch.setattr(loop, "_update", update_weights)
+    with monkeypatch.context() as patch:
+        die_in_the_second_epoch(patch)
+        with pytest.raises(KilledError):
+            run(rated, tmp_path / "run", options, **more)
     launch.train("lml_iqa", data=None, out=str(tmp_path / "run"), resume=True)
-    for name in ("model.safetensors", "log.csv", "predictions.csv", CHECKPOINT):
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes(), name
+    assert_same_run(tmp_path)
 
 
 def test_parts_of_a_batch_are_no_batch_to_contrast(config, fabric):

@@ -81,7 +81,6 @@ class Config(HeadOptions, Hardware):
         chunk: most steps between two checkpoints; an epoch is cut into equal chunks of no more than this.
         head_only: fit the head on rated images; trains nothing else.
         devices: 1: the negatives of a batch lie in one process.
-        workers: processes that decode and degrade; 0: none besides the main one.
     """
 
     EXTENDABLE: ClassVar[tuple[str, ...]] = ("epochs", "steps")
@@ -240,9 +239,8 @@ def describe(config: Config, data: DataSet, count: int, state: State) -> Card:
         "steps": state.step,
         "options": dataclasses.asdict(config) | kept,
     }
-    rule = Preprocessing(max_pixels=config.max_pixels, min_side=1)
+    rule, method = Preprocessing(config.max_pixels, 1), f"ARNIQA encoder: {config.backbone}, self-supervised"
     limits = ["an encoder alone: it gives no score, and its scale means nothing, until a head is fitted"]
-    method = f"ARNIQA encoder: {config.backbone}, self-supervised"
     return Card("arniqa-encoder", method, Scale(0, 1), rule, training=training, limits=limits)
 
 

@@ -128,9 +128,6 @@ def train(
     Returns:
         The metrics on the test part; with a quality token also `token_cosine`, the mean cosine between class and
         quality token there, in [-1, 1] (Fig. 5; the paper has 0.29 on LIVE In the Wild and 0.07 on KonIQ).
-
-    Raises:
-        OptionError: options that do not go together.
     """
     check_contrast(config)
     data, run, fabric = opened("csiqa", config, data, run, fabric)
