@@ -13,6 +13,7 @@ contrast: its mean. within, between: mean cosine of features of crops of one ima
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -44,7 +45,7 @@ def start(weights: str) -> QualityNet:
     return build(Plan("mobilenetv2_100", pad_type="same", mean=half, std=half), weights=weights).eval()
 
 
-def batches_of(records: list[Record], teacher: QualityNet, count: int) -> list[tuple[Tensor, Tensor]]:
+def batches_of(records: Sequence[Record], teacher: QualityNet, count: int) -> list[tuple[Tensor, Tensor]]:
     """(N, H + 1, 3, S, S) crops, the last one salient, and (N,) quality; the same for every model."""
     chosen = [records[int(at)] for at in torch.randperm(len(records))[: count * IMAGES]]
     crops = SalientCrops(chosen, size=224, crops=CROPS, window=WINDOW, seed=SEED, preprocessing=Preprocessing())
