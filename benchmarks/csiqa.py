@@ -3,7 +3,7 @@
 cost     a CSIQA step with a cached teacher over the plain step, same crops, in turns: median of ratios
          (of CPU time on a CPU, so that other work does not count)
 paper    a few steps of the ViT-S as the paper trains it, random weights: time and memory
-teacher  a teacher's scores of whole crops over those of maps kept behind its frozen stages (--bank), in turns
+teacher  a teacher's scores of whole crops over its scores of cached features of its frozen stages
 epochs   the validation SRCC of runs by epoch, side by side (Fig. 6)
 """
 
@@ -14,22 +14,26 @@ import csv
 import json
 import resource
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from noref.methods.quality_context import Scored
 
 from noref.card import Scale
 from noref.checkout import commit
 from noref.methods import csiqa, deiqt
 from noref.models.frozen_stages import TailNet
+from noref.train import setup
+from noref.train.config import Supervised
+from noref.train.distillation import ScoredBatch
+from noref.train.supervised import Term, step_of
 
 Row = dict[str, Any]
 VIT: dict[str, Any] = {"backbone": "deit3_small_patch16_224", "weights": "none"}
+SCALE = Scale(0, 100)
 MOBILE: dict[str, Any] = {"backbone": "mobilenetv2_100", "weights": "none"}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mobilenetv2_100, plug-in": (MOBILE, {"head": "panel", "mask": None}),
@@ -38,19 +42,29 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def batch_of(crops: int) -> Scored:
+def batch_of(crops: int) -> ScoredBatch:
     """Noise with labels and a teacher's scores, every crop of another image."""
     source = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (crops, 1, 3, 224, 224), dtype=torch.uint8, generator=source)
-    return Scored(images, torch.rand(crops, generator=source), torch.arange(crops), torch.rand(crops, 1))
+    return ScoredBatch(images, torch.rand(crops, generator=source), torch.arange(crops), torch.rand(crops, 1))
 
 
-def stepper(config: deiqt.Config, batch: Scored, fabric: Fabric) -> Callable[[], float]:
+def plain_terms(config: deiqt.Config) -> list[Term]:
+    """DEIQT's loss."""
+    return [deiqt.score_term(SCALE, beta=config.beta)]
+
+
+def csiqa_terms(config: csiqa.Config, fabric: Fabric) -> list[Term]:
+    """CSIQA's loss: distance to labels and to the teacher, and the contrast."""
+    label = deiqt.score_term(SCALE, distance=config.loss, beta=config.beta, name="label", weight=config.label_weight)
+    return [label, *csiqa.terms(config, SCALE, fabric, beta=config.beta)]
+
+
+def stepper(config: Supervised, terms: Sequence[Term], batch: ScoredBatch, fabric: Fabric) -> Callable[[], float]:
     """A function that trains one step and says how many seconds it took."""
-    scale = Scale(0, 100)
-    state = deiqt.new_state(config, fabric)
+    state = setup.new_state(config, fabric)
     state.network.train()
-    step = deiqt.score_step(config, scale, deiqt.context_of(config, scale, fabric))
+    step = step_of(terms, config.together)
     given = fabric.to_device(batch)
     clock = perf_counter if fabric.device.type == "cuda" else process_time  # other work on the CPU does not count
 
@@ -72,8 +86,9 @@ def cost(fabric: Fabric, *, crops: int, rounds: int) -> list[Row]:
     rows = []
     for name, (shared, more) in CASES.items():
         batch = batch_of(crops)
-        plain = stepper(deiqt.Config(**shared), batch, fabric)
-        ours = stepper(csiqa.Config(**shared, **more), batch, fabric)
+        baseline, config = deiqt.Config(**shared), csiqa.Config(**shared, **more)
+        plain = stepper(baseline, plain_terms(baseline), batch, fabric)
+        ours = stepper(config, csiqa_terms(config, fabric), batch, fabric)
         plain(), ours()
         pairs = [(plain(), ours()) for _ in range(rounds)]
         ratio = statistics.median(mine / other for other, mine in pairs)
@@ -85,7 +100,8 @@ def cost(fabric: Fabric, *, crops: int, rounds: int) -> list[Row]:
 
 def paper(fabric: Fabric, *, crops: int, steps: int) -> list[Row]:
     """The ViT-S with everything on, at LIVE In the Wild's batch."""
-    run = stepper(csiqa.Config(**VIT), batch_of(crops), fabric)
+    config = csiqa.Config(**VIT)
+    run = stepper(config, csiqa_terms(config, fabric), batch_of(crops), fabric)
     seconds = statistics.median([run() for _ in range(steps + 1)][1:])
     if fabric.device.type == "cuda":
         memory = torch.cuda.max_memory_allocated() / 2**30
@@ -96,9 +112,8 @@ def paper(fabric: Fabric, *, crops: int, steps: int) -> list[Row]:
 
 @torch.no_grad()
 def teacher(fabric: Fabric, *, crops: int, rounds: int, frozen: int = 4) -> list[Row]:
-    """A MobileNetV2 in bfloat16, batch norms fused, as a training run on a bank has it."""
-    config = deiqt.Config(**MOBILE, frozen=frozen, fused=True)
-    network = deiqt.judged(deiqt.new_state(config, fabric)).eval()
+    """A MobileNetV2 in bfloat16, as a training run with a feature cache has it."""
+    network = setup.network_of(deiqt.Config(**MOBILE, frozen=frozen), weights="none").to(fabric.device).eval()
     tail = TailNet(network, frozen)
     images = fabric.to_device(batch_of(crops).crops.flatten(0, 1))
 
@@ -109,11 +124,11 @@ def teacher(fabric: Fabric, *, crops: int, rounds: int, frozen: int = 4) -> list
         return process_time() - begun
 
     with torch.autocast(fabric.device.type, torch.bfloat16):
-        maps = tail.chill(images).bfloat16()
+        maps = tail.frozen_features(images).bfloat16()
     pairs = [(seconds(lambda: network(images)), seconds(lambda: tail(maps))) for _ in range(rounds + 1)][1:]
     whole, cut = (statistics.median(times) for times in zip(*pairs, strict=True))
     ratio = statistics.median(one / other for one, other in pairs)
-    return [{"case": f"mobilenetv2_100, frozen {frozen}", "whole s": whole, "kept maps s": cut, "ratio": ratio}]
+    return [{"case": f"mobilenetv2_100, frozen {frozen}", "whole s": whole, "cached features s": cut, "ratio": ratio}]
 
 
 def epochs(runs: list[Path]) -> list[Row]:

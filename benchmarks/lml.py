@@ -1,13 +1,12 @@
 """What a step of LML-IQA costs, beside a step of its baseline on as many crops; real photos, time and memory.
 
-python benchmarks/lml.py mobilenetv2_100 --photos FOLDER --steps 5 --fused --bf16
+python benchmarks/lml.py mobilenetv2_100 --photos FOLDER --steps 5 --bf16
 python benchmarks/lml.py deit3_small_patch16_224 --photos FOLDER --steps 20 --out vit.json
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import os
 import platform
@@ -23,11 +22,13 @@ from noref.card import Preprocessing, Scale
 from noref.checkout import commit
 from noref.data.loading import Batch, make_loader
 from noref.data.records import Record
-from noref.data.salient import SalientCrops
 from noref.methods import deiqt, lml_iqa
-from noref.methods.lml_iqa import Config, student
-from noref.train.saliency_windows import Eye
+from noref.methods.lml_iqa import Config, MutualLearning
+from noref.train import setup
+from noref.train.loop import Step
+from noref.train.run_folder import DataSet, Run
 from noref.train.state import State
+from noref.train.supervised import step_of
 
 
 def main() -> None:
@@ -35,53 +36,56 @@ def main() -> None:
     given = options()
     torch.set_num_threads(given.threads)
     fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed" if given.bf16 else "32-true")
-    config = Config(
-        backbone=given.backbone, weights="none", fused=given.fused, batch=10 * given.images, pad_type=given.pad
-    )
-    crops = photos(given, config)
-    state = deiqt.new_state(config, fabric)
-    state.teacher = copy.deepcopy(student(state)).eval().requires_grad_(False)
-    eye = Eye(crops, blocks=3, crop=config.crop, workers=0, fabric=fabric)
+    config = Config(backbone=given.backbone, weights="none", batch=10 * given.images, pad_type=given.pad)
+    scale, records = Scale(0, 100), photos(given)
+    hooks = MutualLearning(config, DataSet("photos", given.photos, records), Run(Path()), fabric)
+    rule = Preprocessing(max_pixels=config.max_pixels, min_side=config.crop, crop=config.crop)
+    crops = hooks.crops(config, records, rule)
+    state = setup.new_state(config, fabric)
+    state.network.train()
+    hooks.start(state, crops)
     begun = time.process_time()
-    eye.look(state.teacher)
-    look = (time.process_time() - begun) / len(crops)
+    hooks.before_epoch(state)  # finds the windows
+    windows = (time.process_time() - begun) / len(crops)
     batches = list(make_loader(crops, batch_images=given.images, drop_last=True))
-    steps = {"deiqt": deiqt.score_step(config, Scale(0, 100)), "lml_iqa": lml_iqa.lml_step(config, Scale(0, 100))}
+    baseline = [deiqt.score_term(scale, distance=config.loss, beta=config.beta)]
+    steps = {
+        "deiqt": step_of(baseline, config.crops + 1),  # all crops get a score
+        "lml_iqa": step_of(lml_iqa.terms(config, scale, fabric), config.crops),
+    }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     losses = []
     for number in range(given.steps + 1):
         batch = batches[number % len(batches)]
         for name, step in steps.items():
             cpu, wall = time.process_time(), time.perf_counter()
-            loss = one_step(step, state, config, fabric, batch, follows=name == "lml_iqa")
+            loss = one_step(step, state, fabric, batch)
+            if name == "lml_iqa":
+                hooks.after_step(state)  # the teacher follows
             if number:  # the first warms up
                 times[name].append((time.process_time() - cpu, time.perf_counter() - wall))
                 losses += [loss] if name == "lml_iqa" else []
-    report(given, times, losses, look)
+    report(given, times, losses, windows)
 
 
-def photos(given: argparse.Namespace, config: Config) -> SalientCrops:
+def photos(given: argparse.Namespace) -> list[Record]:
     """The first photos of a folder, with made-up scores: only time is measured."""
     paths = sorted(path for path in Path(given.photos).rglob("*") if path.suffix.lower() in (".jpg", ".bmp", ".png"))
-    records = [Record(path, 50.0, Scale(0, 100)) for path in paths[: given.images * 4]]
-    rule = Preprocessing(max_pixels=config.max_pixels, min_side=config.crop, crop=config.crop)
-    return SalientCrops(records, size=config.crop, crops=config.crops, preprocessing=rule, window=config.window)
+    return [Record(path, 50.0, Scale(0, 100)) for path in paths[: given.images * 4]]
 
 
-def one_step(step: object, state: State, config: Config, fabric: Fabric, batch: Batch, *, follows: bool) -> float:
-    """Forward, backward, clip, update, and the teacher."""
-    values = step(state.network, batch)  # type: ignore[operator]
+def one_step(step: Step, state: State, fabric: Fabric, batch: Batch) -> float:
+    """Forward, backward, clip, update; the loss."""
+    values = step(state.network, batch)
     fabric.backward(values["loss"])
     fabric.clip_gradients(state.network, state.optimizer, max_norm=5.0)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
-    if follows:
-        lml_iqa.move_teacher(config, state, "step")
     return float(values["loss"].detach())
 
 
 def report(
-    given: argparse.Namespace, times: dict[str, list[tuple[float, float]]], losses: list[float], look: float
+    given: argparse.Namespace, times: dict[str, list[tuple[float, float]]], losses: list[float], windows: float
 ) -> None:
     """Medians and their ratio, with hardware and commit."""
     crops = 11 * given.images
@@ -93,13 +97,12 @@ def report(
         "backbone": given.backbone,
         "crops a step": crops,
         "precision": "bf16" if given.bf16 else "float32",
-        "fused": given.fused,
         "steps": given.steps,
         "threads": given.threads,
         "seconds a step, of the processor and by the clock": medians,
         "ratio lml_iqa / deiqt, processor": round(medians["lml_iqa"][0] / medians["deiqt"][0], 3),
         "crops a second of one processor": {name: round(crops / rows[0], 1) for name, rows in medians.items()},
-        "seconds of the processor to look at an image": round(look, 4),
+        "seconds of the processor to find an image's window": round(windows, 4),
         "losses": [round(loss, 3) for loss in losses],
         "memory, GB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "load": os.getloadavg()[0],
@@ -123,7 +126,6 @@ def options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pad", default="")
     parser.add_argument("--bf16", action="store_true")
-    parser.add_argument("--fused", action="store_true")
     parser.add_argument("--out", help="a JSON file")
     return parser.parse_args()
 

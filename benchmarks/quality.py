@@ -2,7 +2,7 @@
 
 series      photographs without distorted views (`held_out`), degraded step by step: share of steps that lower the score
 cross       re-created stimuli of TID2013 with published human scores: SRCC on the exact ones
-size        rated photographs of a run's test part judged at other sizes, and as large and small copies
+size        rated photographs of a run's test part scored at other sizes, and as large and small copies
 worst       a sheet of the twenty worst predictions of several runs' test parts
 
 `size` and `worst` need --run FOLDER (more than one for `worst`), as `noref train embedded` writes it, and
@@ -87,7 +87,7 @@ def size(run: Path, livec: Path) -> list[Row]:
     plain = np.array([s.value for s in scorer.score_many([path for path, _, _ in part])])
     policy = PREPROCESSING
 
-    def judged(rule: Preprocessing, factor: float = 1.0) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def scored(rule: Preprocessing, factor: float = 1.0) -> np.ndarray[Any, np.dtype[np.float64]]:
         network = Network(run / "model.onnx")
         found = []
         for path, _, _ in part:
@@ -100,18 +100,18 @@ def size(run: Path, livec: Path) -> list[Row]:
 
     cases = {
         "as shipped": (policy, 1.0),
-        "judged at 125 000 pixels": (dataclasses.replace(policy, max_pixels=125_000), 1.0),
-        "judged at 62 500 pixels": (dataclasses.replace(policy, max_pixels=62_500), 1.0),
+        "scored at 125 000 pixels": (dataclasses.replace(policy, max_pixels=125_000), 1.0),
+        "scored at 62 500 pixels": (dataclasses.replace(policy, max_pixels=62_500), 1.0),
         "4-megapixel copy, as shipped": (policy, 4.0),
-        "4-megapixel copy, judged at 1 megapixel": (dataclasses.replace(policy, max_pixels=1_000_000), 4.0),
+        "4-megapixel copy, scored at 1 megapixel": (dataclasses.replace(policy, max_pixels=1_000_000), 4.0),
         "200 px thumbnail, as shipped": (policy, 0.4),
-        "200 px thumbnail, judged at 200 px": (dataclasses.replace(policy, min_side=32), 0.4),
+        "200 px thumbnail, scored at 200 px": (dataclasses.replace(policy, min_side=32), 0.4),
         "200 px thumbnail, enlarged to 224 px": (dataclasses.replace(policy, min_side=224), 0.4),
         "200 px thumbnail, enlarged to 500 px": (dataclasses.replace(policy, min_side=500), 0.4),
     }
     rows = []
     for name, (rule, factor) in cases.items():
-        found = judged(rule, factor)
+        found = scored(rule, factor)
         change = float(np.median(found - plain))
         row = {"case": name, "srcc": srcc(found, human), "plcc": plcc(found, human), "median change": change}
         rows.append(row)

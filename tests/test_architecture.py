@@ -15,8 +15,8 @@ LAYERS = [  # bottom first: a part imports lower layers, never its own layer or 
     {"evaluate", "scoring"},
     {"train"},
     {"methods", "report"},
-    {"default_model", "calibrate", "explain", "embed", "gmad", "demo"},
-    {"bench", "serve"},
+    {"default_model", "explain", "embed", "gmad", "demo"},
+    {"bench"},
     {"cli"},
     {"__main__"},
 ]

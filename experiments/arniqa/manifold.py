@@ -71,8 +71,8 @@ def right_by_vote(neighbours: NDArray[np.int64], kinds: NDArray[np.int64]) -> ND
     return np.asarray(votes.argmax(axis=1) == kinds)
 
 
-def figures(found: Array, facts: NDArray[np.int64]) -> dict[str, Any]:
-    """Retrieval and silhouette of the crops at levels 3 to 5."""
+def retrieval(found: Array, facts: NDArray[np.int64]) -> dict[str, Any]:
+    """Metrics of the crops at levels 3 to 5: neighbours with the query's distortion, and silhouette."""
     strong = facts[:, 2] >= 3
     found, photo, kind = found[strong], facts[strong, 0], facts[strong, 1]
     neighbours = nearest(found, photo, count=NEIGHBOURS)
@@ -142,7 +142,7 @@ def main() -> None:
         name, _, which = text.partition("=")
         with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
             views[name] = features(find(which), crops)
-        results[name] = figures(views[name], facts)
+        results[name] = retrieval(views[name], facts)
         print(name, {key: value for key, value in results[name].items() if key != "by type"}, flush=True)
     about = {"photos": len(photos), "levels": "3 to 5", "precision": options.precision}
     words = {**machine(), **about, "encoders": results}

@@ -1,10 +1,10 @@
-"""How well do a frozen encoder's features carry human scores? Ridge within two data sets, ten splits, and across them.
+"""Do a frozen encoder's features predict human scores? Ridge within two data sets, ten splits, and across them.
 
 python experiments/arniqa/rate.py --data livec=FOLDER --data csv=FILE --encoder before=imagenet:WEIGHTS
     --encoder after=RUN --cache FOLDER --json FILE
 
-Splits 70/10/20, by reference where there is one; the penalty on the validation part. Across: the line of each of the
-ten splits' training parts judges the whole other set.
+Splits 70/10/20, by reference where there is one; the penalty is chosen on the validation part. Across data sets: the
+linear head of each of the ten splits scores the whole other set.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from manifold import find, machine
 from noref.card import Preprocessing
 from noref.data.splits import groups, random_split
 from noref.evaluate.correlation import plcc, srcc
-from noref.methods.arniqa_ridge import choose, kept_features, predict
+from noref.methods.arniqa_ridge import cached_features, choose, predict
 from noref.models.arniqa import settle_batch_norm
 from noref.models.arniqa_regressor import ARNIQA
 from noref.train.run_folder import read_data
@@ -65,17 +65,17 @@ def main() -> None:
         settle_batch_norm(network.encoder, "frozen", random=False)
         rule, folder = Preprocessing(max_pixels=250_000, min_side=8), options.cache / options.precision
         with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
-            features = {name: kept_features(network, records, rule, folder) for name, records in sets.items()}
+            features = {name: cached_features(network, records, rule, folder) for name, records in sets.items()}
         quality = {name: np.array([record.quality for record in records]) for name, records in sets.items()}
         results[label] = {}
         for name in sets:
             rows: dict[str, list[tuple[float, float]]] = {other: [] for other in sets}
             for split in splits[name]:
-                _, line = choose(features[name], quality[name], split)
+                _, head = choose(features[name], quality[name], split)
                 for other in sets:
-                    judged = list(split.test) if other == name else list(range(len(sets[other])))
-                    said, right = predict(line, features[other][judged]), quality[other][judged]
-                    rows[other].append((srcc(said, right), plcc(said, right)))
+                    scored = list(split.test) if other == name else list(range(len(sets[other])))
+                    predicted, actual = predict(head, features[other][scored]), quality[other][scored]
+                    rows[other].append((srcc(predicted, actual), plcc(predicted, actual)))
             for other, found in rows.items():
                 key = name if other == name else f"{name} -> {other}"
                 results[label][key] = summary(found)

@@ -43,8 +43,8 @@ class Config(csiqa.Config):
 
     Args:
         contrast: quality context, or ranking to compare with.
-        sampling: of easy pairs: fixed shares, shares that follow the batch's average, or ranks drawn by how wrong they
-            are.
+        sampling: of easy pairs: fixed shares, shares that follow the batch's average, or ranks drawn more often the
+            more often the network gets them wrong.
         delta: how fast adaptive sampling moves.
         margin: of ranking, as a share of the data set's scale.
         label_noise: deviation of noise that is added to the training labels, as a share of the data set's scale.

@@ -49,12 +49,12 @@ from noref.default_model.fine_tuning import (
 )
 from noref.default_model.head_fit import fit_head
 from noref.evaluate.correlation import plcc, srcc
-from noref.methods.launch import make_fabric
 from noref.models.stages import StageRegressor, statistics
 from noref.objectives.csiqa import quality_context_loss, select_pairs
 from noref.objectives.lml import local_manifold_loss, salient_window
 from noref.objectives.rated import score_loss
 from noref.train.run_folder import DataSet, Run, read_data
+from noref.train.setup import make_fabric
 
 SHARE = {1: 0.8, 2: 0.55}  # a window's side, of the image's: two small windows cost what one large one does
 CHOOSING = "inner folds of the training part of {}: choose with these; the test part was not scored"

@@ -22,14 +22,14 @@ PAPER = {"positive": "salient", "intra_negatives": True, "inter_negatives": "cro
 
 
 def cells(bench: Path) -> list[dict[str, object]]:
-    """A row a run that is done: its options, its fold, its figures on the fold's test part."""
+    """A row a run that is done: its options, its fold, its metrics on the fold's test part."""
     rows = []
     for file in sorted(bench.glob("runs/*/*/cell.json")):
-        (figures,) = json.loads(file.read_text(encoding="utf-8"))["figures"].values()
+        (metrics,) = json.loads(file.read_text(encoding="utf-8"))["figures"].values()
         options = yaml.safe_load((file.parent / "config.yaml").read_text(encoding="utf-8"))
         split = file.parent.name.rpartition("split")[2]
         known = {name: options[name] for name in (*OPTIONS, *MORE)}
-        rows.append({"fold": int(split), **known, **{name: round(figures[name], 4) for name in METRICS}})
+        rows.append({"fold": int(split), **known, **{name: round(metrics[name], 4) for name in METRICS}})
     return sorted(rows, key=lambda row: [str(value) for value in row.values()])
 
 

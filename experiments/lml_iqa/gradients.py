@@ -1,4 +1,4 @@
-"""How much does the contrast steer, and whither? Its gradient beside the score's, in the layers that learn.
+"""How large is the contrast's gradient, and where does it point? Beside the score loss's, in the layers that learn.
 
 python experiments/lml_iqa/gradients.py --data livec=FOLDER --model start --model baseline=RUN --model lml=RUN
     --weights mobilenetv2_100_imagenet.safetensors --frozen 4 [--batches 12] [--alpha 0.1] [--temperature 0.3]
@@ -6,13 +6,14 @@ python experiments/lml_iqa/gradients.py --data livec=FOLDER --model start --mode
 
 Batches of 16 training images, 2 random crops and the salient one each, windows by the activation of the network at its
 start. norms: of (1 - a) times the score loss (on the data set's scale) and of a times the contrast. cosine: between
-the two. agree: mean cosine of one loss's gradients between two batches; what differs from batch to batch is noise.
+the two. agrees: mean cosine of one loss's gradients between two batches; what differs from batch to batch is noise.
 contrast: its mean. within, between: mean cosine of features of crops of one image, and of two images.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -44,14 +45,14 @@ def start(weights: str) -> QualityNet:
     return build(Plan("mobilenetv2_100", pad_type="same", mean=half, std=half), weights=weights).eval()
 
 
-def batches_of(records: list[Record], eye: QualityNet, count: int) -> list[tuple[Tensor, Tensor]]:
+def batches_of(records: Sequence[Record], teacher: QualityNet, count: int) -> list[tuple[Tensor, Tensor]]:
     """(N, H + 1, 3, S, S) crops, the last one salient, and (N,) quality; the same for every model."""
     chosen = [records[int(at)] for at in torch.randperm(len(records))[: count * IMAGES]]
     crops = SalientCrops(chosen, size=224, crops=CROPS, window=WINDOW, seed=SEED, preprocessing=Preprocessing())
-    views = crops.views(viewing_side(eye, 224))
+    views = crops.views(viewing_side(teacher, 224))
     with torch.inference_mode():
         maps = [
-            saliency(eye, batch.crops[:, 0], by="activation")
+            saliency(teacher, batch.crops[:, 0], by="activation")
             for batch in make_loader(views, batch_images=8, shuffle=False)
         ]
     crops.places = torch.stack(salient_window(torch.cat(maps), WINDOW), dim=1).numpy()
@@ -60,7 +61,7 @@ def batches_of(records: list[Record], eye: QualityNet, count: int) -> list[tuple
 
 
 class Found(NamedTuple):
-    """Of one batch: both gradients, long vectors over the layers of the backbone that learn, and what else is said."""
+    """Of one batch: both gradients, as vectors over the layers of the backbone that learn, and three numbers."""
 
     score: Tensor
     contrast: Tensor
@@ -72,7 +73,7 @@ class Found(NamedTuple):
 def gradients(
     network: QualityNet, crops: Tensor, quality: Tensor, span: float, temperature: float, contrast_of: str
 ) -> Found:
-    """What the losses of a batch ask of the backbone."""
+    """The gradients of both losses of a batch in the backbone, and what `Found` has besides."""
     learning = [parameter for parameter in network.backbone.parameters() if parameter.requires_grad]
     random, salient = crops[:, :CROPS].flatten(0, 1), crops[:, CROPS]
     scores, features = network(torch.cat([random, salient]), features=True, layers="pooled")
@@ -114,13 +115,14 @@ def main() -> None:
     parser.add_argument("--alpha", type=float, default=0.1)
     parser.add_argument("--temperature", type=float, default=0.3)
     given = parser.parse_args()
+    if given.batches < 2:
+        parser.error("--batches: two batches at least, whose gradients are compared")
     records = read_data(given.data).records
     span = records[0].scale.high - records[0].scale.low
     runs = [Path(text.partition("=")[2]) for text in given.model if "=" in text]
     if runs:
         records = [records[at] for at in load_split(runs[0] / "split.json", records).train]
-    eye = start(given.weights)
-    batches = batches_of(records, eye, given.batches)
+    batches = batches_of(records, start(given.weights), given.batches)
     print("model\tscore norm\tcontrast norm\tcosine\tscore agrees\tcontrast agrees\tcontrast\twithin\tbetween")
     for text in given.model:
         name, _, run = text.partition("=")

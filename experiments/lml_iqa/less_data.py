@@ -25,8 +25,8 @@ def read(*benches: Path) -> Rows:
     found: Rows = defaultdict(lambda: defaultdict(list))
     for file in sorted(file for bench in benches for file in bench.glob("runs/*/*/cell.json")):
         cell = json.loads(file.read_text(encoding="utf-8"))
-        (figures,) = cell["figures"].values()
-        found[cell["variant"]][100 * cell["fraction"]].append(figures["srcc"])
+        (metrics,) = cell["figures"].values()
+        found[cell["variant"]][100 * cell["fraction"]].append(metrics["srcc"])
     return found
 
 

@@ -28,7 +28,7 @@ class Spread:
 
     @property
     def ratio(self) -> float:
-        """`within` over `between`: near 0 where an image is a point, near 1 where images do not matter."""
+        """`within` over `between`: near 0 where all crops of an image agree, near 1 where images do not matter."""
         return self.within / self.between
 
 

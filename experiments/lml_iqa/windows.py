@@ -1,4 +1,4 @@
-"""How well does a network say where an image is salient? Its maps in figures, and a sheet of photos with the windows.
+"""Do a network's saliency maps lie on the subject? Three numbers about its maps, and a sheet of photos with windows.
 
 python experiments/lml_iqa/windows.py --data livec=FOLDER --photos 60 --by activation --sheet FILE
     --backbone mobilenetv2_100 --weights FILE --pad-type same --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5
@@ -31,7 +31,7 @@ def triple(text: str) -> tuple[float, float, float]:
 
 
 def network_of(given: argparse.Namespace) -> QualityNet:
-    """A run's network, or a plain backbone with a head that nobody asks."""
+    """A run's network, or a plain backbone, whose head is not used."""
     if given.model:
         return load(Path(given.model) / "model.safetensors")[0].eval()
     plan = Plan(given.backbone, head="pooled", pad_type=given.pad_type, mean=given.mean, std=given.std)
@@ -40,7 +40,7 @@ def network_of(given: argparse.Namespace) -> QualityNet:
 
 @torch.inference_mode()
 def main() -> None:
-    """Print the figures, draw the sheet."""
+    """Print the numbers, draw the sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--photos", type=int, default=60, help="spread evenly over the set")
