@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/base
 	$(BIN)/noref demo
 
+# a process a core, one thread each
 test: $(VENV)/dev check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .
