@@ -383,3 +383,14 @@ def test_a_run_of_version_0_1_goes_on_as_it_was_begun(rated, small, tmp_path):
         assert (tmp_path / "old" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert yaml.safe_load((tmp_path / "old" / "config.yaml").read_text())["start"] == "zero"
     assert json.loads((tmp_path / "old" / "model.card.json").read_text())["training"]["options"]["start"] == "zero"
+
+
+def test_going_on_with_other_images_by_mistake_leaves_the_run_as_it_is(rated, small, tmp_path):
+    run(rated, tmp_path / "run", small, "--epochs", "1")
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    some = "\n".join(rated.read_text().splitlines()[:-3]) + "\n"
+    (rated.parent / "some.csv").write_text(some, encoding="utf-8")
+    with pytest.raises(DataError, match="images are not among"):
+        train("deiqt", data=f"csv={rated.parent / 'some.csv'}", out=str(tmp_path / "run"), resume=True)
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+    train("deiqt", data=None, out=str(tmp_path / "run"), resume=True)

@@ -86,7 +86,13 @@ class Run:
         return self.folder / name
 
     def begin(self, recipe: str, data: DataSet, config: Any) -> None:
-        """Make the folder and write `config.yaml`; a resumed run's says what it goes on with."""
+        """Make the folder and write `config.yaml`; a resumed run's says what it goes on with.
+
+        Raises:
+            DataError: a resumed run's split is of other images; its `config.yaml` stays.
+        """
+        if self.resumed and (split := self.file("split.json")).exists():
+            load_split(split, data.records)
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
             head = yaml.safe_dump({"recipe": recipe, "data": f"{data.name}={data.path}"}, sort_keys=False)
