@@ -10,6 +10,7 @@ import sys
 from collections import Counter, defaultdict
 
 import pytest
+import yaml
 from scipy import stats
 
 from noref.bench.launch import run_bench
@@ -365,3 +366,36 @@ def test_somebody_elses_folder_is_left_alone(first, tiny, tmp_path):
     with pytest.raises(OptionError, match="not an empty folder"):
         go(first, tmp_path, tiny)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def as_an_earlier_version_wrote_it(options):
+    """Options of DEIQT in the form of version 0.1: every option of CSIQA too, old names, and no `start`."""
+    off = {
+        "contrast": "none",
+        "temperature": 0.3,
+        "easy": [0.1, 0.4],
+        "distill": None,
+        "loss": "smooth_l1",
+        "mask": None,
+    }
+    gone = {"sampling": "fixed", "margin": 0.05, "beta1": 0.9, "fused": False, "queries": 6}
+    old = {**off, **gone, **options, "bank": options["feature_cache"], "bank_sets": options["crop_sets"]}
+    return {key: value for key, value in old.items() if key not in ("start", "feature_cache", "crop_sets")}
+
+
+def test_a_bench_of_version_0_1_goes_on_as_it_was_begun(first, tiny, tmp_path):
+    out, grid = tmp_path / "bench", tmp_path / "grid.yaml"
+    grid.write_text("base: {}\nplug-in: {contrast: quality-context, pairs: easy, distill: 0}\n", encoding="utf-8")
+    go(first, out, [*tiny, "--start", "zero"], repeats=1, variants=str(grid), only=["base"])
+    content = json.loads((out / "bench.json").read_text())
+    content["options"] = as_an_earlier_version_wrote_it(content["options"])
+    content["variants"]["plug-in"] = {"contrast": "quality-context", "pairs": "easy", "distill": 0.0}
+    (out / "bench.json").write_text(json.dumps(content))
+    with pytest.raises(OptionError, match="holds a bench of start zero, not mean"):
+        go(first, out, tiny, "--start", "mean", variants=str(grid))
+    assert len(go(first, out, tiny, variants=str(grid)).done) == 4
+    configs = [yaml.safe_load(path.read_text()) for path in sorted(out.glob("runs/*/*/config.yaml"))]
+    assert [(config["recipe"], config["start"]) for config in configs] == [("deiqt", "zero")] * 2 + [
+        ("csiqa", "zero")
+    ] * 2
+    assert len(go(first, out, tiny, variants=str(grid)).done) == 4

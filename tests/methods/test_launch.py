@@ -6,10 +6,12 @@ import csv
 import dataclasses
 import json
 import math
+import re
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 from noref.card import Scale, read_card
 from noref.data.readers import READERS
@@ -357,3 +359,38 @@ def test_deiqt_with_an_option_of_csiqa_is_its_plug_in(rated, small, tmp_path):
     for name in ("log.csv", "predictions.csv", "model.safetensors"):
         assert (tmp_path / "plug-in" / name).read_bytes() == (tmp_path / "csiqa" / name).read_bytes(), name
     train("deiqt", data=None, out=str(tmp_path / "plug-in"), resume=True)
+
+
+def test_a_run_of_version_0_1_goes_on_as_it_was_begun(rated, small, tmp_path):
+    """Its config.yaml names no `start`, and its checkpoint calls the averaged weights "teacher"."""
+    words = ["--average", "0.9", "--start", "zero"]
+    run(rated, tmp_path / "whole", small, *words)
+    run(rated, tmp_path / "old", small, *words, "--epochs", "2")
+    file = tmp_path / "old" / "checkpoint.safetensors"
+    tensors, header = read(file)
+    save_file({re.sub(r"^ema\.", "teacher.", name): value for name, value in tensors.items()}, file, header)
+    options = yaml.safe_load((tmp_path / "old" / "config.yaml").read_text())
+    del options["start"]
+    old = {
+        "bank": options.pop("feature_cache"),
+        "bank_sets": options.pop("crop_sets"),
+        "contrast": "none",
+        "loss": "smooth_l1",
+    }
+    (tmp_path / "old" / "config.yaml").write_text(yaml.safe_dump({**options, **old, "epochs": 3}, sort_keys=False))
+    train("deiqt", data=None, out=str(tmp_path / "old"), resume=True)
+    for name in ("log.csv", "predictions.csv", "model.safetensors"):
+        assert (tmp_path / "old" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert yaml.safe_load((tmp_path / "old" / "config.yaml").read_text())["start"] == "zero"
+    assert json.loads((tmp_path / "old" / "model.card.json").read_text())["training"]["options"]["start"] == "zero"
+
+
+def test_going_on_with_other_images_by_mistake_leaves_the_run_as_it_is(rated, small, tmp_path):
+    run(rated, tmp_path / "run", small, "--epochs", "1")
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    some = "\n".join(rated.read_text().splitlines()[:-3]) + "\n"
+    (rated.parent / "some.csv").write_text(some, encoding="utf-8")
+    with pytest.raises(DataError, match="images are not among"):
+        train("deiqt", data=f"csv={rated.parent / 'some.csv'}", out=str(tmp_path / "run"), resume=True)
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+    train("deiqt", data=None, out=str(tmp_path / "run"), resume=True)

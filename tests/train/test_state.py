@@ -163,3 +163,35 @@ def test_update_ema_by_hand():
     assert average.num_batches_tracked.item() == 7
     update_ema(average, network, decay=0.0)
     assert average.weight.item() == 3.0
+
+
+class Scaler:
+    """As fp16's plugin: what it holds moves with the steps and decides the next ones."""
+
+    precision = "16-mixed"
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def state_dict(self):
+        return {"scale": self.scale, "growth_factor": 2.0, "growth_interval": 2000, "_growth_tracker": 7}
+
+    def load_state_dict(self, state):
+        self.loaded, self.scale = dict(state), state["scale"]
+
+
+def test_the_gradient_scaler_is_kept(tmp_path):
+    fabric = Fabric(accelerator="cpu", devices=1)
+    state, other = fresh(fabric), fresh(fabric)
+    plain = fabric._precision
+    fabric._precision = Scaler(scale=512.0)
+    state.save(tmp_path / "c.safetensors", fabric)
+    fabric._precision = resumed = Scaler(scale=65536.0)
+    other.restore(tmp_path / "c.safetensors", fabric)
+    assert resumed.loaded == Scaler(512.0).state_dict()
+
+    fabric._precision = plain  # a checkpoint without a scaler, as of fp32 or of an earlier version
+    state.save(tmp_path / "plain.safetensors", fabric)
+    fabric._precision = untouched = Scaler(scale=65536.0)
+    other.restore(tmp_path / "plain.safetensors", fabric)
+    assert untouched.scale == 65536.0

@@ -10,15 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from noref.data.splits import PARTS, Split, load_split, save_split, thinned
 from noref.errors import DataError, OptionError
 from noref.evaluate.split_protocol import SplitProtocol
-from noref.methods import page
-from noref.methods.launch import recipe_options
-from noref.train.options import Given, build, read_yaml
+from noref.methods.launch import configured, recipe_options
+from noref.train.options import Given, read_yaml
 from noref.train.run_folder import DataSet
 
 SET_BY_BENCH = ("split", "seed", "test", "validation")  # options that the bench sets for each cell
@@ -54,11 +52,6 @@ class Grid:
     repeats: int = 1  # trainings with each split, of different seeds
     paper_selection: bool = False  # the epoch is the best on the test part
 
-    @property
-    def module(self) -> ModuleType:
-        """The recipe."""
-        return page(self.recipe)
-
     def given(self, variant: str) -> dict[str, tuple[Any, str]]:
         """The options of a variant, before a cell sets its split and seed."""
         paper = {"select": ("test", "--paper-selection: ")} if self.paper_selection else {}
@@ -66,7 +59,7 @@ class Grid:
 
     def config(self, variant: str) -> Any:
         """The recipe's config of a variant; an OptionError where it has no such option, or cannot have such a value."""
-        return build(self.module.Config, self.given(variant))
+        return configured(self.recipe, self.given(variant))
 
     def check(self) -> None:
         """An OptionError for what cannot work: unknown recipe or option, one that the bench sets, two names alike."""
@@ -92,9 +85,12 @@ class Grid:
 
     def options(self) -> dict[str, Any]:
         """For `bench.json`: `options` that all cells share, and in `variants` what differs in each of them."""
-        shared = json_options(build(self.module.Config, self.common))
+        shared = json_options(configured(self.recipe, self.common))
         own = {name: json_options(self.config(name)).items() for name in self.variants}
-        differing = {name: {key: value for key, value in items if value != shared[key]} for name, items in own.items()}
+        differing = {
+            name: {key: value for key, value in items if key not in shared or value != shared[key]}
+            for name, items in own.items()
+        }
         return {"options": shared, "variants": differing}
 
 

@@ -8,7 +8,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,12 +23,12 @@ from noref.checkout import commit
 from noref.data.splits import load_split
 from noref.errors import NorefError, OptionError
 from noref.evaluate.metrics import metrics, outside_scale
-from noref.methods import launch
+from noref.methods import launch, page
 from noref.report.formatting import duration
 from noref.report.run_results import describe_data, describe_split, prediction_rows
 from noref.report.table import read_json
 from noref.train.evaluate_export import evaluate
-from noref.train.options import build
+from noref.train.options import before
 from noref.writing import write_text
 
 FORMAT = 1
@@ -57,7 +57,7 @@ def bench(grid: Grid, out: Path, *, say: Say = lambda text: None) -> Outcome:
     grid.check()
     splits = {name: grid.protocol.splits(data.records) for name, data in grid.data.items()}
     facts = _facts(grid)
-    _open(grid, out, facts)
+    grid = _open(grid, out, facts)
     for name, data in grid.data.items():
         keep_splits(name, data, grid.protocol, splits[name], out / "splits")
     cells = list(grid.cells({name: len(own) for name, own in splits.items()}))
@@ -94,17 +94,23 @@ def _cell_line(out: Path, cell: Cell) -> str:
     return f"{cell.folder.removeprefix('runs/')}: {', '.join(parts)}{''.join(leaving)}"
 
 
-def _open(grid: Grid, out: Path, facts: Mapping[str, Any]) -> None:
-    """Make the folder and say in `bench.json` what it holds, or check that it holds a bench of the same options."""
+def _open(grid: Grid, out: Path, facts: Mapping[str, Any]) -> Grid:
+    """Make the folder and say in `bench.json` what it holds, or check that it holds a bench of the same options.
+
+    Gives the grid. Of a bench that was begun before an option was there, all cells are trained as the first ones were.
+    """
     if (out / "bench.json").exists():
-        earlier, now, other = read_json(out / "bench.json"), grid.options(), f"{out}: holds a bench of"
+        earlier, other = read_json(out / "bench.json"), f"{out}: holds a bench of"
+        common = {**before(page(grid.recipe).Config, grid.common, earlier.get("options", {})), **grid.common}
+        grid = replace(grid, common=common)
+        now = grid.options()
         if earlier.get("recipe") != grid.recipe:
             raise OptionError(f"{other} {earlier.get('recipe')}, not {grid.recipe}; choose another --out")
-        before = {**_options_of(grid, earlier), **(earlier.get("division") or {})}
+        held = {**_options_of(grid, earlier), **(earlier.get("division") or {})}
         wanted = {**now["options"], **_division(grid)}
-        for name in dict.fromkeys([*wanted, *before]):
-            if before.get(name) != wanted.get(name):
-                raise OptionError(f"{other} {name} {before.get(name)}, not {wanted.get(name)}; choose another --out")
+        for name in dict.fromkeys([*wanted, *held]):
+            if held.get(name) != wanted.get(name):
+                raise OptionError(f"{other} {name} {held.get(name)}, not {wanted.get(name)}; choose another --out")
         for name in now["variants"].keys() & earlier.get("variants", {}).keys():
             if _options_of(grid, earlier, name) != _options_of(grid, now, name):
                 raise OptionError(f"{out}: its variant {name!r} has other options; choose another --out")
@@ -112,13 +118,15 @@ def _open(grid: Grid, out: Path, facts: Mapping[str, Any]) -> None:
         raise OptionError(f"{out}: not an empty folder, and no bench")
     (out / "claims").mkdir(parents=True, exist_ok=True)
     _update(grid, out, facts, Outcome(0))
+    return grid
 
 
 def _options_of(grid: Grid, content: Mapping[str, Any], variant: str | None = None) -> dict[str, Any]:
     """The options in the content of a `bench.json`, also an older one's: with today's names and new defaults."""
     own = {} if variant is None else content["variants"][variant]
-    given = {name: (value, "bench.json: ") for name, value in {**content.get("options", {}), **own}.items()}
-    return json_options(build(grid.module.Config, given))
+    options = {**content.get("options", {}), **own}
+    given = {name: (value, "bench.json: ") for name, value in options.items()}
+    return json_options(launch.configured(grid.recipe, {**before(page(grid.recipe).Config, options), **given}))
 
 
 def _run_cell(grid: Grid, cell: Cell, out: Path) -> float:

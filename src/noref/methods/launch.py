@@ -86,6 +86,16 @@ def train(
     return results if run.writes else {}
 
 
+def configured(recipe: str, given: Given) -> Any:
+    """The config of a run with these options, of the method that has them, see `plug_in`.
+
+    Raises:
+        OptionError: an unknown name, or a value that makes no sense.
+    """
+    recipe, given = plug_in(recipe, given)
+    return build(page(recipe).Config, given)
+
+
 def read_config(path: Path) -> dict[str, tuple[Any, str]]:
     """The options in a config file; one copied from a run also names recipe and data, which the call says.
 

@@ -138,10 +138,12 @@ class Supervised(Data, Network, Optimiser, Hardware):
     """All four groups: what `noref.train.supervised.train` needs, and DEIQT has.
 
     `ALIASES` are old names of options. `REMOVED` are options that are gone: the old default, which old files may still
-    give, and what to do instead; None as the default: any value was taken and none is needed any more.
+    give, and what to do instead; None as the default: any value was taken and none is needed any more. `BEFORE` is
+    what runs did before an option was there.
     """
 
     EXTENDABLE: ClassVar[tuple[str, ...]] = ("epochs",)  # a resumed run may get more of these
+    BEFORE: ClassVar[dict[str, str]] = {"start": "zero"}
     ALIASES: ClassVar[dict[str, str]] = {"bank": "feature_cache", "bank_sets": "crop_sets"}
     REMOVED: ClassVar[dict[str, tuple[str | None, str]]] = {
         "fused": (None, "frozen batch norms always run inside their convolutions where that changes nothing"),

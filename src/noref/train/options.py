@@ -1,7 +1,8 @@
 """One typed dataclass is a method's Python signature, its YAML file, its command-line options and its help.
 
 A config class may have `ALIASES`, old name -> new name, and `REMOVED`, name -> the default it had and what to do
-instead. A file or a call with an old name goes on, with a note.
+instead. A file or a call with an old name goes on, with a note. `BEFORE` has, for an option that was added with another
+default than what was done before, what was done: runs and benches that are older go on with it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -169,9 +170,22 @@ def renamed(config: type[Any], given: Mapping[str, tuple[Any, str]]) -> Given:
             default, instead = removed[key]
             if default is not None and str(value).lower() not in (default.lower(), {"False": "no"}.get(default)):
                 raise OptionError(f"{place}{key} is no option any more: {instead}")
-            if "line" not in place:
+            if place.startswith("--"):
                 _note(f"{place}{key} is no option any more: {instead}")
     return found
+
+
+def before(config: type[Any], given: Container[str], saved: Mapping[str, Any] | None = None) -> Given:
+    """What holds, of the options in `BEFORE`, for a run or bench that was begun earlier.
+
+    Args:
+        config: the method's.
+        given: options that are said; they are left out.
+        saved: what is known of the run or bench; what is not in it either was not there yet.
+    """
+    older: Mapping[str, str] = getattr(config, "BEFORE", {})
+    held = {**older, **(saved or {})}
+    return {name: (held[name], f"--{name}: ") for name in older if name not in given}
 
 
 @functools.cache

@@ -30,7 +30,7 @@ from noref.data.readers import READERS
 from noref.data.records import Record, names
 from noref.data.splits import Split, load_split, official_split, random_split, save_split
 from noref.errors import DataError, OptionError, unknown
-from noref.train.options import Given, build, read_yaml, to_yaml
+from noref.train.options import Given, before, build, read_yaml, to_yaml
 from noref.writing import write_text
 
 HARDWARE = ("workers", "accelerator", "devices")  # a resumed run may change these
@@ -86,7 +86,13 @@ class Run:
         return self.folder / name
 
     def begin(self, recipe: str, data: DataSet, config: Any) -> None:
-        """Make the folder and write `config.yaml`; a resumed run's says what it goes on with."""
+        """Make the folder and write `config.yaml`; a resumed run's says what it goes on with.
+
+        Raises:
+            DataError: a resumed run's split is of other images; its `config.yaml` stays.
+        """
+        if self.resumed and (split := self.file("split.json")).exists():
+            load_split(split, data.records)
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
             head = yaml.safe_dump({"recipe": recipe, "data": f"{data.name}={data.path}"}, sort_keys=False)
@@ -220,23 +226,24 @@ def resumed_config(kind: type[Any], saved: Given, given: Given) -> Any:
     Raises:
         OptionError: an option that would make it another run.
     """
-    now = build(kind, saved, given)
-    check_resumed(build(kind, saved), now)
+    now = build(kind, before(kind, saved), saved, given)
+    check_resumed(saved, now)
     return now
 
 
-def check_resumed(before: Any, now: Any) -> None:
+def check_resumed(saved: Given, now: Any) -> None:
     """Refuse to go on with a run under options that would make it another one.
 
     Args:
-        before: its config so far.
+        saved: its options so far, as `read_run` gives them.
         now: the config that it is to go on with.
 
     Raises:
         OptionError: says which option.
     """
-    for field in dataclasses.fields(before):
-        old, new = getattr(before, field.name), getattr(now, field.name)
-        longer = field.name in getattr(before, "EXTENDABLE", ()) and None not in (old, new) and new > old
+    held = build(type(now), before(type(now), saved), saved)
+    for field in dataclasses.fields(now):
+        old, new = getattr(held, field.name), getattr(now, field.name)
+        longer = field.name in getattr(now, "EXTENDABLE", ()) and None not in (old, new) and new > old
         if old != new and not longer and field.name not in HARDWARE:
             raise OptionError(f"--{field.name} {new}: the run to resume has {old}; a run goes on with its own options")

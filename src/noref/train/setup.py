@@ -24,7 +24,6 @@ from noref.train.config import Data, Hardware, Supervised
 from noref.train.evaluator import SELECTION, check_readable
 from noref.train.loop import Loaders, Schedule
 from noref.train.optim import StepDecay, parameter_groups
-from noref.train.options import build as build_config
 from noref.train.run_folder import DataSet, Run, check_resumed, choose_split, open_run, read_data, read_run
 from noref.train.state import State
 
@@ -79,7 +78,7 @@ def opened(
     run = dataclasses.replace(run, writes=run.writes and fabric.is_global_zero)
     if run.writes and run.resumed:
         head, saved = read_run(run.folder)
-        check_resumed(build_config(type(config), saved), config)
+        check_resumed(saved, config)
         run.begin(str(head["recipe"]), data, config)
     elif not run.file("config.yaml").exists():
         run.begin(recipe, data, config)
