@@ -80,7 +80,7 @@ def tested(run: Path, livec: Path) -> Iterator[tuple[Path, float, float]]:
 
 
 def size(run: Path, livec: Path) -> list[Row]:
-    """What another resolution policy changes, on photographs that the model never saw."""
+    """What another resolution policy changes, on photographs that the model was not trained on."""
     scorer = Scorer(run / "model.onnx")
     part = list(tested(run, livec))
     human = [score for _, _, score in part]

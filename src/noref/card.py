@@ -65,7 +65,7 @@ class Preprocessing:
     Args:
         max_pixels: an image with more pixels is shrunk to about this many, aspect kept; None: never.
         min_side: an image whose short side is smaller is enlarged to this many pixels.
-        crop: None: the network sees the whole image. A number: it sees square crops of that side on a grid that
+        crop: None: the network's input is the whole image. A number: square crops of that side on a grid that
             reaches every border, and the scores are averaged.
         resample: Pillow's filter for shrinking and enlarging: "bicubic" or "lanczos".
 

@@ -124,11 +124,11 @@ def pillow_allows(max_megapixels: float) -> Iterator[None]:
 
 
 def target_size(width: int, height: int, preprocessing: _Sizing) -> tuple[int, int]:
-    """The (width, height) at which a model sees an image.
+    """The (width, height) of an image as the input of a model.
 
     The image is shrunk to `max_pixels`, then enlarged to `min_side` (or to `crop`, if that is more). In a long and
-    thin image the two conflict: a network that sees crops gets the side it needs; one that sees the whole image stays
-    within `max_pixels`, unless a side would fall below 96 pixels, too few for its last layers.
+    thin image the two conflict: where crops are the input, the side is kept as long as they need; where the whole
+    image is, it stays within `max_pixels`, unless a side would fall below 96 pixels, too few for the last layers.
 
     Raises:
         ImageError: an image without pixels, or more than 100 times as long as wide.

@@ -338,7 +338,7 @@ def test_a_wrong_call_ends_before_anything_is_written(first, tiny, tmp_path, wor
     [
         ("a: 3\n", "line 1: a variant is"),
         ("", "no variants"),
-        ("a: {lr: b}\n", "'b' is not number"),
+        ("a: {lr: b}\n", "'b' is not a number"),
         ("a: [", "not YAML"),
     ],
 )

@@ -262,8 +262,8 @@ def test_each_map_of_the_page_has_its_scale_right_below_it():
     assert "60 better" in text
 
 
-def test_the_page_says_that_a_crop_and_a_photo_are_judged_differently():
-    words = "A crop and a whole photo are not judged alike"
+def test_the_page_says_that_a_crop_and_a_photo_are_scored_differently():
+    words = "A crop and a whole photo are not scored alike"
     assert words in page_of({"a.jpg": 29.0})
     assert words not in page_of({"a.jpg": 29.0}, ("activation",))
 

@@ -55,7 +55,7 @@ def test_help_lists_every_option_of_the_recipe(capsys):
         (["train", "deiqt", "--out", "OUT"], "needs --data"),
         (["train", "deiqt", "--out", "OUT", "--data", "csw=x"], "did you mean csv"),
         (["train", "deiqt", "--out", "OUT", "--data", "csv=x", "--epoch", "3"], "did you mean epochs"),
-        (["train", "deiqt", "--out", "OUT", "--data", "csv=x", "--epochs", "many"], "'many' is not whole number"),
+        (["train", "deiqt", "--out", "OUT", "--data", "csv=x", "--epochs", "many"], "'many' is not a whole number"),
         (["train", "deiqt", "--out", "OUT", "--data", "csv=x", "--epochs"], "--epochs needs a value"),
         (["train", "deiqt", "--out", "OUT", "--resume"], "no run to resume"),
         (["export", "OUT", "--out", "x.onnx"], "no trained model"),

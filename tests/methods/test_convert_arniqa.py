@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -173,3 +175,11 @@ def test_as_it_is_typed(files, tmp_path, capsys):
     assert command(["convert", "arnika", "x", "y", "--out", str(tmp_path / "b")]) == 2
     assert "did you mean arniqa" in capsys.readouterr().err
     assert command(["convert", "--help"]) == 0
+
+
+def test_without_torch_one_line_says_what_to_install():
+    words = ["convert", "arniqa", "a.pth", "b.pth", "--out", "x"]
+    code = f"import sys; sys.modules['torch'] = None; from noref.cli import run; sys.exit(run({words!r}))"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "Error: noref.train needs an extra: pip install 'noref[train]'\n"

@@ -199,6 +199,14 @@ def test_the_best_epoch_is_the_validation_parts(rated, small, tmp_path):
         run(rated, tmp_path / "other", small, "--select", "validation", "--validation", "0")
 
 
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_a_part_too_small_for_a_correlation_is_refused_before_training(rated, small, tmp_path, part):
+    share = str(2 / len(table(rated)))
+    with pytest.raises(OptionError, match=rf"the {part} part has 2 of .* needs 3: give --{part} a larger share"):
+        run(rated, tmp_path / "run", small, "--select", "validation", f"--{part}", share)
+    assert not list((tmp_path / "run").iterdir())
+
+
 def test_workers_change_nothing(rated, small, tmp_path, finished):
     run(rated, tmp_path / "run", small, "--workers", "2")
     assert (tmp_path / "run" / "log.csv").read_bytes() == (finished[0] / "log.csv").read_bytes()

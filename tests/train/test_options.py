@@ -60,7 +60,7 @@ def test_an_earlier_name_of_an_option_is_taken_with_a_note(tmp_path, capsys):
     assert to_yaml(Renamed()) == "lr: 0.1\n"
     with pytest.raises(OptionError, match="unknown option 'ALIASES'"):
         build(Renamed, given_pairs(["--ALIASES", "x"]))
-    with pytest.raises(OptionError, match="--speed: 'x' is not number"):
+    with pytest.raises(OptionError, match="--speed: 'x' is not a number"):
         build(Renamed, given_pairs(["--speed", "x"]))
 
 
@@ -91,8 +91,8 @@ def test_what_is_written_reads_back(tmp_path, config):
     ("words", "says"),
     [
         (["--lrr", "1"], r"unknown option 'lrr': did you mean lr\?"),
-        (["--lr", "fast"], r"--lr: 'fast' is not number"),
-        (["--size", "2.5"], r"--size: '2.5' is not whole number or none"),
+        (["--lr", "fast"], r"--lr: 'fast' is not a number"),
+        (["--size", "2.5"], r"--size: '2.5' is not a whole number or none"),
         (["--kind", "huge"], r"--kind: 'huge' is not big or small"),
         (["--mean", "1,2"], r"--mean: '1,2' is not 3 numbers"),
         (["--flip", "perhaps"], r"--flip: 'perhaps' is not yes or no"),
@@ -109,9 +109,9 @@ def test_wrong_words_say_what_is_wrong(words, says):
     ("text", "says"),
     [
         ("lr: 1\nseize: 2\n", r"c\.yaml, line 2: unknown option 'seize': did you mean size\?"),
-        ("\nlr: true\n", r"c\.yaml, line 2: True is not number"),
-        ("size: 2.0\n", r"line 1: 2\.0 is not whole number"),
-        ("lr: null\n", r"line 1: None is not number"),
+        ("\nlr: true\n", r"c\.yaml, line 2: True is not a number"),
+        ("size: 2.0\n", r"line 1: 2\.0 is not a whole number"),
+        ("lr: null\n", r"line 1: None is not a number"),
         ("mean: 3\n", r"line 1: 3 is not 3 numbers"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Show where in a photo a model sees good and bad quality."""
+"""`noref explain`: maps of the quality that a model gives to each part of a photo."""
 
 from __future__ import annotations
 

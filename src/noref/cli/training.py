@@ -101,6 +101,7 @@ def convert(method: str, files: tuple[str, ...], out: str, data: str | None) -> 
         raise unknown("method", method, ["arniqa"])
     if len(files) != 2:
         raise OptionError(f"arniqa has two files, ARNIQA.pth and regressor_NAME.pth; got {len(files)}")
+    import noref.train  # noqa: F401  says which extra is missing, if it is
     from noref.methods.convert_arniqa import convert as write
 
     card = write(Path(files[0]), Path(files[1]), Path(out), data=data)

@@ -27,7 +27,7 @@ class Report:
     records: tuple[Record, ...]  # the rows whose image is on the disk
     published: int | None  # how many images the release has; None for a set of your own
     missing: tuple[Path, ...]  # images that the table names and that are not on the disk
-    unreadable: tuple[tuple[Path, str], ...]  # images that cannot be decoded, with the reason
+    unreadable: tuple[tuple[Path, str], ...]  # images that do not decode, with the reason
     duplicates: tuple[tuple[Record, ...], ...]  # sets of images with the same bytes
     falling: float | None  # see `falling_share`
     absent: tuple[str, ...] = ()  # see `absent_classes`

@@ -68,8 +68,8 @@ def whole_image(image: Image, rng: Generator, *, flip: bool) -> NDArray[np.uint8
     return image[None, :, ::-1] if flip and rng.random() < 0.5 else image[None]
 
 
-def judged_crops(path: Path, rule: Preprocessing) -> NDArray[np.uint8]:
-    """(C, S, S, 3), an image as a network is given it to judge: crops of a grid, or the image as its only one."""
+def evaluation_crops(path: Path, rule: Preprocessing) -> NDArray[np.uint8]:
+    """(C, S, S, 3), an image the input of a network at test: crops of a grid, or the image as its only one."""
     view = _view(rule.crop, 1, train=False, protocol="grid")
     return view(images.read(path, preprocessing=rule), np.random.default_rng(0))  # no chance in it
 
@@ -279,7 +279,7 @@ def make_loader(
     Raises:
         OptionError: a number that makes no sense.
         DataError: not one batch to be had: fewer records than a batch, and `drop_last`.
-        ImageError: while iterating, an image that cannot be read; names the file.
+        ImageError: while iterating, an unreadable image; names the file.
     """
     if batch_images < 1 or min(seed, epoch, start_batch, workers) < 0 or not 0 <= rank < ranks:
         raise OptionError(f"no batches of {batch_images} images, seed {seed}, epoch {epoch}, rank {rank} of {ranks}")

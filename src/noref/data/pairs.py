@@ -44,7 +44,7 @@ class Pairs(Dataset[PairBatch]):
     noise itself or the angle of a blur, is drawn for each image and scale on its own. Crops are cut first.
 
     Args:
-        photos: image files; one that cannot be read is replaced by another and reported in `broken`.
+        photos: image files; an unreadable one is replaced by another and reported in `broken`.
         draw: generator -> a function (crop, generator) -> degraded crop, (S, S, 3) uint8 both.
         size: side of the crops in pixels.
         half: whether there are crops of the image at half its size too, at places of their own.
@@ -104,7 +104,7 @@ class Pairs(Dataset[PairBatch]):
         self.passed = number
 
     def preload(self) -> int:
-        """As that of `ImageCache`, without the photos that cannot be read."""
+        """As that of `ImageCache`, without the unreadable photos."""
         return self._cache.preload(skip_broken=True)
 
     def _readable(self, index: int | None, rng: Generator, broken: list[int], *, but: int | None) -> tuple[Image, int]:
@@ -197,7 +197,7 @@ def pair_batches(
         workers: as for `Batches`.
 
     Raises:
-        DataError: fewer photos than a batch, or, while iterating, too many that cannot be read.
+        DataError: fewer photos than a batch, or, while iterating, too many unreadable ones.
     """
     order = np.random.default_rng([pairs.seed, number]).permutation(len(pairs))
     places = [[int(i) for i in order[at : at + batch]] for at in range(0, len(pairs) - batch + 1, batch)]

@@ -50,7 +50,7 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def hash_images(paths: Sequence[Path]) -> NDArray[np.bool_]:
-    """The hashes of N image files, (N, 256); all false for one that cannot be read. A process reads each file once."""
+    """The hashes of N image files, (N, 256); all false for an unreadable file. A process reads each file once."""
     found = in_threads(_hash_file, paths)
     return np.stack(found) if found else np.zeros((0, BITS), dtype=np.bool_)
 

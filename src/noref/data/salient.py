@@ -1,4 +1,4 @@
-"""An image's random crops with its salient region beside them, and the whole image as the attention model sees it.
+"""An image's random crops with its salient region beside them, and the whole image as the input of the attention model.
 
 A window is M x M cells of a 14 x 14 grid over the whole image, whatever its shape.
 """

@@ -42,7 +42,7 @@ def train(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[str, 
     Gives the exported model's metrics on the test part, and on a validation part as `validation_...`.
 
     Raises:
-        NorefError: options, images, ratings, weights or a checkpoint that cannot be used; says which and why.
+        NorefError: wrong options; broken images, ratings, weights or checkpoint; says which and why.
     """
     check_options(config)
     everything = tuple(range(len(data.records)))

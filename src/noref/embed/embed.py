@@ -60,9 +60,9 @@ def embed(models: Sequence[str], *, data: Sequence[str], out: Path, settings: Se
         settings: everything else.
 
     Raises:
-        OptionError: an unknown name or feature, a number out of range, or a folder that cannot be written.
+        OptionError: an unknown name or feature, a number out of range, or a folder without write access.
         DataError: a data set that its reader refuses, or too few images.
-        ModelError: a model that cannot be used.
+        ModelError: a broken model, or one without the feature.
         MissingExtraError: matplotlib or Jinja2 is not installed.
     """
     settings = settings or Settings()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from noref import images
 from noref.card import Card, read_card, read_model
-from noref.data.loading import judged_crops
+from noref.data.loading import evaluation_crops
 from noref.errors import ImageError, ModelError
 from noref.scoring.network import cores, locate, open_session
 
@@ -42,7 +42,7 @@ class ExportedModel:
         Raises:
             ImageError: the image cannot be read, or the network fails on it.
         """
-        crops = judged_crops(path, self.card.preprocessing)
+        crops = evaluation_crops(path, self.card.preprocessing)
         try:
             found = self.session.run([self.feature_name], {self.session.get_inputs()[0].name: crops})[0]
         except Exception as error:  # the runtime raises classes of its own, below plain Exception

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from noref import images
 from noref.card import Card, Preprocessing
-from noref.data.loading import judged_crops
+from noref.data.loading import evaluation_crops
 from noref.embed.exported_features import ExportedModel
 from noref.errors import OptionError
 from noref.methods.arniqa_ridge import ENCODER, LEAST
@@ -87,7 +87,7 @@ def load_extractor(model: str, backbone: Backbone | None = None) -> FeatureExtra
 
     Raises:
         OptionError: there is no such model, or it gives no features.
-        ModelError: a file that cannot be used.
+        ModelError: a broken file, or one of another kind of model.
     """
     path, how = Path(model), backbone or Backbone()
     if not path.exists():
@@ -163,7 +163,7 @@ def _of_network(network: QualityNet, card: Card, folder: Path) -> FeatureExtract
 
     @torch.inference_mode()
     def extract(feature: str, path: Path) -> Tensor:
-        crops = judged_crops(path, rule).transpose(0, 3, 1, 2)
+        crops = evaluation_crops(path, rule).transpose(0, 3, 1, 2)
         batch = torch.from_numpy(np.ascontiguousarray(crops)).to(device)
         features = network.features(batch, layers="pooled" if feature.startswith("layer") else None)
         return feature_of(feature, features, network.head).float()

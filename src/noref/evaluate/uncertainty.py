@@ -44,7 +44,7 @@ def mean_interval(
 ) -> tuple[float, float]:
     """(low, high): the bootstrap interval of the mean statistic over splits, whose test parts may share images.
 
-    A draw takes units with replacement from all of them at once, and every split sees the units drawn of its own.
+    A draw takes units with replacement from all of them at once, and every split uses those drawn that are its own.
     Splits of one data set are no independent repeats, so the spread over splits alone would be too narrow.
 
     Args:

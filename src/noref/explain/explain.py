@@ -62,7 +62,7 @@ def explain(
         scores: a table of true scores, as the reader `csv` takes it.
 
     Raises:
-        OptionError: as `open_model`; a folder that cannot be written or holds files of these names by something else.
+        OptionError: as `open_model`; a folder without write access, or with files of these names by another program.
         ModelError, MissingExtraError: as `open_model`.
         DataError: what is wrong with the score file, or it names none of the photos.
     """

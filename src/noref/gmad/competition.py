@@ -81,7 +81,7 @@ def run_competition(
         side: longer side of the images on the page, in pixels, at most.
 
     Raises:
-        OptionError: an unknown model, a missing folder, a number out of range, a folder that cannot be written.
+        OptionError: an unknown model, a missing folder, a number out of range, a folder without write access.
         DataError: tables that do not fit each other, or no pairs; an image of a pair that is not there.
         MissingExtraError: the page needs Jinja2.
     """

@@ -17,7 +17,7 @@ from noref.images import printable, read
 from noref.report import pages
 
 TEMPLATE = Path(__file__).with_name("templates") / "gmad.html"
-JPEG_QUALITY = 95  # with full colour resolution: the artefacts that people judge must not be those of this file
+JPEG_QUALITY = 95  # with full colour resolution: the artefacts that people compare must not be those of this file
 
 
 def render_page(
@@ -44,7 +44,7 @@ def render_page(
 
     Raises:
         MissingExtraError: Jinja2 is not installed.
-        ImageError: an image that cannot be read.
+        ImageError: an unreadable image; names the file.
     """
     template = pages.template(TEMPLATE, "the page of pairs", score=lambda value: f"{value:#.4g}", path=printable)
     shown = {}

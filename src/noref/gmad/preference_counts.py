@@ -45,7 +45,7 @@ class Preference(NamedTuple):
     defender: str
     better: str  # path of the image that the attacker scores higher
     worse: str
-    agrees: int  # 1: the reader prefers `better`; -1: `worse`; 0: sees no difference
+    agrees: int  # 1: the reader prefers `better`; -1: `worse`; 0: no difference
 
 
 class Estimate(NamedTuple):

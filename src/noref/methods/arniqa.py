@@ -131,7 +131,7 @@ def train(
 
     Raises:
         OptionError, DataError: options that do not go together; too few photos or images that can be read.
-        ImageError, ModelError: a rated image, weights or a checkpoint that cannot be used; names the file.
+        ImageError, ModelError: a broken rated image, weights or checkpoint, or weights that do not fit.
     """
     data, run, fabric = opened("arniqa", config, data, run, fabric)
     _check(config, data, fabric)

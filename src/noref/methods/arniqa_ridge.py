@@ -89,7 +89,7 @@ def fit_head(config: HeadOptions, data: DataSet, run: Run, fabric: Fabric) -> di
 
     Raises:
         OptionError, DataError: options that do not go together, no validation part, too few images.
-        ImageError, ModelError: an image or an encoder that cannot be used; names the file.
+        ImageError, ModelError: a broken image or encoder; names the file.
     """
     encoder, source = find_encoder(config)
     settle_batch_norm(encoder.eval(), "frozen", random=False)  # the encoder stays as it is, and so it is quicker
@@ -122,7 +122,7 @@ def find_encoder(config: HeadOptions) -> tuple[Encoder, str]:
 
     Raises:
         OptionError: no such run or file.
-        ModelError: a file that cannot be used.
+        ModelError: a broken file, or one of another kind of model.
     """
     if config.encoder in (None, "imagenet", "none"):
         plan = EncoderPlan(config.backbone, config.pad_type, config.mean, config.std, config.crop)
@@ -175,7 +175,7 @@ def choose(features: Matrix, raw: NDArray[np.float64], split: Split) -> tuple[fl
     Args:
         features: (M, 5, 2D) of all images.
         raw: (M,) raw scores.
-        split: train fits, validation chooses; the test part is not looked at. Ties go to the strongest penalty.
+        split: train fits, validation chooses; the test part is not used. Ties go to the strongest penalty.
 
     Raises:
         DataError: fewer than 2 images to validate on, or scores that are all the same.

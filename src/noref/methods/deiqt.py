@@ -77,7 +77,7 @@ def train(
         OptionError: options that do not go together.
         DataError: too few images for the split, or a split of other images.
         ImageError: an image cannot be read; names the file.
-        ModelError: backbone weights or a checkpoint that cannot be used.
+        ModelError: backbone weights or a checkpoint that are broken or do not fit the network.
     """
     data, run, fabric = opened("deiqt", config, data, run, fabric)
     terms = [score_term(data.scale, beta=config.beta)]

@@ -52,8 +52,8 @@ def train(
     Raises:
         OptionError: an unknown name, or a value that makes no sense.
         DataError: what is wrong with the data set or the config file.
-        ImageError: an image that cannot be read.
-        ModelError: weights or a checkpoint that cannot be used.
+        ImageError: an unreadable image; names the file.
+        ModelError: weights or a checkpoint that are broken or do not fit the network.
     """
     run = open_run(Path(out), resume=resume)
     given = {**(read_config(Path(config)) if config else {}), **(options or {})}

@@ -163,7 +163,7 @@ def load_backbone(name: str, *, weights: str = "timm", pad_type: str = "", image
 
     Raises:
         OptionError: no such network, one that takes no `pad_type`, or an image size that its patches do not divide.
-        ModelError: weights that cannot be had, or that do not fit; the first wrong tensor is named.
+        ModelError: weights that are missing, fail to download, or do not fit; the first wrong tensor is named.
 
     Example:
         >>> load_backbone("test_resnet", weights="none").width

@@ -20,7 +20,7 @@ class TailNet(nn.Module):
         stages: how many of its stages are frozen; 1 is the stem, as `noref.models.backbones.freeze_stages` counts.
 
     Raises:
-        OptionError: a network that cannot be cut there.
+        OptionError: a network without a stage boundary there.
     """
 
     def __init__(self, whole: QualityNet, stages: int) -> None:

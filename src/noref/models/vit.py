@@ -231,8 +231,8 @@ def quality_mask(n_tokens: int, probability: float, generator: Generator | None)
         generator: of random numbers; None: torch's own, which checkpoints keep.
 
     Returns:
-        (N + 1, N + 1): 0 where the token of the row sees the token of the column, -inf where it does not. The
-        quality token is the last. It sees itself always; no other row sees it.
+        (N + 1, N + 1): 0 where the token of the row attends to the token of the column, -inf where it does not. The
+        quality token is the last. It always attends to itself; no other token attends to it.
 
     Raises:
         ValueError: no token, or a probability that is not in [0, 1].

@@ -151,7 +151,7 @@ def build_report(path: Path, *, compare: str | None = None, thumbnails: bool = T
 
     Raises:
         OptionError: no such folder, file or variant.
-        DataError: a table that cannot be trusted; names file, line and reason.
+        DataError: a broken or contradictory table; names file, line and reason.
     """
     if draws < 20:
         raise OptionError(f"{draws} draws make no interval; take 1000")

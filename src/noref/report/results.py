@@ -1,6 +1,7 @@
 """A table of predictions, and what is written beside it: read, checked, cut into cells.
 
-A cell is one trained model tested on one data set. A table that cannot be trusted is an error with file and line.
+A cell is one trained model tested on one data set. A table with missing, broken or contradictory rows is an error that
+names file and line.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def read_results(path: Path) -> Results:
 
     Raises:
         OptionError: no such file, or a folder without a table.
-        DataError: a table or a `bench.json` that cannot be trusted; names file, line and reason.
+        DataError: a table or a `bench.json` with missing, broken or contradictory values; names file, line and reason.
         MissingExtraError: a Parquet file or a training run without the `train` extra.
     """
     table = existing(path)

@@ -1,8 +1,8 @@
 """Export a PyTorch network as an ONNX file, which the scorer runs without torch.
 
 Every exported file has one input `image`, (N, H, W, 3) uint8 RGB, and one output `quality`, (N,) float32 in about
-[0, 1], higher is better. Normalisation is inside the graph. N is free. H and W are free for a network that sees whole
-images and fixed for one that sees crops; the card says which.
+[0, 1], higher is better. Normalisation is inside the graph. N is free. H and W are free for a network whose
+input is a whole image, fixed for one whose input is a crop; the card says which.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def find_images(paths: Iterable[str], *, recursive: bool = False) -> list[Found]
     """Replace each folder by the images in it; `recursive` takes the folders below too, except links to folders.
 
     A file is taken whatever its name. Of a folder, the files with an image suffix that are not hidden are taken,
-    sorted by name. A folder without images, or one that cannot be read, is one entry with an error.
+    sorted by name. A folder without images, or without read access, is one entry with an error.
     """
     return [found for path in paths for found in (_folder(path, recursive) if os.path.isdir(path) else [Found(path)])]
 

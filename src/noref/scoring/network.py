@@ -58,7 +58,7 @@ class Network:
         _check_signature(self.path, self._session.result(), self.card.preprocessing.crop)
 
     def quality(self, pixels: Pixels) -> float:
-        """Quality of one image, about [0, 1], higher is better; for a network that sees crops, the mean over them.
+        """Quality of one image, about [0, 1], higher is better; the mean over crops where its input is a crop.
 
         `pixels` is (H, W, 3) uint8 RGB, as `noref.images.read` gives it with this card's preprocessing.
 

@@ -90,7 +90,7 @@ def add_teacher_scores(
         config: `teacher_scores`: of each crop, or one for all crops of an image, the mean over its test crops.
         crops: what cuts the crops; those that come again are scored once, at first sight and image by image, so that
             the scores do not depend on the epoch that a run was resumed in.
-        by: the teacher as it sees what is in the batches, see `DistillationTeacher.score_crops`.
+        by: the teacher for what the batches hold, crops or cached features, see `DistillationTeacher.score_crops`.
     """
     known = FeatureCache(None)
     if config.teacher_scores == "image":
@@ -123,7 +123,7 @@ def find_teacher(
 
     Raises:
         OptionError: a teacher that has seen the test part, or whose scores have another scale.
-        DataError, ModelError: its split.json cannot be read, or a model that cannot be trusted.
+        DataError, ModelError: its split.json is unreadable, or its model file is broken.
     """
     folder = Path(config.teacher) if config.teacher else _trained(config, baseline, data, run, fabric)
     path = folder / MODEL if folder.is_dir() else folder

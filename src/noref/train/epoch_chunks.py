@@ -52,7 +52,7 @@ class EpochChunks:
 
 
 class DataMonitor:
-    """Counts photos that cannot be read, says once that some are smaller than a crop, and times the waiting for data.
+    """Counts unreadable photos, says once that some are smaller than a crop, and times the waiting for data.
 
     Args:
         photos: in the order that batches number them.

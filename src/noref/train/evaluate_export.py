@@ -50,14 +50,14 @@ def evaluate(
     Args:
         model: a run's folder, its `model.safetensors`, an `.onnx` file, or the name of an embedded model.
         data: `NAME=PATH`.
-        split: a split file: its test part is judged; "all": every image. None: the run's own test part where the
+        split: a split file: its test part is evaluated; "all": every image. None: the run's own test part where the
             model is a run and these are the images that it was trained on, otherwise every image.
         output: a CSV for the predictions.
-        protocol: crops of a network that sees crops; an ONNX file always uses the grid.
+        protocol: crops for a network whose input is a crop; an ONNX file always uses the grid.
 
     Raises:
         OptionError: a model or data set that does not exist, or a call that makes no sense.
-        ModelError, DataError, ImageError: a model, data set, split or image that cannot be used; says why.
+        ModelError, DataError, ImageError: a broken model, data set, split or image; says why.
     """
     found = read_data(data)
     score, card, folder = _scorer_of(model, protocol)
@@ -110,14 +110,14 @@ def _with_scorer(scorer: Scorer, records: Sequence[Record]) -> NDArray[np.float6
     return np.array([score.quality for score in scorer.score_many([record.path for record in records])])
 
 
-def _caution(card: Card, data: DataSet, judged: Sequence[Record], folder: Path | None) -> str | None:
+def _caution(card: Card, data: DataSet, tested: Sequence[Record], folder: Path | None) -> str | None:
     """What is against these metrics: the model learnt from images that it is tested on.
 
     Found by their content; by the data set's name where the model's card has no hashes of its training images.
     """
-    count = learnt_images(card, judged)
+    count = learnt_images(card, tested)
     if count is not None:
-        words = f"learnt from {count} of these {len(judged)} images, or from copies of them"
+        words = f"learnt from {count} of these {len(tested)} images, or from copies of them"
         return f"{card.name} {words}: no test of it" if count else None
     learnt = {str(run.get("data set")) for run in (card.training, card.training.get("run") or {})}
     if data.name not in learnt:
@@ -128,7 +128,7 @@ def _caution(card: Card, data: DataSet, judged: Sequence[Record], folder: Path |
         seen = data.name != "csv"  # a table of the same kind is not the same table
     else:
         unseen = {data.records[index].path for index in own.test}
-        seen = any(record.path not in unseen for record in judged)
+        seen = any(record.path not in unseen for record in tested)
     return f"{card.name} learnt from {data.name} and may have seen these images: no test of it" if seen else None
 
 

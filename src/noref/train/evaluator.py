@@ -94,7 +94,7 @@ def check_readable(records: Sequence[Record], preprocessing: Preprocessing, *, t
     """Decode every image once and keep none: a broken one is found now, and not after hours of training.
 
     Raises:
-        ImageError: the first that cannot be read; names the file.
+        ImageError: the first unreadable image; names the file.
     """
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(lambda record: images.read(record.path, preprocessing=preprocessing).shape, records):

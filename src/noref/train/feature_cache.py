@@ -97,7 +97,7 @@ def of_images(
         cache: where they are kept.
         paths: the images.
         compute: image -> its feature.
-        broken: takes the images that cannot be read, each with the reason; None: the first is an error.
+        broken: takes the unreadable images, each with the reason; None: the first is an error.
         words: before the progress bar, which is shown on a terminal.
 
     Raises:

@@ -25,7 +25,7 @@ from noref.train.state import State
 Step = Callable[[nn.Module, Any], Mapping[str, Tensor]]  # network, batch -> "loss" and what else is to be logged
 Report = Callable[[int, Mapping[str, float]], None]  # step number, values
 Hook = Callable[[State], None]
-LOOK_EVERY = 20  # optimiser steps between looks at the loss: a look makes the GPU wait
+CHECK_EVERY = 20  # optimiser steps between checks that the loss is finite: reading it makes the GPU wait
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _epoch(
             lr = schedule.lr(state.epoch + group / updates)
             _update(state, fabric, lr, schedule.clip)
             state.done = count + 1
-            if state.step % LOOK_EVERY == 0:
+            if state.step % CHECK_EVERY == 0:
                 report(state.step, {"loss": _finite(values["loss"].detach(), state.step), "lr": lr})
             for hook in hooks:
                 hook(state)

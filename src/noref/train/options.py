@@ -14,7 +14,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -144,10 +144,10 @@ def build(config: type[Config], *sources: Mapping[str, tuple[Any, str]]) -> Conf
             try:
                 values[key] = True if value == BARE else convert(value, hints[key])
             except (TypeError, ValueError) as error:
-                raise OptionError(f"{place}{value!r} is not {_kind(hints[key], {})}") from error
+                raise OptionError(f"{place}{value!r} is not {_expected(hints[key])}") from error
             choices = fields[key].metadata.get("choices")
             if choices and values[key] not in choices:
-                raise OptionError(f"{place}{value!r} is not {' or '.join(choices)}")
+                raise OptionError(f"{place}{value!r} is not {_one_of(choices)}")
     return config(**values)
 
 
@@ -235,16 +235,27 @@ def _no() -> bool:
 def _kind(kind: Any, metadata: Mapping[Any, Any]) -> str:
     """A type in words; choices that a registry gives stand in a field's metadata."""
     if "choices" in metadata:
-        return " or ".join(metadata["choices"])
+        return _one_of(metadata["choices"])
     origin, choices = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         return " or ".join("none" if choice is type(None) else _kind(choice, {}) for choice in choices)
     if origin is Literal:
-        return " or ".join(choices)
+        return _one_of(choices)
     if origin is tuple:
         count = "" if choices[-1] is Ellipsis else f"{len(choices)} "
         return f"{count}numbers with commas"
     return {int: "whole number", float: "number", bool: "yes or no", str: "text"}[kind]
+
+
+def _expected(kind: Any) -> str:
+    """As `_kind`, to stand in a sentence: `a whole number or none`."""
+    return re.sub(r"^(whole )?number\b", r"a \g<0>", _kind(kind, {}))
+
+
+def _one_of(names: Iterable[str]) -> str:
+    """`panel, pooled or tokens`."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _typed(value: Any) -> str:

@@ -34,6 +34,7 @@ from noref.train.options import Given, before, build, read_yaml, to_yaml
 from noref.writing import write_text
 
 HARDWARE = ("workers", "accelerator", "devices")  # a resumed run may change these
+FEWEST = 3  # images of a part on which correlations are computed
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 
 
@@ -169,7 +170,7 @@ def choose_split(config: Any, records: Sequence[Record], run: Run) -> Split:
         run: where it is kept.
 
     Raises:
-        OptionError, DataError: shares that make no sense, too few images, no official split, or one of other images.
+        OptionError, DataError: shares out of range, a part too small, no official split, or one of other images.
     """
     file = run.file("split.json")
     if run.resumed and file.exists():
@@ -180,6 +181,14 @@ def choose_split(config: Any, records: Sequence[Record], run: Run) -> Split:
         split = official_split(records)
     else:
         split = load_split(Path(config.split), records)
+    parts = {"test": split.test}
+    if getattr(config, "select", None) == "validation" and split.validation:
+        parts["validation"] = split.validation
+    for name, part in parts.items():
+        if len(part) < FEWEST:
+            more = f"give --{name} a larger share" if config.split == "random" else "--split names another split"
+            count = f"{len(part)} of {len(records)} images"
+            raise OptionError(f"the {name} part has {count}, and a correlation needs {FEWEST}: {more}")
     if run.writes:
         save_split(split, records, file)
     return split
