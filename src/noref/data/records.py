@@ -16,6 +16,8 @@ __all__ = ["Record", "Scale", "names"]
 class Record:
     """One image of a data set with the score that people gave it.
 
+    `raw_score` is the data set's own, in units and direction of `scale`; `quality` is in [0, 1], higher is better.
+
     Example:
         >>> Record(Path("a.png"), 20.0, Scale(0, 100, higher_is_better=False)).quality
         0.8

@@ -113,18 +113,25 @@ def apply_composition(image: NDArray[Any], composition: Iterable[tuple[str, int]
 def sample_composition(
     rng: Generator, *, max_distortions: int = 4, pristine: float = 0.05, sigma: float = 2.5
 ) -> Composition:
-    """Draw a random composition in the order in which it applies, [] for a pristine image (ARNIQA, section 3.1).
+    """Draw a random composition of distortions.
 
     k is uniform in 1 to `max_distortions`; k different groups in random order; one distortion of each, uniformly;
     its level i + 1 with probability proportional to exp(-i**2 / (2 * sigma**2)).
 
     Args:
+        rng: the source of all randomness: the same state gives the same composition.
         max_distortions: 1 to 7.
         pristine: probability of an empty composition, 0 to 1.
         sigma: how slowly the levels fall off, > 0; `math.inf` makes them uniform.
 
+    Returns:
+        [(name, level), ...] in the order in which they apply; [] for a pristine image.
+
     Raises:
         OptionError: an argument outside its range.
+
+    Source:
+        ARNIQA, section 3.1, https://arxiv.org/abs/2310.14918
 
     Example:
         >>> sample_composition(np.random.default_rng(0), pristine=1.0)

@@ -1,8 +1,6 @@
 """How well predicted scores follow human ones: correlation and error.
 
-Every function takes (M,) predictions and (M,) human scores in the same order. It raises a DataError (a ValueError)
-for unequal lengths, fewer than 3 values, NaN or infinity, and values that are all the same; with a mapping also for
-fewer than 4 values. An unknown mapping is an OptionError (a ValueError).
+Every function takes (M,) predictions and (M,) human scores in the same order. All check them in the same way.
 """
 
 from __future__ import annotations
@@ -25,7 +23,14 @@ Array = NDArray[np.float64]
 def srcc(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = None) -> float:
     """Spearman's rank correlation in [-1, 1]; 1 is the same order, -1 the reverse. Ties take their mean rank.
 
-    `mapping` changes nothing, as a monotone curve moves no rank; a reversed model stays negative.
+    Args:
+        predicted: (M,) scores of a model.
+        actual: (M,) human scores.
+        mapping: changes nothing, as a monotone curve moves no rank; a reversed model stays negative.
+
+    Raises:
+        DataError: (a ValueError) unequal lengths, fewer than 3 values, NaN or infinity, or all values the same.
+        OptionError: (a ValueError) unknown mapping.
 
     Example:
         >>> round(srcc([1, 2, 3, 4], [10, 20, 40, 30]), 4)
@@ -37,7 +42,7 @@ def srcc(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = N
 def krcc(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = None) -> float:
     """Kendall's tau-b: the share of pairs in the same order less that in the reverse, corrected for ties.
 
-    Arguments and range are those of `srcc`.
+    Arguments, range and errors are those of `srcc`.
 
     Example:
         >>> round(krcc([1, 2, 3, 4], [10, 20, 40, 30]), 4)
@@ -49,8 +54,15 @@ def krcc(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = N
 def plcc(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = None) -> float:
     """Pearson's linear correlation in [-1, 1]; 1 is a rising line. Plain, or after the 4-parameter logistic.
 
-    Most papers report it without a mapping, VQEG with "logistic4". That curve may fall, so the second is positive for
-    a reversed model too: read it beside SRCC. Reports must say which one they give.
+    Args:
+        predicted: (M,) scores of a model.
+        actual: (M,) human scores.
+        mapping: None as in most papers, "logistic4" as in VQEG's reports. That curve may fall, so with it PLCC is
+            positive for a reversed model too: read it beside SRCC. Reports must say which one they give.
+
+    Raises:
+        DataError: (a ValueError) as `srcc`; with a mapping, also fewer than 4 values.
+        OptionError: (a ValueError) unknown mapping.
 
     Example:
         >>> round(plcc([1, 2, 3, 4], [10, 20, 30, 40]), 4)
@@ -63,7 +75,7 @@ def plcc(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = N
 def rmse(predicted: ArrayLike, actual: ArrayLike, *, mapping: Mapping | None = None) -> float:
     """Root mean squared error in the units of `actual`; 0 is best.
 
-    Arguments are those of `plcc`. Without a mapping both sides must be on the same scale; "logistic4" brings
+    Arguments and errors are those of `plcc`. Without a mapping both sides must be on the same scale; "logistic4" brings
     `predicted` there.
 
     Example:
@@ -98,6 +110,9 @@ def fit_logistic4(predicted: ArrayLike, actual: ArrayLike) -> Logistic4:
 
     For each centre and width the best top and bottom are a linear regression, so the search has two dimensions
     only; it starts from the best of a grid. The widest start is a straight line to 0.1 %.
+
+    Raises:
+        DataError: (a ValueError) as `srcc`, or fewer than 4 values.
 
     Example:
         >>> curve = fit_logistic4([1, 2, 3, 4, 5], [1.2, 2.7, 5.0, 7.3, 8.8])
@@ -137,7 +152,7 @@ def _regress(step: Array, y: Array) -> tuple[float, float]:
 
 
 def as_pair(predicted: ArrayLike, actual: ArrayLike) -> tuple[Array, Array]:
-    """Both as (M,) float64, after the checks that the head of this module lists."""
+    """Both as (M,) float64, after the checks that `srcc` lists."""
     try:
         x, y = np.asarray(predicted, dtype=np.float64), np.asarray(actual, dtype=np.float64)
     except (TypeError, ValueError) as error:

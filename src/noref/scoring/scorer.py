@@ -23,7 +23,9 @@ AHEAD = 2  # finished or waiting images for each worker
 
 @dataclass(frozen=True)
 class Score:
-    """How good an image looks.
+    """How good an image looks: `value` in [0, 100], higher is better, the same scale for every model.
+
+    `quality` is the network's output before it is clipped, about [0, 1], higher is better: for ranking.
 
     Example:
         >>> score = Score(62.5, 0.625, "default")
