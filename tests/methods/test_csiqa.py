@@ -144,7 +144,7 @@ def test_a_named_teacher_takes_the_place_of_an_own_one(finished, rated, small, t
         ("--teacher nowhere", "no trained model"),
         ("--seed 5 --teacher {teacher}", "has learnt from"),
         ("--temperature 0", "temperature"),
-        ("--temperature nan", "not number"),
+        ("--temperature nan", "not a number"),
         ("--mask 2", "mask"),
         ("--frozen 99", "frozen"),
         ("--batch 2", "three images"),
@@ -154,7 +154,7 @@ def test_a_named_teacher_takes_the_place_of_an_own_one(finished, rated, small, t
         ("--accumulate 2", "accumulate 2 would split the batch that contrast compares"),
         ("--teacher-backbone nonsense", "unknown backbone 'nonsense'"),
         ("--head panel --contrast none", "read a quality token"),
-        ("--temperature inf", "not number"),
+        ("--temperature inf", "not a number"),
     ],
 )
 def test_what_cannot_work_is_refused_before_a_teacher_is_trained(finished, rated, small, tmp_path, words, message):

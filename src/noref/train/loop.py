@@ -32,17 +32,13 @@ CHECK_EVERY = 20  # optimiser steps between checks that the loss is finite: read
 class Loaders:
     """Where batches come from.
 
-    Args:
-        train: epoch number -> that epoch's batches on the CPU, the same whenever it is asked.
-        batches: how many those are; a last epoch that is cut short gives fewer.
-        validate: the run after an epoch -> numbers for the log, such as a correlation; None: no validation.
-        rest: epoch number, n -> the same batches without the first n, for a run that goes on in the middle of an
-            epoch; None: they are made and thrown away.
+    `rest` gives the batches of an epoch without the first n, for a run that goes on in its middle; without it they are
+    made and thrown away.
     """
 
-    train: Callable[[int], Iterable[Any]]
-    batches: int
-    validate: Callable[[State], Mapping[str, float]] | None = None
+    train: Callable[[int], Iterable[Any]]  # epoch number -> its batches on the CPU, the same whenever it is asked
+    batches: int  # how many those are; a last epoch that is cut short gives fewer
+    validate: Callable[[State], Mapping[str, float]] | None = None  # the run after an epoch -> numbers for the log
     rest: Callable[[int, int], Iterable[Any]] | None = None
 
     def left(self, epoch: int, done: int) -> Iterable[Any]:
@@ -62,21 +58,13 @@ class Loaders:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast.
+    """How long and how fast."""
 
-    Args:
-        epochs: in all, those before an interruption included.
-        lr: epochs done, as a fraction within an epoch -> learning rate.
-        clip: the largest norm of a gradient; None: no limit.
-        accumulate: batches whose gradients make one optimiser step.
-        save_every: optimiser steps between saves in the middle of an epoch; 0: none but on Ctrl-C.
-    """
-
-    epochs: int
-    lr: Callable[[float], float]
-    clip: float | None = None
-    accumulate: int = 1
-    save_every: int = 0
+    epochs: int  # in all, those before an interruption included
+    lr: Callable[[float], float]  # epochs done, as a fraction within an epoch -> learning rate
+    clip: float | None = None  # the largest norm of a gradient; None: no limit
+    accumulate: int = 1  # batches whose gradients make one optimiser step
+    save_every: int = 0  # optimiser steps between saves in the middle of an epoch; 0: none but on Ctrl-C
 
 
 def fit(
@@ -97,8 +85,8 @@ def fit(
     Args:
         step: forward pass and loss on one batch, already on the device.
         loaders: batches and validation.
-        state: changed in place; fresh, or restored.
-        fabric: device, precision and processes; `state` holds what its `setup` returned.
+        state: changed in place; fresh, or restored; it holds what the fabric's `setup` returned.
+        fabric: device, precision and processes.
         schedule: epochs, learning rate, clipping, accumulation.
         before_epoch: called before the first batch of an epoch, and not where one is resumed in its middle: what it
             finds out belongs into `state.extras`.

@@ -20,29 +20,17 @@ from noref.models import weights as files
 
 @dataclass
 class State:
-    """A run between two optimiser steps. The learning rate is a function of `epoch` and `done`: it needs no place here.
+    """A run between two optimiser steps; its learning rate is a function of `epoch` and `done`."""
 
-    Args:
-        network: the one that learns, as `fabric.setup` returns it or bare.
-        optimizer: over its parameters.
-        ema: a second network, the exponential moving average of the first (see `update_ema`), or None.
-        epoch: epochs done.
-        step: optimiser steps done.
-        log: one row of numbers an epoch.
-        done: batches done of the epoch under way; 0 between two epochs.
-        sums: of what these batches gave, by name, for the epoch's row.
-        extras: what else must not be lost in the middle of an epoch, by name, such as the salient windows of an epoch;
-            the same in every process.
-    """
-
-    network: nn.Module
-    optimizer: Optimizer
-    ema: nn.Module | None = None
-    epoch: int = 0
-    step: int = 0
-    log: list[dict[str, float]] = field(default_factory=list)
-    done: int = 0
-    sums: dict[str, Tensor] = field(default_factory=dict)
+    network: nn.Module  # the one that learns, as `fabric.setup` returns it or bare
+    optimizer: Optimizer  # over its parameters
+    ema: nn.Module | None = None  # the exponential moving average of the first (see `update_ema`)
+    epoch: int = 0  # epochs done
+    step: int = 0  # optimiser steps done
+    log: list[dict[str, float]] = field(default_factory=list)  # one row of numbers an epoch
+    done: int = 0  # batches done of the epoch under way; 0 between two epochs
+    sums: dict[str, Tensor] = field(default_factory=dict)  # of what these batches gave, for the epoch's row
+    # what else must not be lost in the middle of an epoch, such as its salient windows; the same in every process
     extras: dict[str, Tensor] = field(default_factory=dict)
 
     def save(self, path: Path, fabric: Fabric) -> None:

@@ -43,48 +43,30 @@ EMPTY = torch.empty(0)
 
 
 class Forward(NamedTuple):
-    """A batch of N images with H random crops each after the forward pass: what loss terms read.
+    """A batch of N images with H random crops each after the forward pass: what loss terms read."""
 
-    Attributes:
-        predicted: (N, H) quality of the crops, about [0, 1], higher is better.
-        quality: (N,) labels in [0, 1], higher is better.
-        indices: (N,) which image it is: crops of one image are never a pair.
-        teacher: (N, H) the distillation teacher's scores, or None.
-        pooled: (N, H, D) class token, or the mean of the tokens; empty unless a term asks for features.
-        extra: (N, D) the same of one more crop of each image, which gets no score; empty where there is none.
-        layers: (N, H, D_l) an embedding for each layer; empty unless a term asks for it.
-    """
-
-    predicted: Tensor
-    quality: Tensor
-    indices: Tensor
-    teacher: Tensor | None = None
-    pooled: Tensor = EMPTY
-    extra: Tensor = EMPTY
-    layers: Sequence[Tensor] = ()
+    predicted: Tensor  # (N, H) quality of the crops, about [0, 1], higher is better
+    quality: Tensor  # (N,) labels in [0, 1], higher is better
+    indices: Tensor  # (N,) which image it is: crops of one image are never a pair
+    teacher: Tensor | None = None  # (N, H) the distillation teacher's scores
+    pooled: Tensor = EMPTY  # (N, H, D) class token, or the mean of the tokens; if a term asks for features
+    extra: Tensor = EMPTY  # (N, D) the same of one more crop of each image, which gets no score; if there is one
+    layers: Sequence[Tensor] = ()  # (N, H, D_l) an embedding for each layer; if a term asks for it
 
 
 @dataclass(frozen=True)
 class Term:
-    """One term of a loss.
+    """One term of a loss."""
 
-    Attributes:
-        name: its column in log.csv, where it stands without its weight.
-        weight: in the sum.
-        loss: the forward pass of a batch -> () mean over crops and images.
-        features: whether it reads `pooled` and `extra`.
-        layers: the embedding of each layer that it reads, or None.
-        whole_batch: whether it compares the images of a batch, so that the batch must not be worked through in parts.
-        notes: more numbers for the log, such as how many queries had no pair.
-    """
-
-    name: str
-    weight: float
-    loss: Callable[[Forward], Tensor]
-    features: bool = False
-    layers: Embedding | None = None
-    whole_batch: bool = False
-    notes: Callable[[Forward], Mapping[str, Tensor]] = lambda seen: {}
+    name: str  # its column in log.csv, where it stands without its weight
+    weight: float  # in the sum
+    loss: Callable[[Forward], Tensor]  # the forward pass of a batch -> () mean over crops and images
+    features: bool = False  # whether it reads `pooled` and `extra`
+    layers: Embedding | None = None  # the embedding of each layer that it reads, or None
+    whole_batch: bool = (
+        False  # whether it compares the images of a batch, which then must not be worked through in parts
+    )
+    notes: Callable[[Forward], Mapping[str, Tensor]] = lambda seen: {}  # more numbers for the log
 
 
 class Hooks:
