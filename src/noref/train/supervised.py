@@ -84,7 +84,7 @@ class Term:
     features: bool = False
     layers: Embedding | None = None
     whole_batch: bool = False
-    notes: Callable[[Forward], Mapping[str, Tensor]] = lambda seen: {}
+    notes: Callable[[Forward], Mapping[str, Tensor]] = lambda outputs: {}
 
 
 class Hooks:
@@ -249,12 +249,12 @@ def step_of(terms: Sequence[Term], random: int) -> Step:
     features = layers is not None or any(term.features for term in terms)
 
     def step(network: Any, batch: Batch | ScoredBatch) -> dict[str, Tensor]:
-        seen = forward(network, batch, random, features=features, layers=layers)
-        values = {term.name: term.loss(seen) for term in terms}
+        outputs = forward(network, batch, random, features=features, layers=layers)
+        values = {term.name: term.loss(outputs) for term in terms}
         loss = torch.stack([term.weight * values[term.name] for term in terms]).sum()
         if len(terms) == 1:
             return {"loss": loss}
-        notes = {name: value for term in terms for name, value in term.notes(seen).items()}
+        notes = {name: value for term in terms for name, value in term.notes(outputs).items()}
         return {"loss": loss, **{name: value.detach() for name, value in (values | notes).items()}}
 
     return step
