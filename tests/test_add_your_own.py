@@ -162,7 +162,7 @@ def test_a_head_is_a_class_and_a_line(place, folder, monkeypatch, capsys):
     kind = eval(value, vars(place("A head")))
     monkeypatch.setitem(HEADS, name, kind)
     said = carry_out("A head", capsys)
-    assert f"panel or pooled or tokens or {name}" in " ".join(said["help"].split())
+    assert f"panel, pooled, tokens or {name}" in " ".join(said["help"].split())
     net, card = networks.load(Path("run/model.safetensors"))
     assert isinstance(net.head, kind)
     assert f"{name} head" in card.method

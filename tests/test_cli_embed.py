@@ -269,9 +269,10 @@ def test_a_folder_that_cannot_be_written(model, labelled, tmp_path, capsys):
         assert embed(model, labelled, tmp_path / "shut" / "out") == 2
 
 
-def test_without_the_train_extra_one_line_says_what_to_install():
-    code = """import sys
-sys.modules["timm"] = None
+@pytest.mark.parametrize("missing", ["timm", "cv2"])
+def test_without_the_train_extra_one_line_says_what_to_install(missing):
+    code = f"""import sys
+sys.modules["{missing}"] = None
 from noref.cli import run
 sys.exit(run(["embed", "default", "--data", "csv=set.csv", "--out", "map"]))"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -110,30 +110,30 @@ class Variant(CSIQALoss):
         self.sampler = RankSampler(delta=config.delta, easy=config.easy, rough=config.rough)
         self.layers = None if config.contrast == "ranking" else config.embedding
 
-    def __call__(self, seen: Forward) -> Tensor:
+    def __call__(self, outputs: Forward) -> Tensor:
         """See `CSIQALoss`; ranking is in units of the data set's scale."""
         if self.own.contrast != "ranking":
-            return super().__call__(seen)
-        positive, negative = self.pairs(seen)
+            return super().__call__(outputs)
+        positive, negative = self.pairs(outputs)
         self.notes = {"dropped": 1 - usable(positive, negative).float().mean()}
-        ours = self.all_crops(seen.predicted, grads=True) * self.span
-        labels = self.all_crops(seen.quality[:, None].expand_as(seen.predicted)) * self.span
+        ours = self.all_crops(outputs.predicted, grads=True) * self.span
+        labels = self.all_crops(outputs.quality[:, None].expand_as(outputs.predicted)) * self.span
         return ranking_loss(ours, labels, positive | negative, margin=self.own.margin * self.span)
 
-    def pairs(self, seen: Forward) -> tuple[Tensor, Tensor]:
+    def pairs(self, outputs: Forward) -> tuple[Tensor, Tensor]:
         """See `CSIQALoss.pairs`; easy pairs by average or adaptive sampling where that is asked for."""
         own = self.own
         if own.sampling == "fixed":
-            return super().pairs(seen)
-        labels = self.all_crops(seen.quality[:, None].expand_as(seen.predicted))
-        groups = self.all_crops(seen.indices[:, None].expand_as(seen.predicted))
-        teacher = None if seen.teacher is None else self.all_crops(seen.teacher)
+            return super().pairs(outputs)
+        labels = self.all_crops(outputs.quality[:, None].expand_as(outputs.predicted))
+        groups = self.all_crops(outputs.indices[:, None].expand_as(outputs.predicted))
+        teacher = None if outputs.teacher is None else self.all_crops(outputs.teacher)
         if own.label_weight == 0 and teacher is not None:
             labels, teacher = teacher, None
         kept = None
         if own.sampling == "adaptive":
             kept = self.fabric.broadcast(self.sampler.draw(len(labels)))
-            self.sampler.update(labels, self.all_crops(seen.predicted.detach()), groups=groups)
+            self.sampler.update(labels, self.all_crops(outputs.predicted.detach()), groups=groups)
             self.extras[RANKS] = self.sampler.weights
         teacher = None if own.pairs == "easy" else teacher
         return sampled_pairs(labels, teacher, groups=groups, easy=own.easy, hard=own.hard, rough=own.rough, kept=kept)

@@ -176,7 +176,7 @@ def test_options_that_make_no_sense_are_refused(world, given):
 
 
 def test_weights_that_are_missing_or_of_another_network_are_named(world, tmp_path):
-    chosen = config(world, contrast="none")
+    chosen = config(world, contrast="none", test=0.34)
     save_file({"conv_stem.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     for name, says in (("absent.safetensors", "--weights timm"), ("other.safetensors", "tensor 'conv_stem.weight'")):
         broken = dataclasses.replace(chosen, weights=str(tmp_path / name))

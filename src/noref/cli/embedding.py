@@ -70,7 +70,7 @@ def embed(
         from noref.embed.embed import FILES, Settings
         from noref.embed.embed import embed as draw
         from noref.embed.feature_extractor import Backbone
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, MissingExtraError) as error:  # `train` contains `degrade`
         raise MissingExtraError("train", "noref embed") from error
 
     ends = _numbers("bounds", bounds, 2)

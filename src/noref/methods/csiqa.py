@@ -164,17 +164,17 @@ def terms(
     span = scale.high - scale.low
     found = []
 
-    def distance(seen: Forward) -> Tensor:
-        if seen.teacher is None:
+    def distance(outputs: Forward) -> Tensor:
+        if outputs.teacher is None:
             raise OptionError("distill: the batches carry no teacher's scores")
-        wanted = seen.teacher.to(seen.predicted) * span
-        return distilled_loss(seen.predicted * span, wanted, distance=config.loss, beta=beta)
+        wanted = outputs.teacher.to(outputs.predicted) * span
+        return distilled_loss(outputs.predicted * span, wanted, distance=config.loss, beta=beta)
 
     if config.distillation:
         found.append(Term("teacher", config.distillation, distance))
     if config.contrast != "none":
         loss = (contrast or CSIQALoss)(config, fabric)
-        notes = lambda seen: loss.notes  # noqa: E731
+        notes = lambda outputs: loss.notes  # noqa: E731
         found.append(Term(name, config.contrast_weight, loss, layers=loss.layers, whole_batch=True, notes=notes))
     return found
 
@@ -187,20 +187,20 @@ class CSIQALoss:
         self.notes: Mapping[str, Tensor] = {}  # of the last batch: share of crops without a positive or a negative
         self.layers: Embedding | None = config.embedding
 
-    def __call__(self, seen: Forward) -> Tensor:
+    def __call__(self, outputs: Forward) -> Tensor:
         """() sum over the layers; lower is better."""
-        positive, negative = self.pairs(seen)
+        positive, negative = self.pairs(outputs)
         self.notes = {"dropped": 1 - usable(positive, negative).float().mean()}
-        layers = [self.all_crops(layer, grads=True) for layer in seen.layers[-self.config.contrast_layers :]]
+        layers = [self.all_crops(layer, grads=True) for layer in outputs.layers[-self.config.contrast_layers :]]
         heat = self.config.temperature
         return torch.stack([quality_context_loss(one, positive, negative, temperature=heat) for one in layers]).sum()
 
-    def pairs(self, seen: Forward) -> tuple[Tensor, Tensor]:
+    def pairs(self, outputs: Forward) -> tuple[Tensor, Tensor]:
         """Positives and negatives among the B crops of all processes: two (B, B) bool, row: the query."""
         config = self.config
-        labels = self.all_crops(seen.quality[:, None].expand_as(seen.predicted))
-        groups = self.all_crops(seen.indices[:, None].expand_as(seen.predicted))
-        scores = None if seen.teacher is None else self.all_crops(seen.teacher)
+        labels = self.all_crops(outputs.quality[:, None].expand_as(outputs.predicted))
+        groups = self.all_crops(outputs.indices[:, None].expand_as(outputs.predicted))
+        scores = None if outputs.teacher is None else self.all_crops(outputs.teacher)
         if config.label_weight == 0 and scores is not None:
             labels, scores = scores, None  # pseudo-labels only, Table 8
         easy: Shares | None = None if config.pairs == "hard" else config.easy

@@ -52,9 +52,9 @@ def score_term(
     """
     span = scale.high - scale.low
 
-    def loss(seen: Forward) -> Tensor:
-        wanted = seen.quality[:, None].expand_as(seen.predicted)
-        return distilled_loss(seen.predicted * span, wanted * span, distance=distance, beta=beta)
+    def loss(outputs: Forward) -> Tensor:
+        wanted = outputs.quality[:, None].expand_as(outputs.predicted)
+        return distilled_loss(outputs.predicted * span, wanted * span, distance=distance, beta=beta)
 
     return Term(name, weight, loss)
 

@@ -121,8 +121,8 @@ def terms(config: Config, scale: Scale, fabric: Fabric) -> list[Term]:
     With several processes the contrast is taken over the crops of all of them.
     """
 
-    def contrast(seen: Forward) -> Tensor:
-        crops, salient = (gathered(fabric, found, grads=True) for found in (seen.pooled, seen.extra))
+    def contrast(outputs: Forward) -> Tensor:
+        crops, salient = (gathered(fabric, found, grads=True) for found in (outputs.pooled, outputs.extra))
         return local_manifold_loss(
             crops,
             salient,

@@ -63,10 +63,8 @@ class Term:
     loss: Callable[[Forward], Tensor]  # the forward pass of a batch -> () mean over crops and images
     features: bool = False  # whether it reads `pooled` and `extra`
     layers: Embedding | None = None  # the embedding of each layer that it reads, or None
-    whole_batch: bool = (
-        False  # whether it compares the images of a batch, which then must not be worked through in parts
-    )
-    notes: Callable[[Forward], Mapping[str, Tensor]] = lambda seen: {}  # more numbers for the log
+    whole_batch: bool = False  # whether it compares the images of a batch, which must then stay whole
+    notes: Callable[[Forward], Mapping[str, Tensor]] = lambda outputs: {}  # more numbers for the log
 
 
 class Hooks:
@@ -231,12 +229,12 @@ def step_of(terms: Sequence[Term], random: int) -> Step:
     features = layers is not None or any(term.features for term in terms)
 
     def step(network: Any, batch: Batch | ScoredBatch) -> dict[str, Tensor]:
-        seen = forward(network, batch, random, features=features, layers=layers)
-        values = {term.name: term.loss(seen) for term in terms}
+        outputs = forward(network, batch, random, features=features, layers=layers)
+        values = {term.name: term.loss(outputs) for term in terms}
         loss = torch.stack([term.weight * values[term.name] for term in terms]).sum()
         if len(terms) == 1:
             return {"loss": loss}
-        notes = {name: value for term in terms for name, value in term.notes(seen).items()}
+        notes = {name: value for term in terms for name, value in term.notes(outputs).items()}
         return {"loss": loss, **{name: value.detach() for name, value in (values | notes).items()}}
 
     return step
