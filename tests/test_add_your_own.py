@@ -171,7 +171,7 @@ def test_a_head_is_a_class_and_a_line(place, folder, monkeypatch, capsys):
     features = net.features(torch.rand(2, 3, 64, 64))
     weights = torch.softmax(net.head.gate(net.head.norm(features.tokens)), dim=1)
     wanted = (weights * net.head.norm(features.tokens)).sum(dim=1)
-    torch.testing.assert_close(net.head.before_last_line(features), wanted)
+    torch.testing.assert_close(net.head.read(features)[0], wanted)
 
 
 def test_one_file_outside_of_the_package_holds_all(folder):
