@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from noref.decoding.png import check_checksums
 from noref.errors import ImageError
 
 Pixels = NDArray[np.uint8]
@@ -198,6 +199,8 @@ def _decode(file: BinaryIO, preprocessing: _Sizing | None, max_megapixels: float
             size = target_size(*image.size, preprocessing)
             drafted = image.draft("RGB", (DRAFT * size[0], DRAFT * size[1]))
             box = drafted[1] if drafted else None
+        if image.format == "PNG":
+            check_checksums(file)
         with _one_large if image.width * image.height > LARGE else nullcontext():
             image.load()
             upright = UPRIGHT.get(_orientation(image))
