@@ -1,8 +1,9 @@
 """Decode a file, bytes or an array to RGB pixels, for scoring, training and evaluation. numpy and Pillow only.
 
 EXIF orientation is applied, transparency is put on white, 16 bit is scaled to 8, an animation gives its first frame.
-Colour profiles are not applied. Pillow's own limits stay: it warns above `PIL.Image.MAX_IMAGE_PIXELS` (89 MP) and
-refuses twice that, whatever `max_megapixels` says.
+Colours are converted from the embedded profile to sRGB; a file without a profile is taken as sRGB.
+Pillow's own limits stay: it warns above `PIL.Image.MAX_IMAGE_PIXELS` (89 MP) and refuses twice that, whatever
+`max_megapixels` says.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import os
 import re
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from noref.decoding.png import check_checksums
+from noref.decoding.profiles import BrokenProfileError, lab_to_rgb, to_srgb
 from noref.errors import ImageError
 
 Pixels = NDArray[np.uint8]
@@ -61,7 +64,13 @@ class _Sizing(Protocol):
     def resample(self) -> str: ...
 
 
-def read(source: Source, *, preprocessing: _Sizing | None = None, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
+def read(
+    source: Source,
+    *,
+    preprocessing: _Sizing | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    cautions: list[str] | None = None,
+) -> Pixels:
     """Decode an image and resize it for a model.
 
     The budget is checked with the size in the header, before memory is used. Where the model needs fewer pixels than a
@@ -71,6 +80,8 @@ def read(source: Source, *, preprocessing: _Sizing | None = None, max_megapixels
         source: a path, the bytes of an image file, or an (H, W, 3) uint8 RGB array.
         preprocessing: the model's; None keeps the size.
         max_megapixels: the budget, in millions of pixels of the file.
+        cautions: what makes the pixels doubtful is added to this list, in a few words each: a broken colour profile.
+            Without a list, a broken profile is a warning, once in a process.
 
     Returns:
         (H, W, 3) uint8 RGB, writable, C-contiguous.
@@ -86,7 +97,7 @@ def read(source: Source, *, preprocessing: _Sizing | None = None, max_megapixels
         if isinstance(source, np.ndarray):
             return _from_array(source, preprocessing, max_megapixels)
         with _open(source) as file:
-            return _decode(file, preprocessing, max_megapixels)
+            return _decode(file, preprocessing, max_megapixels, cautions)
     except Exception as error:  # on damaged bytes Pillow's decoders raise errors of any type
         raise ImageError(f"{name(source)}: {_reason(error)}") from error
 
@@ -189,7 +200,7 @@ def _from_array(array: NDArray[Any], preprocessing: _Sizing | None, max_megapixe
     return np.array(_resized(image, target_size(width, height, preprocessing), None, preprocessing))
 
 
-def _decode(file: BinaryIO, preprocessing: _Sizing | None, max_megapixels: float) -> Pixels:
+def _decode(file: BinaryIO, preprocessing: _Sizing | None, max_megapixels: float, cautions: list[str] | None) -> Pixels:
     with _opened(file, max_megapixels) as image:
         if image.format in DRAWINGS:
             raise ImageError(f"{image.format} is a drawing, not a picture")
@@ -204,7 +215,7 @@ def _decode(file: BinaryIO, preprocessing: _Sizing | None, max_megapixels: float
         with _one_large if image.width * image.height > LARGE else nullcontext():
             image.load()
             upright = UPRIGHT.get(_orientation(image))
-            rgb = _rgb(image)
+            rgb = _in_srgb(image, _rgb(image), cautions)
             if preprocessing is not None:
                 rgb = _resized(rgb, size, box, preprocessing)
             return np.array(rgb if upright is None else rgb.transpose(upright))
@@ -234,7 +245,20 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _in_srgb(image: Image.Image, rgb: Image.Image, cautions: list[str] | None) -> Image.Image:
+    try:
+        return to_srgb(image, rgb, image.info.get("icc_profile"))
+    except BrokenProfileError:
+        if cautions is None:
+            warnings.warn("a broken colour profile is ignored", stacklevel=2)
+        else:
+            cautions.append("broken colour profile ignored")
+        return rgb
+
+
 def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "LAB":
+        return lab_to_rgb(image)
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bit(image).convert("RGB")
     if not image.has_transparency_data:

@@ -1,4 +1,4 @@
-"""The checksums of a PNG. Pillow's decoder does not look at those of the pixels, so it decodes damaged data to noise."""
+"""The checksums of a PNG. Pillow does not look at those of the pixels: it decodes damaged data to noise."""
 
 from __future__ import annotations
 
