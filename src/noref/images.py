@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from noref.decoding import jpeg2000
 from noref.decoding.png import check_checksums
 from noref.decoding.profiles import BrokenProfileError, lab_to_rgb, to_srgb
 from noref.errors import ImageError
@@ -38,6 +39,7 @@ LARGE = 16_000_000  # pixels; larger images are decoded one at a time, whatever 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 ORIENTATION = 0x0112  # EXIF tag
 DRAWINGS = {"EPS", "PDF", "WMF"}  # Pillow starts other programs for these
+UNUSED_ALPHA = {"BMP", "DIB", "TGA"}  # their fourth byte is often unused; where it is zero everywhere, it is no alpha
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -215,7 +217,8 @@ def _decode(file: BinaryIO, preprocessing: _Sizing | None, max_megapixels: float
         with _one_large if image.width * image.height > LARGE else nullcontext():
             image.load()
             upright = UPRIGHT.get(_orientation(image))
-            rgb = _in_srgb(image, _rgb(image), cautions)
+            decoded = _corrected(image, file)
+            rgb = _in_srgb(decoded, _rgb(decoded), image.info.get("icc_profile"), cautions)
             if preprocessing is not None:
                 rgb = _resized(rgb, size, box, preprocessing)
             return np.array(rgb if upright is None else rgb.transpose(upright))
@@ -245,9 +248,19 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _in_srgb(image: Image.Image, rgb: Image.Image, cautions: list[str] | None) -> Image.Image:
+def _corrected(image: Image.Image, file: BinaryIO) -> Image.Image:
+    """The pixels where Pillow decodes a format wrongly."""
+    if image.format == "JPEG2000":
+        file.seek(0)
+        return jpeg2000.corrected(image, file.read())
+    if image.format in UNUSED_ALPHA and image.mode == "RGBA" and not image.getchannel("A").getbbox():
+        return image.convert("RGB")
+    return image
+
+
+def _in_srgb(image: Image.Image, rgb: Image.Image, profile: bytes | None, cautions: list[str] | None) -> Image.Image:
     try:
-        return to_srgb(image, rgb, image.info.get("icc_profile"))
+        return to_srgb(image, rgb, profile)
     except BrokenProfileError:
         if cautions is None:
             warnings.warn("a broken colour profile is ignored", stacklevel=2)
