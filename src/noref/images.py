@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from noref.decoding import jpeg2000
+from noref.decoding import jpeg2000, tiff
 from noref.decoding.png import check_checksums
 from noref.decoding.profiles import BrokenProfileError, lab_to_rgb, to_srgb
 from noref.errors import ImageError
@@ -38,6 +38,16 @@ DRAFT = 3  # a JPEG is decoded to at least this many times the size needed: at 2
 LARGE = 16_000_000  # pixels; larger images are decoded one at a time, whatever the number of threads
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 ORIENTATION = 0x0112  # EXIF tag
+TOPS: dict[
+    object, tuple[float, ...]
+] = {  # the value of white; keys are Pillow's mode, or the bits and format of a TIFF
+    "F": (1.0, 255.0, 65535.0),
+    "I": (65535.0, 2.0**31 - 1),
+    (12, 1): (4095.0,),
+    (16, 2): (32767.0,),
+    (32, 1): (65535.0, 2.0**32 - 1),
+}
+WHITE_IS_ZERO = 0  # photometric interpretation of a TIFF
 DRAWINGS = {"EPS", "PDF", "WMF"}  # Pillow starts other programs for these
 UNUSED_ALPHA = {"BMP", "DIB", "TGA"}  # their fourth byte is often unused; where it is zero everywhere, it is no alpha
 UPRIGHT = {
@@ -203,7 +213,10 @@ def _from_array(array: NDArray[Any], preprocessing: _Sizing | None, max_megapixe
 
 
 def _decode(file: BinaryIO, preprocessing: _Sizing | None, max_megapixels: float, cautions: list[str] | None) -> Pixels:
-    with _opened(file, max_megapixels) as image:
+    picked = tiff.largest_picture(file)
+    if picked and picked.caution and cautions is not None:
+        cautions.append(picked.caution)
+    with _opened(picked.file if picked else file, max_megapixels) as image:
         if image.format in DRAWINGS:
             raise ImageError(f"{image.format} is a drawing, not a picture")
         _check_budget(image.width * image.height, max_megapixels)
@@ -216,7 +229,7 @@ def _decode(file: BinaryIO, preprocessing: _Sizing | None, max_megapixels: float
             check_checksums(file)
         with _one_large if image.width * image.height > LARGE else nullcontext():
             image.load()
-            upright = UPRIGHT.get(_orientation(image))
+            upright = UPRIGHT.get(_orientation(image, picked.orientation if picked else 1))
             decoded = _corrected(image, file)
             rgb = _in_srgb(decoded, _rgb(decoded), image.info.get("icc_profile"), cautions)
             if preprocessing is not None:
@@ -228,12 +241,17 @@ def _opened(file: BinaryIO, max_megapixels: float) -> Image.Image:
     try:
         return Image.open(file)
     except UnidentifiedImageError:
-        empty = file.seek(0, io.SEEK_END) == 0
-        raise ImageError("empty file" if empty else "not an image that can be read") from None
+        file.seek(0)
+        content = file.read()
+        raise ImageError(_unreadable(content)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         pixels = int(re.findall(r"\d+", str(error))[0])
         _check_budget(pixels, max_megapixels)
         raise ImageError(f"{pixels / 1e6:.0f} megapixels are over Pillow's limit, PIL.Image.MAX_IMAGE_PIXELS") from None
+
+
+def _unreadable(content: bytes) -> str:
+    return (tiff.unsupported(content) or "not an image that can be read") if content else "empty file"
 
 
 def _check_budget(pixels: int, max_megapixels: float) -> None:
@@ -241,9 +259,9 @@ def _check_budget(pixels: int, max_megapixels: float) -> None:
         raise ImageError(f"{pixels / 1e6:.0f} megapixels are over the budget of {max_megapixels:g}")
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, default: int) -> int:
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
+        return int(image.getexif().get(ORIENTATION, default))
     except Exception:  # the pixels may be readable where the tag is not
         return 1
 
@@ -283,14 +301,19 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, scaled by 65535, or by the smallest usual range that holds its values."""
+    """Grey of more than 8 bits, scaled by what its file says, or by the smallest usual range that holds its values."""
     values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    kind = (tags.get(tiff.BITS, (0,))[0], tags.get(tiff.FORMAT, (1,))[0])
+    if kind == (32, 1) and values.dtype == np.int32:
+        values = values.view(np.uint32)
     low, high = float(values.min()), float(values.max())
-    tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0, 2.0**31 - 1)
+    tops = TOPS["F"] if image.mode == "F" else TOPS.get(kind, TOPS["I"])
     top = next((top for top in tops if high <= top), None)
     if not low >= 0 or top is None:
         raise ImageError(f"values from {low:g} to {high:g} are no grey levels")
-    return Image.fromarray(np.rint(np.multiply(values, 255.0 / top, dtype=np.float32)).astype(np.uint8))
+    levels = np.rint(np.multiply(values, 255.0 / top, dtype=np.float32)).astype(np.uint8)
+    return Image.fromarray(255 - levels if tags.get(tiff.PHOTOMETRIC) == WHITE_IS_ZERO else levels)
 
 
 def _resized(
