@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import warnings
 import zlib
@@ -115,6 +117,31 @@ def test_what_cannot_be_opened(tmp_path):
     ]:
         with pytest.raises(ImageError, match=f"{path if path != chr(0) else ''}: .*{reason}"):
             read(tmp_path / path)
+
+
+def test_a_named_pipe_a_device_and_a_socket_are_errors(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to("pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(tmp_path / "socket.jpg"))
+        for path, kind in [
+            (tmp_path / "pipe.jpg", "a named pipe"),
+            (tmp_path / "link.jpg", "a named pipe"),
+            (tmp_path / "socket.jpg", "a socket"),
+            ("/dev/null", "a device"),
+        ]:
+            with pytest.raises(ImageError, match=f"^{path}: {kind}, not a file$"):
+                read(path)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (15, 400), (400, 15)])
+def test_a_picture_below_the_least_side_is_an_error_where_one_is_set(size):
+    pixels = picture(*size)
+    for source in (pixels, packed(Image.fromarray(pixels), "png")):
+        np.testing.assert_array_equal(read(source), pixels)
+        with pytest.raises(ImageError, match=rf"{size[0]} x {size[1]} pixels are too few: the least side is 16$"):
+            read(source, least_side=images.SCORED_SIDE)
+    assert read(picture(16, 16), least_side=16).shape == (16, 16, 3)
 
 
 def test_an_unreadable_file(tmp_path, monkeypatch):

@@ -12,12 +12,13 @@ import io
 import math
 import os
 import re
+import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ Source = str | os.PathLike[str] | bytes | Pixels
 
 MAX_MEGAPIXELS = 200.0
 MAX_ASPECT = 100  # longer side over shorter side
+SCORED_SIDE = 16  # pixels; a picture with a shorter side has no score
 LEAST_SIDE = 96  # pixels; at half scale a network of stride 32 still has two rows
 DRAFT = 3  # a JPEG is decoded to at least this many times the size needed: at 2 scores move by up to 0.65, at 3 by 0.33
 LARGE = 16_000_000  # pixels; larger images are decoded one at a time, whatever the number of threads
@@ -46,6 +48,12 @@ TOPS: dict[
     (12, 1): (4095.0,),
     (16, 2): (32767.0,),
     (32, 1): (65535.0, 2.0**32 - 1),
+}
+NOT_FILES = {  # opening these may wait for ever, or act on a machine
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
 }
 WHITE_IS_ZERO = 0  # photometric interpretation of a TIFF
 DRAWINGS = {"EPS", "PDF", "WMF"}  # Pillow starts other programs for these
@@ -76,11 +84,23 @@ class _Sizing(Protocol):
     def resample(self) -> str: ...
 
 
+class _Limits(NamedTuple):
+    megapixels: float
+    least_side: int
+
+    def check(self, width: int, height: int) -> None:
+        """Raise an error for a size outside the limits."""
+        _check_budget(width * height, self.megapixels)
+        if min(width, height) < self.least_side:
+            raise ImageError(f"{width} x {height} pixels are too few: the least side is {self.least_side}")
+
+
 def read(
     source: Source,
     *,
     preprocessing: _Sizing | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
+    least_side: int = 1,
     cautions: list[str] | None = None,
 ) -> Pixels:
     """Decode an image and resize it for a model.
@@ -92,6 +112,7 @@ def read(
         source: a path, the bytes of an image file, or an (H, W, 3) uint8 RGB array.
         preprocessing: the model's; None keeps the size.
         max_megapixels: the budget, in millions of pixels of the file.
+        least_side: a picture with a shorter side is an error; scoring uses `SCORED_SIDE`.
         cautions: what makes the pixels doubtful is added to this list, in a few words each: a broken colour profile.
             Without a list, a broken profile is a warning, once in a process.
 
@@ -99,17 +120,19 @@ def read(
         (H, W, 3) uint8 RGB, writable, C-contiguous.
 
     Raises:
-        ImageError: missing, unreadable, not an image, damaged, over the budget, too thin, or an array of another kind.
+        ImageError: missing, unreadable, not an image, damaged, over the budget, too small, too thin,
+            or an array of another kind.
 
     Example:
         >>> read(np.zeros((30, 20, 3), np.uint8)).shape
         (30, 20, 3)
     """
+    limits = _Limits(max_megapixels, least_side)
     try:
         if isinstance(source, np.ndarray):
-            return _from_array(source, preprocessing, max_megapixels)
+            return _from_array(source, preprocessing, limits)
         with _open(source) as file:
-            return _decode(file, preprocessing, max_megapixels, cautions)
+            return _decode(file, preprocessing, limits, cautions)
     except Exception as error:  # on damaged bytes Pillow's decoders raise errors of any type
         raise ImageError(f"{name(source)}: {_reason(error)}") from error
 
@@ -197,29 +220,35 @@ def _open(source: object) -> BinaryIO:
     if isinstance(source, bytes | bytearray | memoryview):
         return io.BytesIO(source)
     if isinstance(source, str | os.PathLike):
-        return Path(source).open("rb")
+        path = Path(source)
+        mode = 0
+        with suppress(OSError, ValueError):  # opening it says what is wrong
+            mode = stat.S_IFMT(path.stat().st_mode)
+        if mode in NOT_FILES:
+            raise ImageError(f"{NOT_FILES[mode]}, not a file")
+        return path.open("rb")
     raise ImageError("a source is a path, the bytes of an image file or an (H, W, 3) uint8 array")
 
 
-def _from_array(array: NDArray[Any], preprocessing: _Sizing | None, max_megapixels: float) -> Pixels:
+def _from_array(array: NDArray[Any], preprocessing: _Sizing | None, limits: _Limits) -> Pixels:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise ImageError(f"an array must be (H, W, 3) uint8 RGB, got {array.shape} {array.dtype}")
     height, width = array.shape[:2]
-    _check_budget(width * height, max_megapixels)
+    limits.check(width, height)
     if preprocessing is None:
         return np.array(array, order="C")
     image = Image.fromarray(np.ascontiguousarray(array))
     return np.array(_resized(image, target_size(width, height, preprocessing), None, preprocessing))
 
 
-def _decode(file: BinaryIO, preprocessing: _Sizing | None, max_megapixels: float, cautions: list[str] | None) -> Pixels:
+def _decode(file: BinaryIO, preprocessing: _Sizing | None, limits: _Limits, cautions: list[str] | None) -> Pixels:
     picked = tiff.largest_picture(file)
     if picked and picked.caution and cautions is not None:
         cautions.append(picked.caution)
-    with _opened(picked.file if picked else file, max_megapixels) as image:
+    with _opened(picked.file if picked else file, limits.megapixels) as image:
         if image.format in DRAWINGS:
             raise ImageError(f"{image.format} is a drawing, not a picture")
-        _check_budget(image.width * image.height, max_megapixels)
+        limits.check(*image.size)
         size, box = image.size, None
         if preprocessing is not None:
             size = target_size(*image.size, preprocessing)
