@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from noref.decoding import jpeg2000, tiff
+from noref.decoding import jpeg, jpeg2000, tiff
 from noref.decoding.png import check_checksums
 from noref.decoding.profiles import BrokenProfileError, lab_to_rgb, to_srgb
 from noref.errors import ImageError
@@ -113,7 +113,8 @@ def read(
         preprocessing: the model's; None keeps the size.
         max_megapixels: the budget, in millions of pixels of the file.
         least_side: a picture with a shorter side is an error; scoring uses `SCORED_SIDE`.
-        cautions: what makes the pixels doubtful is added to this list, in a few words each: a broken colour profile.
+        cautions: what makes the pixels doubtful is added to this list, in a few words each: a broken colour profile,
+            a JPEG with missing data, a raw file of which the preview was taken.
             Without a list, a broken profile is a warning, once in a process.
 
     Returns:
@@ -260,6 +261,9 @@ def _decode(file: BinaryIO, preprocessing: _Sizing | None, limits: _Limits, caut
             image.load()
             upright = UPRIGHT.get(_orientation(image, picked.orientation if picked else 1))
             decoded = _corrected(image, file)
+            if cautions is not None and image.format in ("JPEG", "MPO") and not picked:
+                file.seek(0)
+                cautions.extend(jpeg.cautions(file.read(), image))
             rgb = _in_srgb(decoded, _rgb(decoded), image.info.get("icc_profile"), cautions)
             if preprocessing is not None:
                 rgb = _resized(rgb, size, box, preprocessing)
