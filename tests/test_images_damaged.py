@@ -156,13 +156,13 @@ def test_an_unreadable_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "source",
     [
-        np.zeros((4, 4), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
-        np.zeros((3, 4, 4), np.uint8),
+        np.zeros(4, np.uint8),
+        np.zeros((9, 9, 5), np.uint8),
+        np.zeros((3, 9, 9), np.uint8),
         np.zeros((1, 4, 4, 3), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
-        np.zeros((4, 4, 3)),
         np.zeros((4, 4, 3), np.int8),
+        np.zeros((4, 4, 3), bool),
         3,
         None,
         [1, 2],

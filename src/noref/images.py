@@ -24,13 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from noref.decoding import jpeg, jpeg2000, tiff
+from noref.decoding import arrays, jpeg, jpeg2000, tiff
 from noref.decoding.png import check_checksums
 from noref.decoding.profiles import BrokenProfileError, lab_to_rgb, to_srgb
 from noref.errors import ImageError
 
 Pixels = NDArray[np.uint8]
-Source = str | os.PathLike[str] | bytes | Pixels
 
 MAX_MEGAPIXELS = 200.0
 MAX_ASPECT = 100  # longer side over shorter side
@@ -71,6 +70,16 @@ _one_large = threading.Lock()
 Image.preinit()  # load the common decoders now, not while the first image is decoded
 
 
+class Tensor(Protocol):
+    """What of a torch tensor is used."""
+
+    def detach(self) -> Any:
+        """Without its gradient."""
+
+
+Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any] | Tensor
+
+
 class _Sizing(Protocol):
     """The fields of `noref.card.Preprocessing`, which documents them; this file imports no other but `errors`."""
 
@@ -109,7 +118,9 @@ def read(
     JPEG has, it is decoded at 1/2, 1/4 or 1/8, never below three times the size needed, and then resampled exactly.
 
     Args:
-        source: a path, the bytes of an image file, or an (H, W, 3) uint8 RGB array.
+        source: a path, the bytes of an image file, an open binary file (read from where it stands), a PIL image (as
+            its file would be read), an array (H, W) or (H, W, C) of grey, grey with alpha, RGB or RGBA, or a torch
+            tensor (C, H, W); values are uint8, uint16 up to 65535, or floats in [0, 1].
         preprocessing: the model's; None keeps the size.
         max_megapixels: the budget, in millions of pixels of the file.
         least_side: a picture with a shorter side is an error; scoring uses `SCORED_SIDE`.
@@ -131,7 +142,11 @@ def read(
     limits = _Limits(max_megapixels, least_side)
     try:
         if isinstance(source, np.ndarray):
-            return _from_array(source, preprocessing, limits)
+            return _from_array(arrays.to_rgb(source), preprocessing, limits)
+        if arrays.is_tensor(source):
+            return _from_array(arrays.to_rgb(arrays.from_tensor(source)), preprocessing, limits)
+        if isinstance(source, Image.Image):
+            return _from_image(source, preprocessing, limits, cautions)
         with _open(source) as file:
             return _decode(file, preprocessing, limits, cautions)
     except Exception as error:  # on damaged bytes Pillow's decoders raise errors of any type
@@ -139,9 +154,12 @@ def read(
 
 
 def name(source: object) -> str:
-    """The name of a source in messages: its path, `<bytes>` or `<array>`."""
+    """The name of a source in messages: its path, or its kind such as `<bytes>` or `<array>`."""
     if isinstance(source, str | os.PathLike):
         return printable(os.fspath(source))
+    inside = getattr(source, "filename" if isinstance(source, Image.Image) else "name", None)
+    if inside and isinstance(inside, str) and not isinstance(source, np.ndarray):
+        return printable(inside)
     return "<array>" if isinstance(source, np.ndarray) else f"<{type(source).__name__}>"
 
 
@@ -228,18 +246,32 @@ def _open(source: object) -> BinaryIO:
         if mode in NOT_FILES:
             raise ImageError(f"{NOT_FILES[mode]}, not a file")
         return path.open("rb")
-    raise ImageError("a source is a path, the bytes of an image file or an (H, W, 3) uint8 array")
+    if callable(read_all := getattr(source, "read", None)):
+        content = read_all()
+        if isinstance(content, bytes):
+            return io.BytesIO(content)
+        raise ImageError('a text file: open it with mode "rb"')
+    raise ImageError(f"a source is {arrays.KINDS}")
 
 
 def _from_array(array: NDArray[Any], preprocessing: _Sizing | None, limits: _Limits) -> Pixels:
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise ImageError(f"an array must be (H, W, 3) uint8 RGB, got {array.shape} {array.dtype}")
     height, width = array.shape[:2]
     limits.check(width, height)
     if preprocessing is None:
         return np.array(array, order="C")
     image = Image.fromarray(np.ascontiguousarray(array))
     return np.array(_resized(image, target_size(width, height, preprocessing), None, preprocessing))
+
+
+def _from_image(
+    image: Image.Image, preprocessing: _Sizing | None, limits: _Limits, cautions: list[str] | None
+) -> Pixels:
+    limits.check(*image.size)
+    upright = UPRIGHT.get(_orientation(image, 1))
+    rgb = _in_srgb(image, _rgb(image), image.info.get("icc_profile"), cautions)
+    if preprocessing is not None:
+        rgb = _resized(rgb, target_size(*image.size, preprocessing), None, preprocessing)
+    return np.array(rgb if upright is None else rgb.transpose(upright))
 
 
 def _decode(file: BinaryIO, preprocessing: _Sizing | None, limits: _Limits, cautions: list[str] | None) -> Pixels:
