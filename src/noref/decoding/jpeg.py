@@ -24,7 +24,6 @@ HOLED = "the JPEG has a hole: a run of zeros in its data"
 class _Scans:
     """What the scans of a file hold."""
 
-    first: int = 0  # where the data of the first scan starts
     end: int = 0  # where the picture ends: its EOI marker, or the end of the file
     components: set[int] = field(default_factory=set)
     missing: set[tuple[int, int]] = field(default_factory=set)  # component, coefficient: not yet at full precision
@@ -42,29 +41,28 @@ def cautions(content: bytes, image: Image.Image) -> list[str]:
         At most one sentence each on data that is cut and on a hole of zeros. A progressive file that is cut inside its
         last scan, which only refines, is not noticed.
     """
+    corner = image.getpixel((image.width - 1, image.height - 1))
+    grey = image.mode in ("L", "RGB") and corner in (128, (128, 128, 128))
     try:
-        scans = _scans(content)
+        scans = _scans(content, thorough=grey or bytes(HOLE) in content)
     except (struct.error, IndexError):
         return []
     found = [HOLED] if scans.hole else []
-    if scans.missing or _filled(content, scans.end, image):
+    if scans.missing or (grey and _filled(content, scans.end, image)):
         found.append(CUT)
     return found
 
 
 def _filled(content: bytes, end: int, image: Image.Image) -> bool:
-    """Whether the last rows are libjpeg's grey in place of data. Only if the last pixel is that grey, decodes again."""
-    corner = image.getpixel((image.width - 1, image.height - 1))
-    if image.mode not in ("L", "RGB") or corner not in (128, (128, 128, 128)):
-        return False
+    """Whether libjpeg's grey at the end stands for missing data: other bytes there then change the picture."""
     with Image.open(io.BytesIO(content[:end] + FILL + content[end:])) as longer:
         longer.draft(image.mode, image.size)
         return not np.array_equal(np.asarray(longer), np.asarray(image))
 
 
-def _scans(content: bytes) -> _Scans:
+def _scans(content: bytes, thorough: bool) -> _Scans:
+    """Walk through the markers; one scan with everything in it is only searched through if `thorough`."""
     found, tables, progressive, at = _Scans(end=len(content)), {}, False, 2
-    zeros = bytes(HOLE) in content
     while at + 4 <= len(content):
         kind, length = content[at + 1], struct.unpack_from(">H", content, at + 2)[0]
         body, at = content[at + 4 : at + 2 + length], at + 2 + length
@@ -75,14 +73,16 @@ def _scans(content: bytes) -> _Scans:
             found.components = {body[6 + 3 * i] for i in range(body[5])}
             found.missing = {(one, k) for one in found.components for k in range(64)}
         elif kind == SOS:
-            found.first = found.first or at
+            if not thorough and not progressive and body[0] == len(found.components):
+                found.missing.clear()
+                break
             marker = MARKER.search(content, at)
             end = marker.start() if marker else len(content)
             low, high, precision = body[-3:]
             if precision & 15 == 0:
                 shown = body[1 : 1 + 2 * body[0] : 2]
                 found.missing -= {(one, k) for one in shown for k in range(low, high + 1)}
-            if zeros and content.find(bytes(HOLE), at, end) >= 0 and not _flat(body, tables, progressive):
+            if thorough and content.find(bytes(HOLE), at, end) >= 0 and not _flat(body, tables, progressive):
                 found.hole = True
             at = end
         if at >= len(content) or content[at + 1] == EOI:
