@@ -94,6 +94,8 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch):
         (b"", "empty file"),
         (b"just text", "not an image that can be read"),
         (b"\xff\xd8\xff\xe0", "not an image that can be read"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC is not supported: convert it first, to TIFF, PNG or JPEG"),
+        (b"\xff\x0a\xff\x07", "JPEG XL is not supported: convert it first, to TIFF, PNG or JPEG"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS is a drawing, not a picture"),
     ],
 )

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from noref.decoding import arrays, jpeg, jpeg2000, tiff
+from noref.decoding.grey import eight_bit
 from noref.decoding.png import check_checksums
 from noref.decoding.profiles import BrokenProfileError, lab_to_rgb, to_srgb
 from noref.errors import ImageError
@@ -39,22 +40,14 @@ DRAFT = 3  # a JPEG is decoded to at least this many times the size needed: at 2
 LARGE = 16_000_000  # pixels; larger images are decoded one at a time, whatever the number of threads
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 ORIENTATION = 0x0112  # EXIF tag
-TOPS: dict[
-    object, tuple[float, ...]
-] = {  # the value of white; keys are Pillow's mode, or the bits and format of a TIFF
-    "F": (1.0, 255.0, 65535.0),
-    "I": (65535.0, 2.0**31 - 1),
-    (12, 1): (4095.0,),
-    (16, 2): (32767.0,),
-    (32, 1): (65535.0, 2.0**32 - 1),
-}
 NOT_FILES = {  # opening these may wait for ever, or act on a machine
     stat.S_IFIFO: "a named pipe",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
-WHITE_IS_ZERO = 0  # photometric interpretation of a TIFF
+UNREAD = {b"ftyp" + brand: "HEIC" for brand in (b"heic", b"heix", b"hevc", b"mif1")}  # how files start
+UNREAD |= {b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL"}
 DRAWINGS = {"EPS", "PDF", "WMF"}  # Pillow starts other programs for these
 UNUSED_ALPHA = {"BMP", "DIB", "TGA"}  # their fourth byte is often unused; where it is zero everywhere, it is no alpha
 UPRIGHT = {
@@ -316,6 +309,9 @@ def _opened(file: BinaryIO, max_megapixels: float) -> Image.Image:
 
 
 def _unreadable(content: bytes) -> str:
+    for start, kind in UNREAD.items():
+        if content.startswith(start) or content[4:12] == start:
+            return f"{kind} is not supported: convert it first, to TIFF, PNG or JPEG"
     return (tiff.unsupported(content) or "not an image that can be read") if content else "empty file"
 
 
@@ -356,29 +352,13 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "LAB":
         return lab_to_rgb(image)
     if image.mode.startswith("I") or image.mode == "F":
-        return _eight_bit(image).convert("RGB")
+        return eight_bit(image).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")
     white = Image.new("RGB", layer.size, "white")
     white.paste(layer, (0, 0), layer)
     return white
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, scaled by what its file says, or by the smallest usual range that holds its values."""
-    values = np.asarray(image)
-    tags = getattr(image, "tag_v2", {})
-    kind = (tags.get(tiff.BITS, (0,))[0], tags.get(tiff.FORMAT, (1,))[0])
-    if kind == (32, 1) and values.dtype == np.int32:
-        values = values.view(np.uint32)
-    low, high = float(values.min()), float(values.max())
-    tops = TOPS["F"] if image.mode == "F" else TOPS.get(kind, TOPS["I"])
-    top = next((top for top in tops if high <= top), None)
-    if not low >= 0 or top is None:
-        raise ImageError(f"values from {low:g} to {high:g} are no grey levels")
-    levels = np.rint(np.multiply(values, 255.0 / top, dtype=np.float32)).astype(np.uint8)
-    return Image.fromarray(255 - levels if tags.get(tiff.PHOTOMETRIC) == WHITE_IS_ZERO else levels)
 
 
 def _resized(

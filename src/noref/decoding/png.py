@@ -26,7 +26,7 @@ def check_checksums(file: BinaryIO) -> None:
     while kind != b"IEND":
         head = file.read(8)
         if len(head) < 8:
-            raise ImageError("damaged: the PNG file is cut, its end is missing")
+            raise ImageError("damaged: the PNG file is truncated, its end is missing")
         length, kind = struct.unpack(">I4s", head)
         if kind in OTHER_FRAMES:
             file.seek(length + 4, io.SEEK_CUR)
@@ -36,7 +36,7 @@ def check_checksums(file: BinaryIO) -> None:
             found, left = zlib.crc32(block, found), left - len(block)
         stored = file.read(4)
         if left or len(stored) < 4:
-            raise ImageError("damaged: the PNG file is cut, its end is missing")
+            raise ImageError("damaged: the PNG file is truncated, its end is missing")
         if stored != found.to_bytes(4, "big"):
             raise ImageError(f"damaged: wrong checksum in the {kind.decode('ascii', 'replace')} chunk of the PNG file")
     file.seek(before)
