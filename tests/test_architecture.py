@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "noref"
 LAYERS = [  # bottom first: a part imports lower layers, never its own layer or a higher one
     {"errors", "writing", "checkout"},
+    {"decoding"},
     {"card", "images"},
     {"data", "degrade", "models", "objectives"},
     {"evaluate", "scoring"},
@@ -28,6 +29,7 @@ BASE = [
     ROOT / "cli" / "pictures.py",
     ROOT / "scoring" / "scorer.py",
     ROOT / "images.py",
+    *sorted((ROOT / "decoding").glob("*.py")),
     ROOT / "card.py",
     ROOT / "demo.py",
 ]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import warnings
 import zlib
@@ -92,6 +94,8 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch):
         (b"", "empty file"),
         (b"just text", "not an image that can be read"),
         (b"\xff\xd8\xff\xe0", "not an image that can be read"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC is not supported: convert it first, to TIFF, PNG or JPEG"),
+        (b"\xff\x0a\xff\x07", "JPEG XL is not supported: convert it first, to TIFF, PNG or JPEG"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS is a drawing, not a picture"),
     ],
 )
@@ -117,6 +121,31 @@ def test_what_cannot_be_opened(tmp_path):
             read(tmp_path / path)
 
 
+def test_a_named_pipe_a_device_and_a_socket_are_errors(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to("pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(tmp_path / "socket.jpg"))
+        for path, kind in [
+            (tmp_path / "pipe.jpg", "a named pipe"),
+            (tmp_path / "link.jpg", "a named pipe"),
+            (tmp_path / "socket.jpg", "a socket"),
+            ("/dev/null", "a device"),
+        ]:
+            with pytest.raises(ImageError, match=f"^{path}: {kind}, not a file$"):
+                read(path)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (15, 400), (400, 15)])
+def test_a_picture_below_the_least_side_is_an_error_where_one_is_set(size):
+    pixels = picture(*size)
+    for source in (pixels, packed(Image.fromarray(pixels), "png")):
+        np.testing.assert_array_equal(read(source), pixels)
+        with pytest.raises(ImageError, match=rf"{size[0]} x {size[1]} pixels are too few: the least side is 16$"):
+            read(source, least_side=images.SCORED_SIDE)
+    assert read(picture(16, 16), least_side=16).shape == (16, 16, 3)
+
+
 def test_an_unreadable_file(tmp_path, monkeypatch):
     def refuse(*args):
         raise PermissionError(13, "Permission denied")
@@ -129,13 +158,13 @@ def test_an_unreadable_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "source",
     [
-        np.zeros((4, 4), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
-        np.zeros((3, 4, 4), np.uint8),
+        np.zeros(4, np.uint8),
+        np.zeros((9, 9, 5), np.uint8),
+        np.zeros((3, 9, 9), np.uint8),
         np.zeros((1, 4, 4, 3), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
-        np.zeros((4, 4, 3)),
         np.zeros((4, 4, 3), np.int8),
+        np.zeros((4, 4, 3), bool),
         3,
         None,
         [1, 2],

@@ -1,8 +1,9 @@
 """Decode a file, bytes or an array to RGB pixels, for scoring, training and evaluation. numpy and Pillow only.
 
 EXIF orientation is applied, transparency is put on white, 16 bit is scaled to 8, an animation gives its first frame.
-Colour profiles are not applied. Pillow's own limits stay: it warns above `PIL.Image.MAX_IMAGE_PIXELS` (89 MP) and
-refuses twice that, whatever `max_megapixels` says.
+Colours are converted from the embedded profile to sRGB; a file without a profile is taken as sRGB.
+Pillow's own limits stay: it warns above `PIL.Image.MAX_IMAGE_PIXELS` (89 MP) and refuses twice that, whatever
+`max_megapixels` says.
 """
 
 from __future__ import annotations
@@ -11,29 +12,44 @@ import io
 import math
 import os
 import re
+import stat
 import threading
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from noref.decoding import arrays, jpeg, jpeg2000, tiff
+from noref.decoding.grey import eight_bit
+from noref.decoding.png import check_checksums
+from noref.decoding.profiles import BrokenProfileError, lab_to_rgb, to_srgb
 from noref.errors import ImageError
 
 Pixels = NDArray[np.uint8]
-Source = str | os.PathLike[str] | bytes | Pixels
 
 MAX_MEGAPIXELS = 200.0
 MAX_ASPECT = 100  # longer side over shorter side
+SCORED_SIDE = 16  # pixels; a picture with a shorter side has no score
 LEAST_SIDE = 96  # pixels; at half scale a network of stride 32 still has two rows
 DRAFT = 3  # a JPEG is decoded to at least this many times the size needed: at 2 scores move by up to 0.65, at 3 by 0.33
 LARGE = 16_000_000  # pixels; larger images are decoded one at a time, whatever the number of threads
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 ORIENTATION = 0x0112  # EXIF tag
+NOT_FILES = {  # opening these may wait for ever, or act on a machine
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+UNREAD = {b"ftyp" + brand: "HEIC" for brand in (b"heic", b"heix", b"hevc", b"mif1")}  # how files start
+UNREAD |= {b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL"}
 DRAWINGS = {"EPS", "PDF", "WMF"}  # Pillow starts other programs for these
+UNUSED_ALPHA = {"BMP", "DIB", "TGA"}  # their fourth byte is often unused; where it is zero everywhere, it is no alpha
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -45,6 +61,16 @@ UPRIGHT = {
 }
 _one_large = threading.Lock()
 Image.preinit()  # load the common decoders now, not while the first image is decoded
+
+
+class Tensor(Protocol):
+    """What of a torch tensor is used."""
+
+    def detach(self) -> Any:
+        """Without its gradient."""
+
+
+Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any] | Tensor
 
 
 class _Sizing(Protocol):
@@ -60,40 +86,73 @@ class _Sizing(Protocol):
     def resample(self) -> str: ...
 
 
-def read(source: Source, *, preprocessing: _Sizing | None = None, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
+class _Limits(NamedTuple):
+    megapixels: float
+    least_side: int
+
+    def check(self, width: int, height: int) -> None:
+        """Raise an error for a size outside the limits."""
+        _check_budget(width * height, self.megapixels)
+        if min(width, height) < self.least_side:
+            raise ImageError(f"{width} x {height} pixels are too few: the least side is {self.least_side}")
+
+
+def read(
+    source: Source,
+    *,
+    preprocessing: _Sizing | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    least_side: int = 1,
+    cautions: list[str] | None = None,
+) -> Pixels:
     """Decode an image and resize it for a model.
 
     The budget is checked with the size in the header, before memory is used. Where the model needs fewer pixels than a
     JPEG has, it is decoded at 1/2, 1/4 or 1/8, never below three times the size needed, and then resampled exactly.
 
     Args:
-        source: a path, the bytes of an image file, or an (H, W, 3) uint8 RGB array.
+        source: a path, the bytes of an image file, an open binary file (read from where it stands), a PIL image (as
+            its file would be read), an array (H, W) or (H, W, C) of grey, grey with alpha, RGB or RGBA, or a torch
+            tensor (C, H, W); values are uint8, uint16 up to 65535, or floats in [0, 1].
         preprocessing: the model's; None keeps the size.
         max_megapixels: the budget, in millions of pixels of the file.
+        least_side: a picture with a shorter side is an error; scoring uses `SCORED_SIDE`.
+        cautions: what makes the pixels doubtful is added to this list, in a few words each: a broken colour profile,
+            a JPEG with missing data, a raw file of which the preview was taken.
+            Without a list, a broken profile is a warning, once in a process.
 
     Returns:
         (H, W, 3) uint8 RGB, writable, C-contiguous.
 
     Raises:
-        ImageError: missing, unreadable, not an image, damaged, over the budget, too thin, or an array of another kind.
+        ImageError: missing, unreadable, not an image, damaged, over the budget, too small, too thin,
+            or an array of another kind.
 
     Example:
         >>> read(np.zeros((30, 20, 3), np.uint8)).shape
         (30, 20, 3)
     """
+    limits = _Limits(max_megapixels, least_side)
     try:
         if isinstance(source, np.ndarray):
-            return _from_array(source, preprocessing, max_megapixels)
+            return _from_array(arrays.to_rgb(source), preprocessing, limits)
+        if arrays.is_tensor(source):
+            return _from_array(arrays.to_rgb(arrays.from_tensor(source)), preprocessing, limits)
+        if isinstance(source, Image.Image):
+            return _from_image(source, preprocessing, limits, cautions)
         with _open(source) as file:
-            return _decode(file, preprocessing, max_megapixels)
+            return _decode(file, preprocessing, limits, cautions)
     except Exception as error:  # on damaged bytes Pillow's decoders raise errors of any type
         raise ImageError(f"{name(source)}: {_reason(error)}") from error
 
 
 def name(source: object) -> str:
-    """The name of a source in messages: its path, `<bytes>` or `<array>`."""
+    """The name of a source in messages: its path, or its kind such as `<bytes>` or `<array>`."""
     if isinstance(source, str | os.PathLike):
         return printable(os.fspath(source))
+    inside = getattr(source, "filename" if isinstance(source, Image.Image) else "name", None)
+    if inside and isinstance(inside, str) and not isinstance(source, np.ndarray):
+        return printable(inside)
     return "<array>" if isinstance(source, np.ndarray) else f"<{type(source).__name__}>"
 
 
@@ -173,35 +232,64 @@ def _open(source: object) -> BinaryIO:
     if isinstance(source, bytes | bytearray | memoryview):
         return io.BytesIO(source)
     if isinstance(source, str | os.PathLike):
-        return Path(source).open("rb")
-    raise ImageError("a source is a path, the bytes of an image file or an (H, W, 3) uint8 array")
+        path = Path(source)
+        mode = 0
+        with suppress(OSError, ValueError):  # opening it says what is wrong
+            mode = stat.S_IFMT(path.stat().st_mode)
+        if mode in NOT_FILES:
+            raise ImageError(f"{NOT_FILES[mode]}, not a file")
+        return path.open("rb")
+    if callable(read_all := getattr(source, "read", None)):
+        content = read_all()
+        if isinstance(content, bytes):
+            return io.BytesIO(content)
+        raise ImageError('a text file: open it with mode "rb"')
+    raise ImageError(f"a source is {arrays.KINDS}")
 
 
-def _from_array(array: NDArray[Any], preprocessing: _Sizing | None, max_megapixels: float) -> Pixels:
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise ImageError(f"an array must be (H, W, 3) uint8 RGB, got {array.shape} {array.dtype}")
+def _from_array(array: NDArray[Any], preprocessing: _Sizing | None, limits: _Limits) -> Pixels:
     height, width = array.shape[:2]
-    _check_budget(width * height, max_megapixels)
+    limits.check(width, height)
     if preprocessing is None:
         return np.array(array, order="C")
     image = Image.fromarray(np.ascontiguousarray(array))
     return np.array(_resized(image, target_size(width, height, preprocessing), None, preprocessing))
 
 
-def _decode(file: BinaryIO, preprocessing: _Sizing | None, max_megapixels: float) -> Pixels:
-    with _opened(file, max_megapixels) as image:
+def _from_image(
+    image: Image.Image, preprocessing: _Sizing | None, limits: _Limits, cautions: list[str] | None
+) -> Pixels:
+    limits.check(*image.size)
+    upright = UPRIGHT.get(_orientation(image, 1))
+    rgb = _in_srgb(image, _rgb(image), image.info.get("icc_profile"), cautions)
+    if preprocessing is not None:
+        rgb = _resized(rgb, target_size(*image.size, preprocessing), None, preprocessing)
+    return np.array(rgb if upright is None else rgb.transpose(upright))
+
+
+def _decode(file: BinaryIO, preprocessing: _Sizing | None, limits: _Limits, cautions: list[str] | None) -> Pixels:
+    picked = tiff.largest_picture(file)
+    if picked and picked.caution and cautions is not None:
+        cautions.append(picked.caution)
+    with _opened(picked.file if picked else file, limits.megapixels) as image:
         if image.format in DRAWINGS:
             raise ImageError(f"{image.format} is a drawing, not a picture")
-        _check_budget(image.width * image.height, max_megapixels)
+        limits.check(*image.size)
         size, box = image.size, None
         if preprocessing is not None:
             size = target_size(*image.size, preprocessing)
             drafted = image.draft("RGB", (DRAFT * size[0], DRAFT * size[1]))
             box = drafted[1] if drafted else None
+        if image.format == "PNG":
+            check_checksums(file)
         with _one_large if image.width * image.height > LARGE else nullcontext():
             image.load()
-            upright = UPRIGHT.get(_orientation(image))
-            rgb = _rgb(image)
+            upright = UPRIGHT.get(_orientation(image, picked.orientation if picked else 1))
+            decoded = _corrected(image, file)
+            if cautions is not None and image.format in ("JPEG", "MPO") and not picked:
+                file.seek(0)
+                cautions.extend(jpeg.cautions(file.read(), image))
+            rgb = _in_srgb(decoded, _rgb(decoded), image.info.get("icc_profile"), cautions)
             if preprocessing is not None:
                 rgb = _resized(rgb, size, box, preprocessing)
             return np.array(rgb if upright is None else rgb.transpose(upright))
@@ -211,12 +299,20 @@ def _opened(file: BinaryIO, max_megapixels: float) -> Image.Image:
     try:
         return Image.open(file)
     except UnidentifiedImageError:
-        empty = file.seek(0, io.SEEK_END) == 0
-        raise ImageError("empty file" if empty else "not an image that can be read") from None
+        file.seek(0)
+        content = file.read()
+        raise ImageError(_unreadable(content)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         pixels = int(re.findall(r"\d+", str(error))[0])
         _check_budget(pixels, max_megapixels)
         raise ImageError(f"{pixels / 1e6:.0f} megapixels are over Pillow's limit, PIL.Image.MAX_IMAGE_PIXELS") from None
+
+
+def _unreadable(content: bytes) -> str:
+    for start, kind in UNREAD.items():
+        if content.startswith(start) or content[4:12] == start:
+            return f"{kind} is not supported: convert it first, to TIFF, PNG or JPEG"
+    return (tiff.unsupported(content) or "not an image that can be read") if content else "empty file"
 
 
 def _check_budget(pixels: int, max_megapixels: float) -> None:
@@ -224,33 +320,45 @@ def _check_budget(pixels: int, max_megapixels: float) -> None:
         raise ImageError(f"{pixels / 1e6:.0f} megapixels are over the budget of {max_megapixels:g}")
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, default: int) -> int:
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
+        return int(image.getexif().get(ORIENTATION, default))
     except Exception:  # the pixels may be readable where the tag is not
         return 1
 
 
+def _corrected(image: Image.Image, file: BinaryIO) -> Image.Image:
+    """The pixels where Pillow decodes a format wrongly."""
+    if image.format == "JPEG2000":
+        file.seek(0)
+        return jpeg2000.corrected(image, file.read())
+    if image.format in UNUSED_ALPHA and image.mode == "RGBA" and not image.getchannel("A").getbbox():
+        return image.convert("RGB")
+    return image
+
+
+def _in_srgb(image: Image.Image, rgb: Image.Image, profile: bytes | None, cautions: list[str] | None) -> Image.Image:
+    try:
+        return to_srgb(image, rgb, profile)
+    except BrokenProfileError:
+        if cautions is None:
+            warnings.warn("a broken colour profile is ignored", stacklevel=2)
+        else:
+            cautions.append("broken colour profile ignored")
+        return rgb
+
+
 def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "LAB":
+        return lab_to_rgb(image)
     if image.mode.startswith("I") or image.mode == "F":
-        return _eight_bit(image).convert("RGB")
+        return eight_bit(image).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")
     white = Image.new("RGB", layer.size, "white")
     white.paste(layer, (0, 0), layer)
     return white
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, scaled by 65535, or by the smallest usual range that holds its values."""
-    values = np.asarray(image)
-    low, high = float(values.min()), float(values.max())
-    tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0, 2.0**31 - 1)
-    top = next((top for top in tops if high <= top), None)
-    if not low >= 0 or top is None:
-        raise ImageError(f"values from {low:g} to {high:g} are no grey levels")
-    return Image.fromarray(np.rint(np.multiply(values, 255.0 / top, dtype=np.float32)).astype(np.uint8))
 
 
 def _resized(
