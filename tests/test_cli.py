@@ -395,3 +395,36 @@ def test_scores_on_the_command_line_are_the_librarys(noref, brightness):
     Image.fromarray(rng.integers(0, 255, (260, 280, 3), dtype=np.uint8)).save("noise.jpg")
     (row,) = csv_rows(noref("noise.jpg", "-f", "csv")[1])
     assert float(row["score"]) == pytest.approx(Scorer(brightness).score("noise.jpg").value, abs=1e-3)
+
+
+def test_photos_and_foreign_files_are_never_overwritten(noref, folder):
+    Path("notes.csv").write_text("path,score\na.png,4\n")
+    Path("empty.csv").touch()
+    before = {name: Path(name).read_bytes() for name in ("a.png", "b.png", "c.png", "notes.csv")}
+    for overwrite in ([], ["--overwrite"]):
+        status, out, err = noref("-o", "a.png", "b.png", "c.png", *overwrite)  # what the shell makes of: -o *.png
+        assert (status, out) == (2, "")
+        assert "a.png: is there and was not written by noref" in err
+        assert noref("-o", "notes.csv", "b.png", *overwrite)[0] == 2
+        assert noref("-o", "a.png", ".", *overwrite)[0] == 2
+    assert {name: Path(name).read_bytes() for name in before} == before
+    assert noref("-o", "empty.csv", "b.png")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.txt"])
+def test_a_table_is_replaced_only_where_asked(noref, name):
+    assert noref("a.png", "-o", name)[0] == 0
+    before = Path(name).read_text()
+    status, _, err = noref("b.png", "-o", name)
+    assert status == 2
+    assert "--overwrite" in err
+    assert Path(name).read_text() == before
+    assert noref("b.png", "-o", name, "--overwrite")[0] == 0
+    assert "b.png" in Path(name).read_text()
+    assert "a.png" not in Path(name).read_text()
+
+
+def test_a_table_of_an_earlier_version_may_be_replaced(noref):
+    Path("rows.csv").write_text("path,score,error\na.png,1.0000,\n")
+    assert noref("a.png", "-o", "rows.csv")[0] == 2
+    assert noref("a.png", "-o", "rows.csv", "--overwrite")[0] == 0

@@ -67,7 +67,7 @@ SCORING = [w for w in NOREF if w[0] in ("score", "demo", "help") and "--model" n
 @pytest.mark.parametrize("words", SCORING, ids=" ".join)
 def test_scoring_commands_run(words, photos, capsys):
     assert run(words) in (0, 3)
-    assert capsys.readouterr().out or (photos / "scores.csv").stat().st_size
+    assert capsys.readouterr().out or (photos / "rows.csv").stat().st_size
 
 
 def test_training_commands_run_in_their_order(photos, capsys):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TextIO
 
 COLUMNS = ("path", "score", "error")
+BEGINNINGS = re.compile(  # of what the writers write, tables of version 0.1 too
+    rb'path,score,error[,\n]|\{"path": ".*", "score": .*, "error": |path +score\n'
+)
 Writer = Callable[["Row"], None]
 
 
@@ -19,6 +23,16 @@ class Row:
     path: str  # bytes that are not UTF-8 are written \xNN
     score: float | None = None  # in [0, 100], higher is better
     error: str | None = None  # the reason why there is no score
+
+
+def is_table(head: bytes) -> bool:
+    """Whether a file that begins with `head` is a table of scores that noref wrote.
+
+    Example:
+        >>> is_table(b"path,score,error\\na.jpg,61.2346,\\n"), is_table(b"path,score\\na.jpg,4\\n")
+        (True, False)
+    """
+    return BEGINNINGS.match(head) is not None
 
 
 def csv_writer(stream: TextIO) -> Writer:

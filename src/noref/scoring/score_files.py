@@ -16,9 +16,10 @@ from noref.errors import ImageError, OptionError
 from noref.images import MAX_MEGAPIXELS, pillow_allows, printable
 from noref.scoring.find_images import Found, find_images
 from noref.scoring.network import Network
-from noref.scoring.row_writers import Row, Writer, csv_writer, jsonl_writer
+from noref.scoring.row_writers import Row, Writer, csv_writer, is_table, jsonl_writer
 from noref.scoring.scorer import Scorer
 from noref.scoring.terminal import progress, table_writer
+from noref.writing import check_output
 
 FORMATS = {".csv": "csv", ".jsonl": "jsonl"}
 
@@ -54,6 +55,7 @@ def score_files(
     recursive: bool = False,
     row_format: str | None = None,
     output: str | None = None,
+    overwrite: bool = False,
     minimum: float | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Summary:
@@ -66,11 +68,13 @@ def score_files(
         model: as in `Scorer`, and so `max_megapixels`.
         recursive: also the folders below the folders.
         row_format: `table`, `csv` or `jsonl`; None: as the output's name ends, else `table`.
-        output: a file, overwritten; None: stdout.
+        output: a file; None: stdout.
+        overwrite: a table of noref at `output` is replaced.
         minimum: scores below it are counted.
 
     Raises:
-        OptionError: an option outside its range, or an output file that is an input or cannot be written.
+        OptionError: an option outside its range, or an output file that is an input, was not written by noref, is there
+            without `overwrite`, or cannot be written.
         ModelError: the model's file or card is broken.
     """
     if minimum is not None and not 0 <= minimum <= 100:
@@ -83,7 +87,7 @@ def score_files(
     with (
         pillow_allows(max_megapixels),
         warnings.catch_warnings(),
-        _opened(output, found) as file,
+        _opened(output, found, overwrite) as file,
         progress(len(found), sys.stderr, rows_to_terminal=file is None and sys.stdout.isatty()) as advance,
     ):
         warnings.filterwarnings("ignore", module="PIL")  # its errors are in the rows
@@ -114,11 +118,11 @@ def score_rows(scorer: Scorer, found: Sequence[Found]) -> Generator[Row]:
                 yield Row(path, score=outcome.value)
 
 
-def _opened(output: str | None, found: Sequence[Found]) -> AbstractContextManager[TextIO | None]:
+def _opened(output: str | None, found: Sequence[Found], overwrite: bool) -> AbstractContextManager[TextIO | None]:
     if output is None:
         return nullcontext()
-    if os.path.exists(output) and any(os.path.exists(f.path) and os.path.samefile(output, f.path) for f in found):
-        raise OptionError(f"{printable(output)}: is one of the images to score, not overwritten")
+    inputs = (item.path for item in found)
+    check_output(output, inputs=inputs, kind="images to score", ours=is_table, overwrite=overwrite)
     try:
         return open(output, "w", encoding="utf-8", errors="backslashreplace", newline="")
     except OSError as error:
