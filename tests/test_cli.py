@@ -324,6 +324,10 @@ def test_demo_fails_where_scores_do_not_fall(noref):
 def test_demo_keeps_pictures_where_asked(noref, folder):
     noref("--out", "kept", command="demo")
     assert len(list((folder / "kept").iterdir())) == 12
+    assert noref("--out", "kept", command="demo")[0] == 1  # the scores of this model do not fall
+    Path("kept/blur_0.png").write_text("precious")
+    assert noref("--out", "kept", command="demo")[0] == 2
+    assert Path("kept/blur_0.png").read_text() == "precious"
 
 
 def start(args, brightness, **options):

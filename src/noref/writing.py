@@ -11,6 +11,7 @@ from pathlib import Path
 from noref.errors import OptionError
 
 HEAD = 4096  # bytes of a file that tell who wrote it
+SOFTWARE = "noref"  # in the text chunk "Software" of a PNG, or that tag of a TIFF, that noref wrote
 
 
 @contextmanager
@@ -110,3 +111,14 @@ def check_output(
         raise OptionError(f"{shown}: is there and was not written by noref; choose another file")
     if not overwrite:
         raise OptionError(f"{shown}: is there; --overwrite replaces it")
+
+
+def is_picture(head: bytes) -> bool:
+    """Whether a PNG or TIFF that begins with `head` has noref as its `Software`."""
+    png = head.startswith(b"\x89PNG") and f"tEXtSoftware\0{SOFTWARE}".encode() in head
+    return png or (head.startswith((b"II*\0", b"MM\0*")) and f"{SOFTWARE}\0".encode() in head)
+
+
+def is_page(head: bytes) -> bool:
+    """Whether a page that begins with `head` names noref as its generator."""
+    return b'<meta name="generator" content="noref' in head
