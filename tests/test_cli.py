@@ -344,18 +344,31 @@ def test_a_closed_pipe_is_quiet(folder, brightness):
     assert process.stderr.read() == b""
 
 
+ENDLESS = """
+import time
+import noref.scoring.scorer as scorer
+from noref.cli import main
+
+def read(source, read=scorer.read, **options):
+    time.sleep(600 if "endless" in str(source) else 0)
+    return read(source, **options)
+
+scorer.read = read
+main()
+"""
+
+
 def test_ctrl_c_keeps_what_was_scored(folder, brightness):
-    os.mkfifo("endless.png")  # nobody ever writes into it
+    Path("endless.png").touch()
     paths = ["a.png", "b.png", "none.png", "endless.png", "c.png"]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
-    process = start([*paths, "-o", "rows.csv"], brightness, stderr=subprocess.PIPE)
+    words = ["score", *paths, "-o", "rows.csv", "--model", str(brightness)]
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS, *words], stderr=subprocess.PIPE)
     while not Path("rows.csv").exists() or Path("rows.csv").read_text().count("\n") < 4:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    time.sleep(1)  # a busy machine delivers it late
-    os.close(os.open("endless.png", os.O_WRONLY | os.O_NONBLOCK))  # the thread that waits for it can end
-    assert process.wait() == 130
+    assert process.wait(10) == 130
     assert b"Traceback" not in process.stderr.read()
     rows = csv_rows(Path("rows.csv").read_text())
     assert [(row["path"], bool(row["score"])) for row in rows] == [
@@ -432,3 +445,48 @@ def test_a_table_of_an_earlier_version_may_be_replaced(noref):
     Path("rows.csv").write_text("path,score,error\na.png,1.0000,\n")
     assert noref("a.png", "-o", "rows.csv")[0] == 2
     assert noref("a.png", "-o", "rows.csv", "--overwrite")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "words", [["score"], ["explain", "--out", "maps"], ["degrade", "--out", "set", "--compositions", "1"]]
+)
+def test_one_unreadable_file_is_listed_and_the_others_go_on(noref, monkeypatch, words, capfd):
+    opened = Path.open
+
+    def refuse(path, *args, **options):
+        if Path(path).name == "a.png":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "access", lambda path, mode, **options: Path(path).name != "a.png")
+    status = run([words[0], "a.png", "b.png", *words[1:]])
+    out, err = capfd.readouterr()
+    assert status == 1
+    assert re.search("a.png.*Permission denied", out + err)
+    if words[0] == "score":
+        assert re.search(r"b\.png +\d", out)
+    else:
+        assert list(Path(words[2]).rglob("b*.png"))
+
+
+def test_links_to_themselves_pipes_and_urls_are_rows(noref, folder):
+    Path("d").mkdir()
+    os.symlink("self.jpg", "d/self.jpg")
+    os.symlink("loop", "d/loop")
+    os.mkfifo("pipe.jpg")
+    url = "https://example.org/photo.jpg"
+    status, out, _ = noref("d", "pipe.jpg", url, "/dev/null", "a.png", "-f", "csv")
+    rows = {row["path"]: row["error"] for row in csv_rows(out)}
+    assert status == 1
+    assert list(rows) == ["d/self.jpg", "pipe.jpg", url, "/dev/null", "a.png"]
+    assert "symbolic links" in rows["d/self.jpg"]
+    assert rows["pipe.jpg"] == rows["/dev/null"] == "not a regular file; a picture can be given on standard input as -"
+    assert rows[url] == "URLs are not fetched; download it first"
+    assert rows["a.png"] == ""
+
+
+def test_patterns_that_the_shell_left(noref):
+    rows = csv_rows(noref("*.png", "[ab].png", "x*.png", "-f", "csv")[1])
+    assert [row["path"] for row in rows] == ["a.png", "b.png", "c.png", "a.png", "b.png", "x*.png"]
+    assert rows[-1]["error"] == "no file fits this pattern"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import threading
 
 import numpy as np
@@ -260,3 +261,11 @@ def test_the_decoder_and_the_scorer_see_the_same(scorer):
     Image.fromarray(pictures(1)[0]).save(file, "jpeg")
     pixels = read(file.getvalue(), preprocessing=scorer.card.preprocessing)
     assert scorer.score(file.getvalue()).value == scorer.score(pixels).value
+
+
+def test_pipes_and_urls_are_errors_at_once(scorer, tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match=r"pipe\.jpg: not a regular file"):
+        scorer.score(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match=r"https://a\.org/b\.jpg: URLs are not fetched"):
+        scorer.score("https://a.org/b.jpg")

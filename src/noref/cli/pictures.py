@@ -15,7 +15,7 @@ model_option = click.option(
 
 
 @cli.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=str))
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=str, readable=False))
 @model_option
 @recursive_option
 @click.option("--format", "-f", "row_format", type=FORMATS, help="Default: as FILE ends, else table.")

@@ -14,6 +14,7 @@ from pathlib import Path
 from noref.card import Card, Scale
 from noref.errors import ImageError, OptionError
 from noref.images import MAX_MEGAPIXELS, Source, name, read
+from noref.scoring.find_images import check_file
 from noref.scoring.network import Network
 
 PERCENT = Scale(0.0, 100.0)
@@ -84,6 +85,8 @@ class Scorer:
         Raises:
             ImageError: there is no score for it; names the source and the reason.
         """
+        if isinstance(source, str | os.PathLike) and (refused := check_file(source)):
+            raise ImageError(f"{name(source)}: {refused}")
         pixels = read(source, preprocessing=self.card.preprocessing, max_megapixels=self._max_megapixels)
         try:
             quality = self._network.quality(pixels)
@@ -125,7 +128,7 @@ class Scorer:
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _attempt(self, source: Source) -> Score | ImageError:
         try:
