@@ -57,7 +57,7 @@ def test_a_table(noref):
 def test_csv(noref):
     status, out, err = noref(".", "--format", "csv")
     assert (status, err) == (0, "")
-    assert out.startswith("path,score,error\n")
+    assert out.startswith("path,score,error,")
     assert [(row["path"], float(row["score"]), row["error"]) for row in csv_rows(out)] == [
         ("./a.png", pytest.approx(20, abs=1e-3), ""),
         ("./b.png", pytest.approx(60, abs=1e-3), ""),
@@ -69,8 +69,12 @@ def test_json_lines(noref):
     status, out, _ = noref("b.png", "none.png", "-f", "jsonl")
     assert status == 1
     one, two = map(json.loads, out.splitlines())
-    assert one == {"path": "b.png", "score": pytest.approx(60, abs=1e-3), "error": None}
-    assert two == {"path": "none.png", "score": None, "error": "No such file or directory"}
+    first = ("path", "score", "error")
+    assert [one[key] for key in first] == ["b.png", pytest.approx(60, abs=1e-3), None]
+    assert [two[key] for key in first] == ["none.png", None, "No such file or directory"]
+    assert tuple(one)[:3] == first
+    assert one["size"] == os.path.getsize("b.png")
+    assert (one["model"], two["size"], two["time"]) == ("brightness", None, None)
 
 
 @pytest.mark.parametrize(("name", "form"), [("rows.csv", "csv"), ("rows.jsonl", "jsonl"), ("rows.txt", "table")])
@@ -338,7 +342,7 @@ def test_a_closed_pipe_is_quiet(folder, brightness):
     for i in range(200):
         os.symlink("a.png", f"link_{i}.png")
     process = start([".", "-f", "csv"], brightness, stderr=subprocess.PIPE)
-    assert process.stdout.readline() == b"path,score,error\n"
+    assert process.stdout.readline().startswith(b"path,score,error,")
     process.stdout.close()
     assert process.wait() == 141
     assert process.stderr.read() == b""

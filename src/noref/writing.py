@@ -68,6 +68,7 @@ def check_output(
     kind: str = "inputs",
     ours: Callable[[bytes], bool] | None = None,
     overwrite: bool = False,
+    way: str = "--overwrite replaces it",
 ) -> None:
     """Raise before something is destroyed: where `path` is an input, or a file that noref did not write.
 
@@ -80,6 +81,7 @@ def check_output(
         kind: what the inputs are, in the message.
         ours: whether noref wrote a file that begins with these bytes (4096, or all of it). None: it never writes such.
         overwrite: a file that noref wrote may be replaced.
+        way: how the caller can replace it, in the message.
 
     Raises:
         OptionError: names the file and the reason.
@@ -110,7 +112,7 @@ def check_output(
     if ours is None or not ours(head):
         raise OptionError(f"{shown}: is there and was not written by noref; choose another file")
     if not overwrite:
-        raise OptionError(f"{shown}: is there; --overwrite replaces it")
+        raise OptionError(f"{shown}: is there; {way}")
 
 
 def is_picture(head: bytes) -> bool:

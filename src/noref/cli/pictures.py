@@ -20,6 +20,7 @@ model_option = click.option(
 @recursive_option
 @click.option("--format", "-f", "row_format", type=FORMATS, help="Default: as FILE ends, else table.")
 @click.option("--output", "-o", metavar="FILE", help="Write the rows there, each as soon as it is known.")
+@click.option("--resume", is_flag=True, help="Score only what the table in FILE lacks.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE where it is a table that noref wrote.")
 @click.option("--min", "minimum", type=float, metavar="S", help="Exit with 3 when a score is below S.")
 @click.option("--max-megapixels", type=float, default=200.0, show_default=True, help="Larger images are errors.")

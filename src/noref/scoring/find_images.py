@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -43,6 +44,26 @@ def check_file(path: str | os.PathLike[str]) -> ImageError | None:
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return None
     return ImageError("not a regular file; a picture can be given on standard input as -")
+
+
+def file_stamp(path: str | os.PathLike[str]) -> tuple[int | None, str | None]:
+    """Size in bytes and time of the last change (UTC, ISO 8601 to the nanosecond); None, None where there is no file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     os.utime(file.name, ns=(0, 1_700_000_000_000_000_001))
+        ...     file_stamp(file.name)
+        (0, '2023-11-14T22:13:20.000000001Z')
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None, None
+    if not stat.S_ISREG(status.st_mode):
+        return None, None
+    seconds, rest = divmod(status.st_mtime_ns, 10**9)
+    return status.st_size, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"
 
 
 def _find(path: str, recursive: bool) -> list[Found]:
