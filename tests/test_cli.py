@@ -56,7 +56,8 @@ def test_a_table(noref):
 
 def test_csv(noref):
     status, out, err = noref(".", "--format", "csv")
-    assert (status, err) == (0, "")
+    assert status == 0
+    assert err.startswith("3 of 3 scored, 0 failed, ")
     assert out.startswith("path,score,error,")
     assert [(row["path"], float(row["score"]), row["error"]) for row in csv_rows(out)] == [
         ("./a.png", pytest.approx(20, abs=1e-3), ""),
@@ -140,7 +141,8 @@ def test_bad_input_is_a_row_each_and_the_rest_is_scored(noref, folder):
     }
     status, out, err = noref("a.png", *reasons, "dot.png", "long.png", odd, "c.png", "--format", "csv")
     rows = csv_rows(out)
-    assert (status, err) == (1, "")
+    assert status == 1
+    assert len(err.splitlines()) == 2  # the summary
     assert [row["path"] for row in rows] == ["a.png", *reasons, "dot.png", "long.png", r"caf\xe9.png", "c.png"]
     for row in rows:
         if row["path"] in reasons:
@@ -309,7 +311,7 @@ def test_help_of_an_unknown_command_is_2(words, capfd):
 
 def test_the_package_runs_as_a_module(folder, brightness):
     def output(*start):
-        words = ["score", ".", "none.png", "-f", "csv", "--model", str(brightness)]
+        words = ["score", ".", "none.png", "-f", "csv", "--quiet", "--model", str(brightness)]
         done = subprocess.run([*start, *words], capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
@@ -494,3 +496,85 @@ def test_patterns_that_the_shell_left(noref):
     rows = csv_rows(noref("*.png", "[ab].png", "x*.png", "-f", "csv")[1])
     assert [row["path"] for row in rows] == ["a.png", "b.png", "c.png", "a.png", "b.png", "x*.png"]
     assert rows[-1]["error"] == "no file fits this pattern"
+
+
+def paths_of(out):
+    return [row["path"] for row in csv_rows(out)]
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--sort", "score"], "cbax"),
+        (["--top", "2"], "cbx"),
+        (["--bottom", "2"], "abx"),
+        (["--bottom", "9"], "abcx"),
+        (["--below", "60.1"], "bxa"),
+        (["--above", "20.1"], "bxc"),
+        (["--above", "20.1", "--below", "79", "--sort", "score"], "bx"),
+    ],
+)
+def test_rows_are_sorted_and_selected(noref, words, wanted):
+    status, out, err = noref("b.png", "x.png", "c.png", "a.png", "-f", "csv", *words)
+    assert status == 1
+    assert paths_of(out) == [f"{letter}.png" for letter in wanted]
+    first, second = err.splitlines()
+    assert first.startswith("3 of 4 scored, 1 failed, ")
+    assert second == "mean 53.3; percentiles 5 % 24.0, 25 % 40.0, 50 % 60.0, 75 % 70.0, 95 % 78.0"
+
+
+def test_paths_for_xargs(folder, capfdbinary, brightness):
+    odd = b"odd \n caf\xe9.png"
+    os.rename("a.png", os.fsdecode(odd))
+    words = ["score", os.fsdecode(odd), "none.png", "c.png", "--below", "50", "-f", "paths", "--model", str(brightness)]
+    assert run([*words, "-q", "-0"]) == 1
+    assert capfdbinary.readouterr() == (odd + b"\0", b"none.png: No such file or directory\n")
+    assert run([*words, "-q", "-0", "-o", "list"]) == 1
+    assert Path("list").read_bytes() == odd + b"\0"
+
+
+def test_quiet(noref):
+    assert noref("a.png", "b.png", "-q", "-f", "csv")[2] == ""
+    assert noref("a.png", "-q")[2] == ""
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\0"])
+@pytest.mark.parametrize("words", [["--from", "list"], ["--from", "-"], ["-"]])
+def test_lists_of_paths(noref, monkeypatch, end, words):
+    data = f"c.png{end}a.png{end}{end}none.png{end}".encode()
+    Path("list").write_bytes(data)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    status, out, err = noref("b.png", *words, "-f", "csv")
+    assert status == 1
+    assert paths_of(out) == ["b.png", "c.png", "a.png", "none.png"]
+    assert ("a list of 3 paths" in err) == (words == ["-"])
+
+
+def test_a_picture_on_standard_input(noref, monkeypatch):
+    data = Path("b.png").read_bytes()
+    for content, error in ((data, ""), (data[:-90], "damaged"), (b"", "empty file"), (b"\xff\0\x01", "not an image")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        status, out, err = noref("-", "-f", "csv")
+        (row,) = csv_rows(out)
+        assert (status, row["path"], row["size"], row["time"]) == (int(bool(error)), "-", str(len(content)), "")
+        assert row["error"].startswith(error)
+        assert "standard input is a picture" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["--top", "1", "--bottom", "1"], "choose one"),
+        (["--top", "0"], "top must be 1 or more"),
+        (["--below", "101"], "below must be 0-100"),
+        (["-0"], "-0 goes with --format paths"),
+        (["--from", "none.txt"], "none.txt: the list cannot be read"),
+        (["-", "--from", "-"], "once only"),
+        (["-o", "rows.xlsx"], ".csv and .jsonl are"),
+        (["-o", "rows.csv", "--resume", "--top", "1"], "needs all its rows"),
+    ],
+)
+def test_selections_that_are_refused(noref, words, hint):
+    status, out, err = noref("a.png", *words)
+    assert (status, out) == (2, "")
+    assert hint in err

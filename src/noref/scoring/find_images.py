@@ -22,6 +22,7 @@ class Found:
 
     path: str  # as the caller wrote it, or below the folder that the caller wrote
     error: ImageError | None = None  # why there is nothing to score; None for a file
+    content: bytes | None = None  # the file itself, where it came from standard input
 
 
 def find_images(paths: Iterable[str], *, recursive: bool = False) -> list[Found]:

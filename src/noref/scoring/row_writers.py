@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TextIO
 
 COLUMNS = ("path", "score", "error", "model", "model_sha256", "size", "time")  # later ones come at the end
@@ -29,6 +29,7 @@ class Row:
     model_sha256: str | None = None  # of its file
     size: int | None = None  # of the image's file, in bytes; None where there is none
     time: str | None = None  # of its last change; see `find_images.file_stamp`
+    file: str | None = field(default=None, compare=False)  # the path as the system knows it, for `paths_writer`
 
 
 def is_table(head: bytes) -> bool:
@@ -78,6 +79,17 @@ def jsonl_writer(stream: TextIO, *, header: bool = True) -> Writer:
         cells = dict(zip(COLUMNS, _cells(row), strict=True))
         stream.write(json.dumps(cells, ensure_ascii=False) + "\n")
         stream.flush()
+
+    return write
+
+
+def paths_writer(stream: TextIO, *, end: str) -> Writer:
+    """Write the path of each row that has a score, and `end`; the stream must take surrogate escapes."""
+
+    def write(row: Row) -> None:
+        if row.score is not None:
+            stream.write((row.path if row.file is None else row.file) + end)
+            stream.flush()
 
     return write
 
