@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "noref"
 LAYERS = [  # bottom first: a part imports lower layers, never its own layer or a higher one
-    {"errors", "writing", "checkout"},
-    {"decoding"},
+    {"errors", "checkout"},
+    {"decoding", "writing"},
     {"card", "images"},
     {"data", "degrade", "models", "objectives"},
     {"evaluate", "scoring"},

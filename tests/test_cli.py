@@ -56,8 +56,9 @@ def test_a_table(noref):
 
 def test_csv(noref):
     status, out, err = noref(".", "--format", "csv")
-    assert (status, err) == (0, "")
-    assert out.startswith("path,score,error\n")
+    assert status == 0
+    assert err.startswith("3 of 3 scored, 0 failed, ")
+    assert out.startswith("path,score,error,")
     assert [(row["path"], float(row["score"]), row["error"]) for row in csv_rows(out)] == [
         ("./a.png", pytest.approx(20, abs=1e-3), ""),
         ("./b.png", pytest.approx(60, abs=1e-3), ""),
@@ -69,8 +70,12 @@ def test_json_lines(noref):
     status, out, _ = noref("b.png", "none.png", "-f", "jsonl")
     assert status == 1
     one, two = map(json.loads, out.splitlines())
-    assert one == {"path": "b.png", "score": pytest.approx(60, abs=1e-3), "error": None}
-    assert two == {"path": "none.png", "score": None, "error": "No such file or directory"}
+    first = ("path", "score", "error")
+    assert [one[key] for key in first] == ["b.png", pytest.approx(60, abs=1e-3), None]
+    assert [two[key] for key in first] == ["none.png", None, "No such file or directory"]
+    assert tuple(one)[:3] == first
+    assert one["size"] == os.path.getsize("b.png")
+    assert (one["model"], two["size"], two["time"]) == ("brightness", None, None)
 
 
 @pytest.mark.parametrize(("name", "form"), [("rows.csv", "csv"), ("rows.jsonl", "jsonl"), ("rows.txt", "table")])
@@ -136,7 +141,8 @@ def test_bad_input_is_a_row_each_and_the_rest_is_scored(noref, folder):
     }
     status, out, err = noref("a.png", *reasons, "dot.png", "long.png", odd, "c.png", "--format", "csv")
     rows = csv_rows(out)
-    assert (status, err) == (1, "")
+    assert status == 1
+    assert len(err.splitlines()) == 2  # the summary
     assert [row["path"] for row in rows] == ["a.png", *reasons, "dot.png", "long.png", r"caf\xe9.png", "c.png"]
     for row in rows:
         if row["path"] in reasons:
@@ -305,7 +311,7 @@ def test_help_of_an_unknown_command_is_2(words, capfd):
 
 def test_the_package_runs_as_a_module(folder, brightness):
     def output(*start):
-        words = ["score", ".", "none.png", "-f", "csv", "--model", str(brightness)]
+        words = ["score", ".", "none.png", "-f", "csv", "--quiet", "--model", str(brightness)]
         done = subprocess.run([*start, *words], capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
@@ -324,6 +330,10 @@ def test_demo_fails_where_scores_do_not_fall(noref):
 def test_demo_keeps_pictures_where_asked(noref, folder):
     noref("--out", "kept", command="demo")
     assert len(list((folder / "kept").iterdir())) == 12
+    assert noref("--out", "kept", command="demo")[0] == 1  # the scores of this model do not fall
+    Path("kept/blur_0.png").write_text("precious")
+    assert noref("--out", "kept", command="demo")[0] == 2
+    assert Path("kept/blur_0.png").read_text() == "precious"
 
 
 def start(args, brightness, **options):
@@ -334,24 +344,37 @@ def test_a_closed_pipe_is_quiet(folder, brightness):
     for i in range(200):
         os.symlink("a.png", f"link_{i}.png")
     process = start([".", "-f", "csv"], brightness, stderr=subprocess.PIPE)
-    assert process.stdout.readline() == b"path,score,error\n"
+    assert process.stdout.readline().startswith(b"path,score,error,")
     process.stdout.close()
     assert process.wait() == 141
     assert process.stderr.read() == b""
 
 
+ENDLESS = """
+import time
+import noref.scoring.scorer as scorer
+from noref.cli import main
+
+def read(source, read=scorer.read, **options):
+    time.sleep(600 if "endless" in str(source) else 0)
+    return read(source, **options)
+
+scorer.read = read
+main()
+"""
+
+
 def test_ctrl_c_keeps_what_was_scored(folder, brightness):
-    os.mkfifo("endless.png")  # nobody ever writes into it
+    Path("endless.png").touch()
     paths = ["a.png", "b.png", "none.png", "endless.png", "c.png"]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
-    process = start([*paths, "-o", "rows.csv"], brightness, stderr=subprocess.PIPE)
+    words = ["score", *paths, "-o", "rows.csv", "--model", str(brightness)]
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS, *words], stderr=subprocess.PIPE)
     while not Path("rows.csv").exists() or Path("rows.csv").read_text().count("\n") < 4:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    time.sleep(1)  # a busy machine delivers it late
-    os.close(os.open("endless.png", os.O_WRONLY | os.O_NONBLOCK))  # the thread that waits for it can end
-    assert process.wait() == 130
+    assert process.wait(10) == 130
     assert b"Traceback" not in process.stderr.read()
     rows = csv_rows(Path("rows.csv").read_text())
     assert [(row["path"], bool(row["score"])) for row in rows] == [
@@ -395,3 +418,163 @@ def test_scores_on_the_command_line_are_the_librarys(noref, brightness):
     Image.fromarray(rng.integers(0, 255, (260, 280, 3), dtype=np.uint8)).save("noise.jpg")
     (row,) = csv_rows(noref("noise.jpg", "-f", "csv")[1])
     assert float(row["score"]) == pytest.approx(Scorer(brightness).score("noise.jpg").value, abs=1e-3)
+
+
+def test_photos_and_foreign_files_are_never_overwritten(noref, folder):
+    Path("notes.csv").write_text("path,score\na.png,4\n")
+    Path("empty.csv").touch()
+    before = {name: Path(name).read_bytes() for name in ("a.png", "b.png", "c.png", "notes.csv")}
+    for overwrite in ([], ["--overwrite"]):
+        status, out, err = noref("-o", "a.png", "b.png", "c.png", *overwrite)  # what the shell makes of: -o *.png
+        assert (status, out) == (2, "")
+        assert "a.png: is there and was not written by noref" in err
+        assert noref("-o", "notes.csv", "b.png", *overwrite)[0] == 2
+        assert noref("-o", "a.png", ".", *overwrite)[0] == 2
+    assert {name: Path(name).read_bytes() for name in before} == before
+    assert noref("-o", "empty.csv", "b.png")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.txt"])
+def test_a_table_is_replaced_only_where_asked(noref, name):
+    assert noref("a.png", "-o", name)[0] == 0
+    before = Path(name).read_text()
+    status, _, err = noref("b.png", "-o", name)
+    assert status == 2
+    assert "--overwrite" in err
+    assert Path(name).read_text() == before
+    assert noref("b.png", "-o", name, "--overwrite")[0] == 0
+    assert "b.png" in Path(name).read_text()
+    assert "a.png" not in Path(name).read_text()
+
+
+def test_a_table_of_an_earlier_version_may_be_replaced(noref):
+    Path("rows.csv").write_text("path,score,error\na.png,1.0000,\n")
+    assert noref("a.png", "-o", "rows.csv")[0] == 2
+    assert noref("a.png", "-o", "rows.csv", "--overwrite")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "words", [["score"], ["explain", "--out", "maps"], ["degrade", "--out", "set", "--compositions", "1"]]
+)
+def test_one_unreadable_file_is_listed_and_the_others_go_on(noref, monkeypatch, words, capfd):
+    opened = Path.open
+
+    def refuse(path, *args, **options):
+        if Path(path).name == "a.png":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "access", lambda path, mode, **options: Path(path).name != "a.png")
+    status = run([words[0], "a.png", "b.png", *words[1:]])
+    out, err = capfd.readouterr()
+    assert status == 1
+    assert re.search("a.png.*Permission denied", out + err)
+    if words[0] == "score":
+        assert re.search(r"b\.png +\d", out)
+    else:
+        assert list(Path(words[2]).rglob("b*.png"))
+
+
+def test_links_to_themselves_pipes_and_urls_are_rows(noref, folder):
+    Path("d").mkdir()
+    os.symlink("self.jpg", "d/self.jpg")
+    os.symlink("loop", "d/loop")
+    os.mkfifo("pipe.jpg")
+    url = "https://example.org/photo.jpg"
+    status, out, _ = noref("d", "pipe.jpg", url, "/dev/null", "a.png", "-f", "csv")
+    rows = {row["path"]: row["error"] for row in csv_rows(out)}
+    assert status == 1
+    assert list(rows) == ["d/self.jpg", "pipe.jpg", url, "/dev/null", "a.png"]
+    assert "symbolic links" in rows["d/self.jpg"]
+    assert rows["pipe.jpg"] == rows["/dev/null"] == "not a regular file; a picture can be given on standard input as -"
+    assert rows[url] == "URLs are not fetched; download it first"
+    assert rows["a.png"] == ""
+
+
+def test_patterns_that_the_shell_left(noref):
+    rows = csv_rows(noref("*.png", "[ab].png", "x*.png", "-f", "csv")[1])
+    assert [row["path"] for row in rows] == ["a.png", "b.png", "c.png", "a.png", "b.png", "x*.png"]
+    assert rows[-1]["error"] == "no file fits this pattern"
+
+
+def paths_of(out):
+    return [row["path"] for row in csv_rows(out)]
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--sort", "score"], "cbax"),
+        (["--top", "2"], "cbx"),
+        (["--bottom", "2"], "abx"),
+        (["--bottom", "9"], "abcx"),
+        (["--below", "60.1"], "bxa"),
+        (["--above", "20.1"], "bxc"),
+        (["--above", "20.1", "--below", "79", "--sort", "score"], "bx"),
+    ],
+)
+def test_rows_are_sorted_and_selected(noref, words, wanted):
+    status, out, err = noref("b.png", "x.png", "c.png", "a.png", "-f", "csv", *words)
+    assert status == 1
+    assert paths_of(out) == [f"{letter}.png" for letter in wanted]
+    first, second = err.splitlines()
+    assert first.startswith("3 of 4 scored, 1 failed, ")
+    assert second == "mean 53.3; percentiles 5 % 24.0, 25 % 40.0, 50 % 60.0, 75 % 70.0, 95 % 78.0"
+
+
+def test_paths_for_xargs(folder, capfdbinary, brightness):
+    odd = b"odd \n caf\xe9.png"
+    os.rename("a.png", os.fsdecode(odd))
+    words = ["score", os.fsdecode(odd), "none.png", "c.png", "--below", "50", "-f", "paths", "--model", str(brightness)]
+    assert run([*words, "-q", "-0"]) == 1
+    assert capfdbinary.readouterr() == (odd + b"\0", b"none.png: No such file or directory\n")
+    assert run([*words, "-q", "-0", "-o", "list"]) == 1
+    assert Path("list").read_bytes() == odd + b"\0"
+
+
+def test_quiet(noref):
+    assert noref("a.png", "b.png", "-q", "-f", "csv")[2] == ""
+    assert noref("a.png", "-q")[2] == ""
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\0"])
+@pytest.mark.parametrize("words", [["--from", "list"], ["--from", "-"], ["-"]])
+def test_lists_of_paths(noref, monkeypatch, end, words):
+    data = f"c.png{end}a.png{end}{end}none.png{end}".encode()
+    Path("list").write_bytes(data)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    status, out, err = noref("b.png", *words, "-f", "csv")
+    assert status == 1
+    assert paths_of(out) == ["b.png", "c.png", "a.png", "none.png"]
+    assert ("a list of 3 paths" in err) == (words == ["-"])
+
+
+def test_a_picture_on_standard_input(noref, monkeypatch):
+    data = Path("b.png").read_bytes()
+    for content, error in ((data, ""), (data[:-90], "damaged"), (b"", "empty file"), (b"\xff\0\x01", "not an image")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        status, out, err = noref("-", "-f", "csv")
+        (row,) = csv_rows(out)
+        assert (status, row["path"], row["size"], row["time"]) == (int(bool(error)), "-", str(len(content)), "")
+        assert row["error"].startswith(error)
+        assert "standard input is a picture" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["--top", "1", "--bottom", "1"], "choose one"),
+        (["--top", "0"], "top must be 1 or more"),
+        (["--below", "101"], "below must be 0-100"),
+        (["-0"], "-0 goes with --format paths"),
+        (["--from", "none.txt"], "none.txt: the list cannot be read"),
+        (["-", "--from", "-"], "once only"),
+        (["-o", "rows.xlsx"], ".csv and .jsonl are"),
+        (["-o", "rows.csv", "--resume", "--top", "1"], "needs all its rows"),
+    ],
+)
+def test_selections_that_are_refused(noref, words, hint):
+    status, out, err = noref("a.png", *words)
+    assert (status, out) == (2, "")
+    assert hint in err

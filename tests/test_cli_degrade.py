@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,3 +125,21 @@ def test_without_the_extra_one_line_says_how_to_install_it(photo):
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.strip() == "Error: noref.degrade needs an extra: pip install 'noref[degrade]'"
+
+
+@pytest.mark.parametrize("words", [["--sheet"], ["-d", "jpeg", "-l", "1", "--out"]])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_only_pictures_that_noref_wrote_are_replaced(photo, capsys, words, suffix):
+    own, foreign = f"own.{suffix}", Path(f"foreign.{suffix}")
+    Image.open(photo).save(foreign)
+    before = photo.read_bytes(), foreign.read_bytes()
+    for more in ([], ["--overwrite"]):
+        assert run(["degrade", str(photo), *words, str(foreign), *more]) == 2
+        assert "was not written by noref" in capsys.readouterr().err
+        assert run(["degrade", str(photo), *words, str(photo), *more]) == 2
+    assert (photo.read_bytes(), foreign.read_bytes()) == before
+    assert run(["degrade", str(photo), *words, own]) == 0
+    capsys.readouterr()
+    assert run(["degrade", str(photo), *words, own]) == 2
+    assert "--overwrite replaces it" in capsys.readouterr().err
+    assert run(["degrade", str(photo), *words, own, "--overwrite"]) == 0

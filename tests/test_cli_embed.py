@@ -287,3 +287,11 @@ def test_two_data_sets_with_references_of_the_same_name(made, model, labelled, t
     assert embed(model, labelled, tmp_path / "out", "--colour", "set", "--data", second) == 0
     assert "silhouette by set" in capsys.readouterr().out
     assert len({row["data"] for row in rows(tmp_path / "out")}) == 2
+
+
+@pytest.mark.parametrize("name", ["embed.png", "embed.html", "embed.csv", "embed.json"])
+def test_foreign_files_stay(name, model, labelled, tmp_path, capsys):
+    (tmp_path / name).write_bytes(b"\x89PNG precious")
+    assert run(["embed", str(model), "--data", f"csv={labelled}", "--out", str(tmp_path), *SMALL]) == 2
+    assert f"{name}: is there and was not written by noref" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == b"\x89PNG precious"

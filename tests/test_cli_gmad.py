@@ -256,3 +256,27 @@ def test_votes_that_cannot_be_counted(tmp_path, capsys):
     assert run(["gmad", "tally", str(tmp_path / "none.csv")]) == 1
     assert "none.csv" in capsys.readouterr().err
     assert run(["gmad", "tally"]) == 2
+
+
+def test_only_its_own_files_are_replaced(two, tmp_path, capsys):
+    out = tmp_path / "competition"
+    words = [*two, "--levels", "2", "--out", str(out)]
+    assert run(words) == 0
+    assert run(words) == 2
+    assert "pairs.csv: is there; --overwrite replaces it" in capsys.readouterr().err
+    assert run([*words, "--overwrite"]) == 0
+    for name in ("pairs.csv", "gmad.html"):
+        before = (out / name).read_bytes()
+        (out / name).write_text("precious")
+        assert run([*words, "--overwrite"]) == 2
+        assert f"{name}: is there and was not written by noref" in capsys.readouterr().err
+        assert (out / name).read_text() == "precious"
+        (out / name).write_bytes(before)
+
+
+def test_a_tally_is_not_written_over_votes_or_photos(tmp_path, photos, capsys):
+    votes = tmp_path / "votes.csv"
+    votes.write_text("precious")
+    for target in (votes, photos / "01.png"):
+        assert run(["gmad", "tally", str(votes), "--out", str(target), "--overwrite"]) == 2
+    assert votes.read_text() == "precious"

@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from noref.writing import check_writable, replacing, write_text
+from noref.errors import OptionError
+from noref.writing import check_output, check_writable, replacing, write_text
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
@@ -65,3 +66,30 @@ def test_a_folder_that_cannot_be_written_is_found_at_once(tmp_path):
     assert os.listdir(tmp_path) == []
     with pytest.raises(FileNotFoundError):
         check_writable(tmp_path / "none")
+
+
+def test_nothing_is_written_over_an_input_or_a_foreign_file(tmp_path):
+    ours, foreign, link, twin, empty = (tmp_path / name for name in ("ours", "foreign", "link", "twin", "empty"))
+    ours.write_text("noref,1")
+    foreign.write_text("precious")
+    link.symlink_to(foreign)
+    os.link(ours, twin)
+    empty.touch()
+
+    def check(path, inputs=(), **options):
+        check_output(path, inputs=inputs, ours=lambda head: head.startswith(b"noref"), **options)
+
+    for path in (tmp_path / "new", tmp_path / "none" / "new", empty, "/dev/null"):
+        check(path)
+    for path in (foreign, link):
+        for overwrite in (False, True):
+            with pytest.raises(OptionError, match="was not written by noref"):
+                check(path, overwrite=overwrite)
+    with pytest.raises(OptionError, match="ours: is there; --overwrite replaces it"):
+        check(ours)
+    check(ours, overwrite=True)
+    check(ours, inputs=[foreign, tmp_path / "none"], overwrite=True)
+    with pytest.raises(OptionError, match="is one of the inputs, not overwritten"):
+        check(ours, inputs=["none", twin], overwrite=True)
+    with pytest.raises(OptionError, match="was not written by noref"):
+        check_output(ours, overwrite=True)

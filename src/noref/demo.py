@@ -11,11 +11,13 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from PIL.PngImagePlugin import PngInfo
 
 from noref.errors import OptionError
 from noref.images import Pixels
 from noref.scoring.scorer import Scorer
 from noref.scoring.terminal import bar, has_blocks
+from noref.writing import SOFTWARE, check_output, is_picture
 
 WIDTH, HEIGHT = 512, 384
 BAR_WIDTH = 40
@@ -88,8 +90,12 @@ def run(*, model: str = "default", out: str | None = None, stream: TextIO | None
 def _save(folder: Path, kind: str, steps: tuple[int | float, ...], images: list[Pixels]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        words = PngInfo()
+        words.add_text("Software", SOFTWARE)
         for step, image in zip(steps, images, strict=True):
-            Image.fromarray(image).save(folder / f"{kind}_{step}.png")
+            path = folder / f"{kind}_{step}.png"
+            check_output(path, ours=is_picture, overwrite=True)  # the same scene again
+            Image.fromarray(image).save(path, pnginfo=words)
     except OSError as error:
         raise OptionError(f"{folder}: cannot be written: {error.strerror or error}") from error
 

@@ -6,24 +6,32 @@ import json
 
 import pytest
 
-from noref.scoring.row_writers import Row, csv_writer, jsonl_writer
+from noref.scoring.row_writers import COLUMNS, Row, csv_writer, jsonl_writer
 
+FACTS = {"model": "default", "model_sha256": "ab12", "size": 7, "time": "2026-01-01T00:00:00.000000000Z"}
 ROWS = [
-    Row("a.jpg", score=61.23456789),
-    Row('odd, "name"\nof a file.jpg', score=0.0),
-    Row("b.jpg", error='damaged: "x", y'),
+    Row("a.jpg", score=61.23456789, **FACTS),
+    Row('odd, "name"\nof a\r file.jpg', score=0.0, **FACTS),
+    Row("b.jpg", error='damaged: "x", y', **FACTS),
 ]
 
 
 def test_csv_reads_back(monkeypatch):
     stream = io.StringIO()
     write = csv_writer(stream)
-    assert stream.getvalue() == "path,score,error\n"
+    assert stream.getvalue() == "path,score,error,model,model_sha256,size,time\n"
     for row in ROWS:
         write(row)
-    header, *lines = csv.reader(io.StringIO(stream.getvalue()))
+    assert "\r\n" not in stream.getvalue()
+    header, *lines = csv.reader(io.StringIO(stream.getvalue(), newline=""))
     assert header[:3] == ["path", "score", "error"]
-    assert lines == [["a.jpg", "61.2346", ""], [ROWS[1].path, "0.0000", ""], ["b.jpg", "", 'damaged: "x", y']]
+    assert [line[:3] for line in lines] == [
+        ["a.jpg", "61.2346", ""],
+        [ROWS[1].path, "0.0000", ""],
+        ["b.jpg", "", 'damaged: "x", y'],
+    ]
+    assert [line[3:] for line in lines] == [["default", "ab12", "7", "2026-01-01T00:00:00.000000000Z"]] * 3
+    assert header[3:] == ["model", "model_sha256", "size", "time"]
 
 
 def test_json_lines_read_back():
@@ -33,11 +41,12 @@ def test_json_lines_read_back():
         write(row)
     lines = stream.getvalue().splitlines()
     assert [json.loads(line) for line in lines] == [
-        {"path": "a.jpg", "score": 61.2346, "error": None},
-        {"path": ROWS[1].path, "score": 0.0, "error": None},
-        {"path": "b.jpg", "score": None, "error": 'damaged: "x", y'},
+        {"path": "a.jpg", "score": 61.2346, "error": None, **FACTS},
+        {"path": ROWS[1].path, "score": 0.0, "error": None, **FACTS},
+        {"path": "b.jpg", "score": None, "error": 'damaged: "x", y', **FACTS},
     ]
-    assert list(json.loads(lines[0])) == ["path", "score", "error"]
+    assert tuple(json.loads(lines[0])) == COLUMNS
+    assert COLUMNS[:3] == ("path", "score", "error")
 
 
 @pytest.mark.parametrize("writer", [csv_writer, jsonl_writer])

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from noref.errors import ImageError
-from noref.scoring.find_images import Found
+from noref.scoring.find_images import Found, file_stamp
 from noref.scoring.row_writers import Row
 from noref.scoring.score_files import score_rows
 from noref.scoring.scorer import Scorer
@@ -17,8 +17,13 @@ def test_rows_keep_the_order_of_scores_and_errors(brightness, tmp_path):
     bad.write_bytes(b"")
     empty = Found("empty/", ImageError("no image in this folder"))
     found = [empty, Found(str(bad)), Found(str(good)), Found("none.jpg")]
-    one, two, three, four = score_rows(Scorer(brightness), found)
-    assert one == Row("empty/", error="no image in this folder")
-    assert two == Row(f"{tmp_path}/caf\\xe9.png", error="empty file")
-    assert three == Row(str(good), score=pytest.approx(20, abs=1e-3))
-    assert four == Row("none.jpg", error="No such file or directory")
+    scorer = Scorer(brightness)
+    one, two, three, four = score_rows(scorer, found)
+    model = {"model": "brightness", "model_sha256": scorer.card.sha256}
+    stamp = dict(zip(("size", "time"), file_stamp(bad), strict=True))
+    assert one == Row("empty/", error="no image in this folder", **model)
+    assert two == Row(f"{tmp_path}/caf\\xe9.png", error="empty file", **model, **stamp)
+    stamp = dict(zip(("size", "time"), file_stamp(good), strict=True))
+    assert stamp["size"] == good.stat().st_size
+    assert three == Row(str(good), score=pytest.approx(20, abs=1e-3), **model, **stamp)
+    assert four == Row("none.jpg", error="No such file or directory", **model)

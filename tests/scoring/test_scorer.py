@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import copy
+import dataclasses
 import io
 import itertools
+import json
+import os
+import pickle
 import threading
 
 import numpy as np
@@ -9,7 +14,7 @@ import pytest
 from PIL import Image
 
 from noref.card import Preprocessing, Scale
-from noref.errors import ImageError, OptionError
+from noref.errors import ImageError, ModelError, OptionError
 from noref.images import read
 from noref.scoring import scorer as module
 from noref.scoring.network import Network
@@ -36,7 +41,9 @@ def scorer(brightness):
 def test_a_score_has_value_scale_quality_and_model(scorer):
     pixels = np.full((300, 300, 3), 51, np.uint8)
     found = scorer.score(pixels)
-    assert found == Score(pytest.approx(20.0, abs=1e-4), pytest.approx(0.2, abs=1e-6), "brightness")
+    assert found.value == pytest.approx(20.0, abs=1e-4)
+    assert found.quality == pytest.approx(0.2, abs=1e-6)
+    assert found.model == "brightness"
     assert found.scale == Scale(0, 100)
     assert float(found) == found.value
 
@@ -260,3 +267,71 @@ def test_the_decoder_and_the_scorer_see_the_same(scorer):
     Image.fromarray(pictures(1)[0]).save(file, "jpeg")
     pixels = read(file.getvalue(), preprocessing=scorer.card.preprocessing)
     assert scorer.score(file.getvalue()).value == scorer.score(pixels).value
+
+
+def test_pipes_and_urls_are_errors_at_once(scorer, tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match=r"pipe\.jpg: not a regular file"):
+        scorer.score(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match=r"https://a\.org/b\.jpg: URLs are not fetched"):
+        scorer.score("https://a.org/b.jpg")
+
+
+def test_a_score_is_a_number(brightness):
+    low, high = Score(20.26, 0.2026, "m"), Score(62.5, 0.625, "m")
+    assert sorted([high, low]) == [low, high]
+    assert max(low, high) is high
+    assert (low < high, low > 30, high >= 62.5, high == 62.5) == (True, False, True, True)
+    assert (f"{low:.1f}", f"{low:6.2f}", round(low, 1), round(low)) == ("20.3", " 20.26", 20.3, 20)
+    assert (str(low), f"{low}") == ("20.3", "20.3")
+    assert json.loads(json.dumps({"score": high})) == {"score": 62.5}
+    assert np.mean([low, high]) == pytest.approx(41.38)
+    assert repr(low).startswith("Score(value=20.26, quality=0.2026, model='m', scale=Scale(")
+    for again in (pickle.loads(pickle.dumps(low)), copy.deepcopy(low), dataclasses.replace(low)):
+        assert (again, again.quality, again.model, again.scale) == (low, 0.2026, "m", low.scale)
+    assert dataclasses.replace(low, value=30.0) == 30
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        low.value = 3
+
+
+def test_a_scorer_can_be_pickled(brightness, tmp_path, monkeypatch):
+    pixels = np.full((300, 300, 3), 51, np.uint8)
+    monkeypatch.chdir(brightness.parent)
+    scorer = Scorer(brightness.name, threads=1, max_megapixels=0.1)
+    packed = pickle.dumps(scorer)
+    assert len(packed) < 1000
+    monkeypatch.chdir(tmp_path)
+    again = pickle.loads(packed)
+    assert again.score(pixels) == scorer.score(pixels)
+    assert again.card == scorer.card
+    with pytest.raises(ImageError, match="over the budget"):
+        again.score(np.zeros((400, 400, 3), np.uint8))
+    assert pickle.loads(pickle.dumps(Scorer())).score(pixels) == Scorer().score(pixels)
+
+
+def test_a_scorer_whose_model_was_replaced_is_not_unpickled(make_model):
+    text = BRIGHTER.format(top="255.0")
+    packed = pickle.dumps(Scorer(make_model(text)))
+    make_model(BRIGHTER.format(top="510.0"))
+    with pytest.raises(ModelError, match="other model"):
+        pickle.loads(packed)
+
+
+BRIGHTER = """<ir_version: 8, opset_import: ["" : 17]> b (uint8[n, h, w, 3] image) => (float[n] quality) {{
+    level = Cast<to = 1>(image)
+    mean = ReduceMean<axes = [1, 2, 3], keepdims = 0>(level)
+    top = Constant<value_float = {top}>()
+    quality = Div(mean, top)
+}}"""
+
+
+def test_errors_in_their_place(scorer):
+    pixels = np.full((300, 300, 3), 51, np.uint8)
+    first, second, third = scorer.score_many([pixels, "none.jpg", pixels], errors="row")
+    assert first == third == pytest.approx(20, abs=1e-3)
+    assert isinstance(second, ImageError)
+    assert str(second) == "none.jpg: No such file or directory"
+    with pytest.raises(ImageError, match="none"):
+        scorer.score_many([pixels, "none.jpg"], errors="raise")
+    with pytest.raises(OptionError, match="errors must be raise or row, got 'rows'"):
+        scorer.score_many([pixels], errors="rows")

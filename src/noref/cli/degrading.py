@@ -20,6 +20,7 @@ from noref.errors import OptionError
 @click.option("--out", "-o", metavar="FILE|DIR", type=PATH, help="Where the result goes.")
 @click.option("--compositions", type=int, metavar="N", help="N random compositions an image instead of all 24 x 5.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random numbers.")
+@click.option("--overwrite", is_flag=True, help="Replace a PNG or TIFF that noref wrote.")
 @click.option("--workers", type=int, metavar="N", help="Images at a time. Default: one for each core.")
 def degrade(
     paths: tuple[Path, ...], distortion: str | None, level: str | None, sheet: Path | None, out: Path | None, **run: Any
@@ -42,6 +43,7 @@ def degrade(
     if not one and sheet is None:
         if out is None:
             raise OptionError("give --distortion NAME --level 1-5, --sheet FILE, or --out DIR for a labelled set")
+        run.pop("overwrite")  # a set goes on
         return _write_set(paths, out, **run)
     if len(paths) > 1 or paths[0].is_dir():
         raise OptionError("--distortion and --sheet take one image; a folder makes a set with --out DIR")
@@ -50,11 +52,11 @@ def degrade(
     if sheet is not None:
         if out is not None:
             raise OptionError("--sheet names its own file: leave out --out")
-        click.echo(draw_file(paths[0], sheet, seed=run["seed"]))
+        click.echo(draw_file(paths[0], sheet, seed=run["seed"], overwrite=run["overwrite"]))
         return 0
     if distortion is None or level is None:
         raise OptionError(f"--{'distortion NAME' if distortion is None else 'level 1-5'} is missing")
-    click.echo(degrade_file(paths[0], distortion, level, out, seed=run["seed"]))
+    click.echo(degrade_file(paths[0], distortion, level, out, seed=run["seed"], overwrite=run["overwrite"]))
     return 0
 
 

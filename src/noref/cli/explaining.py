@@ -11,7 +11,7 @@ from noref.cli.group import FAILED, PATH, cli, list_failed, recursive_option
 
 
 @cli.command()
-@click.argument("photos", nargs=-1, required=True, metavar="PHOTO...", type=click.Path(path_type=str))
+@click.argument("photos", nargs=-1, required=True, metavar="PHOTO...", type=click.Path(path_type=str, readable=False))
 @click.option("--out", required=True, metavar="FOLDER", type=PATH, help="NAME.png, explain.html.")
 @click.option(
     "--model",

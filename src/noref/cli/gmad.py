@@ -44,6 +44,7 @@ def gmad() -> None:
 @click.option("--attacker-lower-is-better", is_flag=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Shuffles left and right.")
 @click.option("--side", type=int, default=640, show_default=True, help="Longer side on the page, in pixels.")
+@click.option("--overwrite", is_flag=True, help="Replace the two files of an earlier call.")
 def pairs(levels: int, top: int, **call: Any) -> int:
     """Find the pairs of both roles; write them as a table and as a page on which people vote.
 
@@ -68,14 +69,17 @@ def pairs(levels: int, top: int, **call: Any) -> int:
 @click.argument("votes", nargs=-1, required=True, metavar="VOTES.csv...", type=PATH)
 @click.option("--out", metavar="FILE", type=PATH, help="Write the metrics as CSV too.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
-def tally(votes: tuple[Path, ...], out: Path | None, seed: int) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace FILE where an earlier call wrote it.")
+def tally(votes: tuple[Path, ...], out: Path | None, seed: int, overwrite: bool) -> None:
     """Count votes: how aggressive and how resistant each model is, with 95 % intervals. One file a reader.
 
     \b
     noref gmad tally anna.csv ben.csv
     """
-    from noref.gmad.preference_counts import count_preferences, read_preferences, write_counts
+    from noref.gmad.preference_counts import check_counts, count_preferences, read_preferences, write_counts
 
+    if out:
+        check_counts(out, votes, overwrite=overwrite)
     result = count_preferences([one for path in votes for one in read_preferences(path)], seed=seed)
     if out:
         write_counts(result, out)

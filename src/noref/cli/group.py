@@ -11,7 +11,7 @@ import click
 
 from noref.errors import unknown
 
-PATH = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path, readable=False)  # a file that cannot be read is an error of that file alone
 recursive_option = click.option("--recursive", "-r", is_flag=True, help="Look into folders below the folders too.")
 FAILED, WRONG_CALL, BELOW_MINIMUM, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 130, 141
 

@@ -17,13 +17,13 @@ from noref.data.records import Record, names
 from noref.data.splits import Split, groups, load_split
 from noref.embed import colour_scale, metrics
 from noref.embed.colour_scale import ColourScale
-from noref.embed.embedding_plot import EmbeddingPlot, LabelledImage, Panel, draw, write_points
+from noref.embed.embedding_plot import EmbeddingPlot, LabelledImage, Panel, draw, is_points, write_points
 from noref.embed.feature_extractor import Backbone, FeatureExtractor, load_extractor
 from noref.embed.page import render_page
 from noref.errors import DataError, OptionError, unknown
 from noref.report.pages import progress_bar
 from noref.train.run_folder import DataSet, read_data
-from noref.writing import check_writable, write_text
+from noref.writing import check_output, check_writable, is_page, is_picture, write_text
 
 COLOURS = ("score", "type", "set", "thirds")
 FILES = ("embed.png", "embed.html", "embed.csv", "embed.json")
@@ -76,6 +76,8 @@ def embed(models: Sequence[str], *, data: Sequence[str], out: Path, settings: Se
     try:
         out.mkdir(parents=True, exist_ok=True)
         check_writable(out)  # now, not after an hour of work
+        for name, ours in zip(FILES, (is_picture, is_page, is_points, _is_facts), strict=True):
+            check_output(out / name, inputs=folders.values(), ours=ours, overwrite=True)
         maps = [(title, one.features(feature, paths, cache, broken)) for title, one, feature in wanted]
         images = [image for image in images if image.record.path not in broken]
         _check_count(len(images), settings)
@@ -264,3 +266,7 @@ def _write(plot: EmbeddingPlot, out: Path, data: Mapping[str, str], settings: Se
         "maps": {panel.title: [metric._asdict() for metric in panel.metrics] for panel in plot.panels},
     }
     write_text(facts, json.dumps(content, indent=2) + "\n")
+
+
+def _is_facts(head: bytes) -> bool:
+    return head.startswith(b'{\n  "data": {')

@@ -17,7 +17,7 @@ from noref.embed.colour_scale import ColourScale, ramp
 from noref.embed.metrics import Metric
 from noref.errors import MissingExtraError
 from noref.images import printable
-from noref.writing import write_text
+from noref.writing import SOFTWARE, write_text
 
 SIDE, DPI = 6.0, 110  # of a map: inches, and pixels an inch
 
@@ -80,6 +80,11 @@ def write_points(plot: EmbeddingPlot, file: Path) -> None:
     write_text(file, text.getvalue())
 
 
+def is_points(head: bytes) -> bool:
+    """Whether a file that begins with `head` was written by `write_points`."""
+    return head.startswith(b"data,path,score,quality,reference,distortion,level,x1,")
+
+
 def draw(plot: EmbeddingPlot, file: Path) -> None:
     """Write a PNG: the maps side by side, the metrics of each below it.
 
@@ -112,7 +117,7 @@ def draw(plot: EmbeddingPlot, file: Path) -> None:
         axis.text(0, -0.015, metrics, transform=axis.transAxes, fontsize=9, va="top", linespacing=1.35)
     figure.text(0.5, 1 - 0.12 / height, printable(plot.title), ha="center", va="top", fontsize=13)
     _draw_legend(figure, plot, height)
-    figure.savefig(file, format="png", metadata={"Software": None})
+    figure.savefig(file, format="png", metadata={"Software": SOFTWARE})
 
 
 def _draw_legend(figure: Any, plot: EmbeddingPlot, height: float) -> None:

@@ -15,13 +15,13 @@ import numpy as np
 
 from noref.errors import DataError, ImageError, OptionError, unknown
 from noref.gmad.page import render_page
-from noref.gmad.pairs import GmadPair, both_roles, write_pairs
+from noref.gmad.pairs import GmadPair, both_roles, is_pairs, write_pairs
 from noref.gmad.score_table import ScoreTable, align, read_score_table
 from noref.gmad.selection import Groups
 from noref.images import printable, read
 from noref.scoring.find_images import find_images
 from noref.scoring.terminal import progress
-from noref.writing import write_text
+from noref.writing import check_output, is_page, write_text
 
 PYIQA = "pyiqa:"
 Outcome = tuple[float, float] | ImageError  # the score to show and the one that orders, higher is better; or why not
@@ -69,6 +69,7 @@ def run_competition(
     groups: Groups = "count",
     seed: int = 0,
     side: int = 640,
+    overwrite: bool = False,
 ) -> Competition:
     """Score where scores are missing, find the pairs of both roles, write `pairs.csv` and `gmad.html`.
 
@@ -79,9 +80,11 @@ def run_competition(
             paths of a table are relative to its own folder.
         levels, top, groups, seed: as in `both_roles`.
         side: longer side of the images on the page, in pixels, at most.
+        overwrite: replace the two files of an earlier call.
 
     Raises:
-        OptionError: an unknown model, a missing folder, a number out of range, a folder without write access.
+        OptionError: an unknown model, a missing folder, a number out of range, a folder without write access, or a
+            file in it that must not be replaced.
         DataError: tables that do not fit each other, or no pairs; an image of a pair that is not there.
         MissingExtraError: the page needs Jinja2.
     """
@@ -91,6 +94,10 @@ def run_competition(
         raise OptionError(f"side must be 32 pixels or more, got {side}")
     if defender.title == attacker.title:
         raise OptionError(f"both models are called {defender.title!r}: give one of them another name")
+    table, page = out / "pairs.csv", out / "gmad.html"
+    tables = [one.source for one in (defender, attacker) if one.is_table]
+    for file, ours in ((table, is_pairs), (page, is_page)):
+        check_output(file, inputs=tables, ours=ours, overwrite=overwrite)
     folders = [images] if images else [Path(one.source).parent for one in (defender, attacker) if one.is_table]
 
     def locate(path: str) -> Path:
@@ -101,7 +108,6 @@ def run_competition(
 
     first, second, failed = _score_tables(defender, attacker, images, locate)
     pairs = both_roles(first, second, levels=levels, top=top, groups=groups, seed=seed)
-    table, page = out / "pairs.csv", out / "gmad.html"
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_pairs(pairs, table)

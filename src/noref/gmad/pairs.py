@@ -78,3 +78,8 @@ def write_pairs(pairs: Sequence[GmadPair], path: Path) -> None:
         writer = csv.DictWriter(file, [field.name for field in fields(GmadPair)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(pair) for pair in pairs)
+
+
+def is_pairs(head: bytes) -> bool:
+    """Whether a file that begins with `head` was written by `write_pairs`."""
+    return head.startswith(",".join(field.name for field in fields(GmadPair)).encode())

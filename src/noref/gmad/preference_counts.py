@@ -21,7 +21,7 @@ Differs:
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from noref.data.tables import read_csv
 from noref.errors import DataError, MissingExtraError
-from noref.writing import replacing
+from noref.writing import check_output, replacing
 
 COLUMNS = ("pair", "attacker", "defender", "level", "rank", "better", "worse", "left", "vote")
 KEY = ("attacker", "defender", "better", "worse")  # of a pair
@@ -194,6 +194,12 @@ def strengths(wins: Array, *, steps: int = 50) -> Array:
         if np.abs(step).max() < 1e-10:
             break
     return strength
+
+
+def check_counts(path: Path, votes: Sequence[Path], *, overwrite: bool = False) -> None:
+    """Raise an OptionError where `write_counts` would replace a file of votes or a foreign file."""
+    start = b"attacker,defender,pairs,votes,"
+    check_output(path, inputs=votes, ours=lambda head: head.startswith(start), overwrite=overwrite)
 
 
 def write_counts(result: PreferenceCounts, path: Path) -> None:

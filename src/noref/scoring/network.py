@@ -41,6 +41,8 @@ class Network:
         if not 1 <= self.threads <= MAX_THREADS:
             raise OptionError(f"threads must be 1-{MAX_THREADS}, got {threads}")
         self.path = locate(model)
+        self.given = str(model) if str(model) in MODELS else self.path.resolve()  # with `given_threads`: to load again
+        self.given_threads = threads
         content = read_model(self.path)
         import onnxruntime
 

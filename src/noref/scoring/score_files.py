@@ -7,20 +7,29 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
-from typing import TextIO
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TextIO
 
 from noref.errors import ImageError, OptionError
-from noref.images import MAX_MEGAPIXELS, pillow_allows, printable
-from noref.scoring.find_images import Found, find_images
+from noref.images import MAX_MEGAPIXELS, name, pillow_allows, printable
+from noref.scoring.find_images import Found, file_stamp
 from noref.scoring.network import Network
-from noref.scoring.row_writers import Row, Writer, csv_writer, jsonl_writer
+from noref.scoring.row_writers import WRITERS, Row, Writer, is_table, paths_writer
 from noref.scoring.scorer import Scorer
-from noref.scoring.terminal import progress, table_writer
+from noref.scoring.selection import Selection
+from noref.scoring.sources import gather
+from noref.scoring.terminal import escape, progress, table_writer
+from noref.writing import check_output
+
+if TYPE_CHECKING:
+    from noref.scoring.resume import Table
 
 FORMATS = {".csv": "csv", ".jsonl": "jsonl"}
+UNSUPPORTED = {".json", ".parquet", ".xls", ".xlsx"}
+PERCENTILES = (5, 25, 50, 75, 95)
 
 
 @dataclass
@@ -30,12 +39,17 @@ class Summary:
     total: int
     minimum: float | None = None
     scored: int = 0
+    kept: int = 0  # of the scored, from an earlier run
     failed: int = 0
     below: int = 0
     seconds: float = 0.0  # from the start to the last row
+    scores: list[float] = field(default_factory=list)
 
-    def count(self, row: Row, seconds: float) -> None:
+    def count(self, row: Row, seconds: float, *, kept: bool = False) -> None:
         """Add a row that was known `seconds` after the start."""
+        self.kept += kept
+        if row.score is not None:
+            self.scores.append(row.score)
         self.seconds = seconds
         self.scored += row.score is not None
         self.failed += row.score is None
@@ -43,94 +57,217 @@ class Summary:
 
     def __str__(self) -> str:
         below = "" if self.minimum is None else f", {self.below} below {self.minimum:g}"
-        rate = self.scored / max(self.seconds, 1e-9)
-        return f"{self.scored} of {self.total} scored, {self.failed} failed{below}, {rate:.1f} images/s"
+        rate = (self.scored - self.kept) / max(self.seconds, 1e-9)
+        kept = f" ({self.kept} by an earlier run)" if self.kept else ""
+        return f"{self.scored} of {self.total} scored{kept}, {self.failed} failed{below}, {rate:.1f} images/s"
+
+    @property
+    def spread(self) -> str:
+        """Mean and percentiles of the scores, in words; empty without scores."""
+        if not self.scores:
+            return ""
+        ordered, shares = sorted(self.scores), []
+        for share in PERCENTILES:  # linear between two scores; numpy's function costs a cold start 20 ms
+            low, rest = divmod(share / 100 * (len(ordered) - 1), 1)
+            high = min(int(low) + 1, len(ordered) - 1)
+            shares.append(f"{share} % {ordered[int(low)] * (1 - rest) + ordered[high] * rest:.1f}")
+        return f"mean {sum(ordered) / len(ordered):.1f}; percentiles {', '.join(shares)}"
 
 
 def score_files(
     paths: Sequence[str],
     *,
+    list_file: str | None = None,
     model: str | Network = "default",
     recursive: bool = False,
     row_format: str | None = None,
     output: str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    selection: Selection | None = None,
     minimum: float | None = None,
+    nul: bool = False,
+    quiet: bool = False,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Summary:
     """Score images and write each row as soon as it is known.
 
-    Rows go to stdout or to `output`; the summary to stderr where there is a terminal or the format is `table`.
+    Rows go to stdout or to `output`, the summary to stderr; without a `selection` that sorts, each row at once.
 
     Args:
-        paths: files and folders, in the order of the rows.
+        paths: files and folders, in the order of the rows; `-` is standard input, see `noref.scoring.sources`.
+        list_file: a file that lists more of them.
         model: as in `Scorer`, and so `max_megapixels`.
         recursive: also the folders below the folders.
-        row_format: `table`, `csv` or `jsonl`; None: as the output's name ends, else `table`.
-        output: a file, overwritten; None: stdout.
+        row_format: `table`, `csv`, `jsonl` or `paths` (of images with a score; the errors go to stderr); None: as the
+            output's name ends, else `table`.
+        output: a file; None: stdout.
+        overwrite: a table of noref at `output` is replaced.
+        resume: score only what the table at `output` lacks: files without a score, and files of another size or time.
+        selection: which rows are written, in which order; all are counted.
         minimum: scores below it are counted.
+        nul: paths end with NUL instead of a line end.
+        quiet: no summary and no progress.
 
     Raises:
-        OptionError: an option outside its range, or an output file that is an input or cannot be written.
+        OptionError: an option outside its range, or an output file that is an input, was not written by noref, is there
+            without `overwrite` or `resume`, is no table that `resume` can go on with, or cannot be written.
         ModelError: the model's file or card is broken.
     """
+    selection = selection or Selection()
     if minimum is not None and not 0 <= minimum <= 100:
         raise OptionError(f"min must be 0-100 like the scores, got {minimum}")
-    found = find_images(paths, recursive=recursive)
+    if resume and (overwrite or selection != Selection()):
+        why = (
+            "--overwrite replaces it: choose one"
+            if overwrite
+            else "needs all its rows: sort and select when it is done"
+        )
+        raise OptionError(f"--resume goes on with a table and {why}")
+    row_format = _format(row_format, output)
+    if nul and row_format != "paths":
+        raise OptionError("-0 goes with --format paths")
+    found = gather(
+        paths, list_file, recursive=recursive, say=lambda text: None if quiet else print(text, file=sys.stderr)
+    )
     scorer = Scorer(model, max_megapixels=max_megapixels)
-    row_format = row_format or FORMATS.get(os.path.splitext(output or "")[1].lower(), "table")
+    if output is not None:
+        _check_table(output, found, list_file, replace=overwrite or resume)
+    table = _earlier(output, row_format, found, paths, scorer) if resume else None
+    kept = table.kept if table else {}
     summary = Summary(len(found), minimum)
-    start = time.monotonic()
     with (
         pillow_allows(max_megapixels),
         warnings.catch_warnings(),
-        _opened(output, found) as file,
-        progress(len(found), sys.stderr, rows_to_terminal=file is None and sys.stdout.isatty()) as advance,
+        _opened(output, append=resume, exact=row_format == "paths") as file,
+        progress(
+            0 if quiet else len(found), sys.stderr, rows_to_terminal=file is None and sys.stdout.isatty()
+        ) as advance,
     ):
         warnings.filterwarnings("ignore", module="PIL")  # its errors are in the rows
-        write = _writer(row_format, file or sys.stdout, found, minimum)
-        try:
-            with closing(score_rows(scorer, found)) as rows:
-                for row in rows:
-                    write(row)
-                    summary.count(row, time.monotonic() - start)
-                    advance()
-        except KeyboardInterrupt:
-            print(f"interrupted: {summary}", file=sys.stderr)
-            raise
-    if row_format == "table" or sys.stderr.isatty():
-        print(summary, file=sys.stderr)
+        write = _writer(row_format, file or sys.stdout, found, minimum, header=not resume, end="\0" if nul else "\n")
+        with closing(score_rows(scorer, found, kept)) as rows:
+            _write_rows(rows, write, selection, kept, summary, advance)
+    if table:
+        table.finish()
+    if not quiet:
+        print(summary, summary.spread, sep="\n" if summary.spread else "", file=sys.stderr)
     return summary
 
 
-def score_rows(scorer: Scorer, found: Sequence[Found]) -> Generator[Row]:
-    """Score images in order, a row for each; an image that fails is a row with the error."""
-    with closing(scorer.stream(item.path for item in found if item.error is None)) as outcomes:
+def _write_rows(
+    rows: Iterable[Row],
+    write: Writer,
+    selection: Selection,
+    kept: Mapping[str, Row],
+    summary: Summary,
+    advance: Callable[[], None],
+) -> None:
+    start, held = time.monotonic(), list[Row]()
+    try:
+        for row in rows:
+            is_kept = row is kept.get(row.path)
+            if selection.waits:
+                held.append(row)
+            elif not is_kept and selection.keeps(row):
+                write(row)
+            summary.count(row, time.monotonic() - start, kept=is_kept)
+            advance()
+    except KeyboardInterrupt:
+        print(f"interrupted: {summary}", file=sys.stderr)
+        raise
+    for row in selection.ordered(held):
+        write(row)
+
+
+def score_rows(scorer: Scorer, found: Sequence[Found], kept: Mapping[str, Row] | None = None) -> Generator[Row]:
+    """Score images in order, a row for each; an image that fails is a row with the error.
+
+    `kept` are rows by their path, which are given as they are.
+    """
+    kept = kept or {}
+    todo = [item for item in found if printable(item.path) not in kept] if kept else found
+    stamps = deque[tuple[int | None, str | None]]()  # taken before the file is read: a later change is seen
+
+    def sources() -> Iterator[str | bytes]:
+        for item in todo:
+            if item.content is not None:
+                stamps.append((len(item.content), None))
+                yield item.content
+            elif item.error is None:
+                stamps.append(file_stamp(item.path))
+                yield item.path
+
+    model = scorer.card.name, scorer.card.sha256
+    with closing(scorer.stream(sources())) as outcomes:
         for item in found:
             path = printable(item.path)
+            if path in kept:
+                yield kept[path]
+                continue
             outcome = item.error or next(outcomes)
+            size, time = stamps.popleft() if item.error is None else (None, None)
+            score, error = None, None
             if isinstance(outcome, ImageError):
-                yield Row(path, error=str(outcome).removeprefix(f"{path}: "))
+                error = str(outcome).removeprefix(f"{name(item.path if item.content is None else item.content)}: ")
             else:
-                yield Row(path, score=outcome.value)
+                score = outcome.value
+            yield Row(path, score, error, *model, size, time, item.path)
 
 
-def _opened(output: str | None, found: Sequence[Found]) -> AbstractContextManager[TextIO | None]:
+def _format(row_format: str | None, output: str | None) -> str:
+    suffix = os.path.splitext(output or "")[1].lower()
+    if row_format is None and suffix in UNSUPPORTED:
+        raise OptionError(f"{printable(output or '')}: {suffix} is not written; .csv and .jsonl are")
+    return row_format or FORMATS.get(suffix, "table")
+
+
+def _check_table(output: str, found: Sequence[Found], list_file: str | None, *, replace: bool) -> None:
+    way, inputs = "--resume goes on with it, --overwrite replaces it", [item.path for item in found if not item.content]
+    inputs += [list_file] if list_file else []
+    check_output(output, inputs=inputs, kind="images to score", ours=is_table, overwrite=replace, way=way)
+
+
+def _opened(output: str | None, *, append: bool = False, exact: bool = False) -> AbstractContextManager[TextIO | None]:
     if output is None:
         return nullcontext()
-    if os.path.exists(output) and any(os.path.exists(f.path) and os.path.samefile(output, f.path) for f in found):
-        raise OptionError(f"{printable(output)}: is one of the images to score, not overwritten")
     try:
-        return open(output, "w", encoding="utf-8", errors="backslashreplace", newline="")
+        errors = "surrogateescape" if exact else "backslashreplace"
+        return open(output, "a" if append else "w", encoding="utf-8", errors=errors, newline="")
     except OSError as error:
         raise OptionError(f"{printable(output)}: cannot be written: {error.strerror}") from error
 
 
-def _writer(row_format: str, stream: TextIO, found: Sequence[Found], minimum: float | None) -> Writer:
+def _earlier(
+    output: str | None, row_format: str, found: Sequence[Found], paths: Sequence[str], scorer: Scorer
+) -> Table:
+    """The table to go on with."""
+    from noref.scoring.resume import Table
+
+    if output is None:
+        raise OptionError("--resume needs the table to go on with: --output FILE")
+    try:
+        return Table(output, row_format, found, paths, scorer.card)
+    except OSError as error:
+        raise OptionError(f"{printable(output)}: cannot be written: {error.strerror}") from error
+
+
+def _writer(
+    row_format: str, stream: TextIO, found: Sequence[Found], minimum: float | None, *, header: bool, end: str
+) -> Writer:
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(encoding=None if row_format == "table" else "utf-8", errors="backslashreplace")
-    if row_format == "csv":
-        return csv_writer(stream)
-    if row_format == "jsonl":
-        return jsonl_writer(stream)
+        errors = "surrogateescape" if row_format == "paths" else "backslashreplace"
+        stream.reconfigure(encoding=None if row_format == "table" else "utf-8", errors=errors)
+    if row_format in WRITERS:
+        return WRITERS[row_format](stream, header=header)
+    if row_format == "paths":
+        write_path = paths_writer(stream, end=end)
+
+        def write(row: Row) -> None:
+            if row.error is not None:
+                print(f"{escape(row.path)}: {row.error}", file=sys.stderr)
+            write_path(row)
+
+        return write
     columns = (os.get_terminal_size(stream.fileno()).columns or 80) if stream.isatty() else None
     return table_writer(stream, [printable(item.path) for item in found], columns=columns, minimum=minimum)

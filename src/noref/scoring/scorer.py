@@ -6,14 +6,16 @@ import functools
 import math
 import os
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Self, overload
 
 from noref.card import Card, Scale
-from noref.errors import ImageError, OptionError
+from noref.errors import ImageError, ModelError, OptionError
 from noref.images import MAX_MEGAPIXELS, Source, name, read
+from noref.scoring.find_images import check_file
 from noref.scoring.network import Network
 
 PERCENT = Scale(0.0, 100.0)
@@ -21,16 +23,17 @@ WORKERS = 4  # most images that are scored at once: each needs its own activatio
 AHEAD = 2  # finished or waiting images for each worker
 
 
-@dataclass(frozen=True)
-class Score:
-    """How good an image looks: `value` in [0, 100], higher is better, the same scale for every model.
+@dataclass(frozen=True, eq=False)
+class Score(float):
+    """How good an image looks: a number in [0, 100], higher is better, with where it comes from.
 
+    It sorts, compares, rounds, formats and goes to JSON as the number `value`; `dataclasses.asdict` gives all fields.
     `quality` is the network's output before it is clipped, about [0, 1], higher is better: for ranking.
 
     Example:
         >>> score = Score(62.5, 0.625, "default")
-        >>> float(score), str(score.scale)
-        (62.5, '0-100, higher is better')
+        >>> score > 50, f"{score:.1f}", str(score.scale)
+        (True, '62.5', '0-100, higher is better')
     """
 
     value: float  # in [0, 100], higher is better
@@ -38,12 +41,18 @@ class Score:
     model: str  # the model's name
     scale: Scale = PERCENT  # range and direction of `value`, the same for every model
 
-    def __float__(self) -> float:
-        return self.value
+    def __new__(cls, value: float, *_: object, **__: object) -> Self:
+        """The number; the other fields are set as in any data class."""
+        return super().__new__(cls, value)
+
+    def __str__(self) -> str:
+        return f"{self.value:.1f}"
 
 
 class Scorer:
     """A model that scores images. The same image gets the same score alone, among others and in any order.
+
+    It can be pickled: the copy loads the model again, from the same path, and refuses another model there.
 
     Args:
         model: `default`, an ONNX file with its card beside it (`noref export` writes both), or a `Network`.
@@ -75,6 +84,9 @@ class Scorer:
         self._workers = min(self._network.threads, WORKERS)
         self._max_megapixels = max_megapixels
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _load_again, (self._network.given, self._network.given_threads, self._max_megapixels, self.card.sha256)
+
     @property
     def card(self) -> Card:
         """The model's card: what it was trained on, how well it does, where it fails."""
@@ -86,6 +98,8 @@ class Scorer:
         Raises:
             ImageError: there is no score for it; names the source and the reason.
         """
+        if isinstance(source, str | os.PathLike) and (refused := check_file(source)):
+            raise ImageError(f"{name(source)}: {refused}")
         pixels = read(source, preprocessing=self.card.preprocessing, max_megapixels=self._max_megapixels)
         try:
             quality = self._network.quality(pixels)
@@ -93,16 +107,27 @@ class Scorer:
             raise ImageError(f"{name(source)}: {error}") from error
         return Score(100.0 * min(1.0, max(0.0, quality)), quality, self.card.name)
 
-    def score_many(self, sources: Iterable[Source]) -> list[Score]:
+    @overload
+    def score_many(self, sources: Iterable[Source], *, errors: Literal["raise"] = "raise") -> list[Score]: ...
+    @overload
+    def score_many(self, sources: Iterable[Source], *, errors: Literal["row"]) -> list[Score | ImageError]: ...
+    def score_many(self, sources: Iterable[Source], *, errors: str = "raise") -> Sequence[Score | ImageError]:
         """Score images that may differ in size; in the order given.
 
+        Args:
+            sources: as for `score`.
+            errors: `raise` the error of the first image without a score; `row`: the error stands in the list in its
+                place, and the others go on. `stream` does the same without waiting for all.
+
         Raises:
-            ImageError: the error of the first image without a score. `stream` continues after it.
-            OptionError: `sources` is a single source.
+            ImageError: an image has no score, with `raise`.
+            OptionError: `sources` is a single source, or `errors` is another word.
         """
-        scores = []
+        if errors not in ("raise", "row"):
+            raise OptionError(f"errors must be raise or row, got {errors!r}")
+        scores: list[Score | ImageError] = []
         for outcome in self.stream(sources):
-            if isinstance(outcome, ImageError):
+            if isinstance(outcome, ImageError) and errors == "raise":
                 raise outcome
             scores.append(outcome)
         return scores
@@ -118,6 +143,7 @@ class Scorer:
         if isinstance(sources, str | bytes | os.PathLike):
             raise OptionError(f"{name(sources)}: is one source, not several; put it into a list")
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="noref")
+        wait = True
         waiting: deque[Future[Score | ImageError]] = deque()
         try:
             for source in sources:
@@ -126,8 +152,11 @@ class Scorer:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except KeyboardInterrupt:
+            wait = False  # for the images that are being scored
+            raise
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=wait, cancel_futures=True)
 
     def _attempt(self, source: Source) -> Score | ImageError:
         try:
@@ -150,3 +179,10 @@ def score(source: Source, *, model: str | Path = "default") -> Score:
 @functools.lru_cache(maxsize=2)
 def _loaded(model: str | Path) -> Scorer:
     return Scorer(model)
+
+
+def _load_again(model: str | Path, threads: int | None, max_megapixels: float, sha256: str) -> Scorer:
+    scorer = Scorer(model, threads=threads, max_megapixels=max_megapixels)
+    if scorer.card.sha256 != sha256:
+        raise ModelError(f"{model}: the pickled scorer had the other model {sha256[:12]}...")
+    return scorer
