@@ -100,15 +100,24 @@ def test_a_network_that_sees_crops_gets_the_mean_over_the_grid(make_model, brigh
         assert crops.score(pixels).value == pytest.approx(100 * by_hand / 255, abs=1e-3)
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (3000, 40), (40, 3000), (2, 90)])
+@pytest.mark.parametrize(("width", "height"), [(16, 16), (3000, 40), (40, 3000), (16, 90)])
 def test_odd_sizes_get_a_score(scorer, width, height):
     pixels = np.full((height, width, 3), 102, np.uint8)
     assert scorer.score(pixels).value == pytest.approx(40, abs=1e-3)
 
 
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (15, 300), (300, 15)])
+def test_a_picture_below_the_least_side_has_no_score(scorer, brightness, width, height):
+    pixels = np.full((height, width, 3), 102, np.uint8)
+    with pytest.raises(ImageError, match=rf"^<array>: {width} x {height} pixels are too few: the least side is 16$"):
+        scorer.score(pixels)
+    small = pickle.loads(pickle.dumps(Scorer(brightness, least_side=1)))
+    assert small.score(pixels).value == pytest.approx(40, abs=1e-3)
+
+
 def test_a_line_is_a_clear_error(scorer):
-    with pytest.raises(ImageError, match=r"^<array>: 3000 x 2 pixels are too long and thin"):
-        scorer.score(np.zeros((2, 3000, 3), np.uint8))
+    with pytest.raises(ImageError, match=r"^<array>: 3000 x 20 pixels are too long and thin"):
+        scorer.score(np.zeros((20, 3000, 3), np.uint8))
 
 
 def test_the_preprocessing_of_the_card_is_used(make_model):
@@ -227,7 +236,9 @@ def test_a_scorer_is_safe_in_threads(scorer):
     assert [found[i] for i in range(24)] == pytest.approx([expected(sources[i % 6]) for i in range(24)], abs=1e-3)
 
 
-@pytest.mark.parametrize("wrong", [{"threads": 0}, {"threads": -1}, {"threads": 10_000}, {"max_megapixels": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"threads": 0}, {"threads": -1}, {"threads": 10_000}, {"max_megapixels": 0}, {"least_side": 0}]
+)
 def test_numbers_outside_their_range(brightness, wrong):
     with pytest.raises(OptionError, match=next(iter(wrong))):
         Scorer(brightness, **wrong)

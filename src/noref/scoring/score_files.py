@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from noref.errors import ImageError, OptionError
-from noref.images import MAX_MEGAPIXELS, name, pillow_allows, printable
+from noref.images import MAX_MEGAPIXELS, SCORED_SIDE, name, pillow_allows, printable
 from noref.scoring.find_images import Found, file_stamp
 from noref.scoring.network import Network
 from noref.scoring.row_writers import WRITERS, Row, Writer, is_table, paths_writer
@@ -89,6 +89,7 @@ def score_files(
     nul: bool = False,
     quiet: bool = False,
     max_megapixels: float = MAX_MEGAPIXELS,
+    least_side: int = SCORED_SIDE,
 ) -> Summary:
     """Score images and write each row as soon as it is known.
 
@@ -97,7 +98,7 @@ def score_files(
     Args:
         paths: files and folders, in the order of the rows; `-` is standard input, see `noref.scoring.sources`.
         list_file: a file that lists more of them.
-        model: as in `Scorer`, and so `max_megapixels`.
+        model: as in `Scorer`, and so `max_megapixels` and `least_side`.
         recursive: also the folders below the folders.
         row_format: `table`, `csv`, `jsonl` or `paths` (of images with a score; the errors go to stderr); None: as the
             output's name ends, else `table`.
@@ -130,7 +131,7 @@ def score_files(
     found = gather(
         paths, list_file, recursive=recursive, say=lambda text: None if quiet else print(text, file=sys.stderr)
     )
-    scorer = Scorer(model, max_megapixels=max_megapixels)
+    scorer = Scorer(model, max_megapixels=max_megapixels, least_side=least_side)
     if output is not None:
         _check_table(output, found, list_file, replace=overwrite or resume)
     table = _earlier(output, row_format, found, paths, scorer) if resume else None

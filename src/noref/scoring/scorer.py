@@ -10,11 +10,11 @@ from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, overload
+from typing import Any, Literal, Self, overload
 
 from noref.card import Card, Scale
 from noref.errors import ImageError, ModelError, OptionError
-from noref.images import MAX_MEGAPIXELS, Source, name, read
+from noref.images import MAX_MEGAPIXELS, SCORED_SIDE, Source, name, read
 from noref.scoring.find_images import check_file
 from noref.scoring.network import Network
 
@@ -58,6 +58,7 @@ class Scorer:
         model: `default`, an ONNX file with its card beside it (`noref export` writes both), or a `Network`.
         threads: to decode and to run the network; None: one for each core that this process may use.
         max_megapixels: an image with more pixels is an `ImageError`.
+        least_side: an image with a shorter side, in pixels, is an `ImageError`.
 
     Raises:
         OptionError: there is no such model, or a number is outside its range.
@@ -76,16 +77,19 @@ class Scorer:
         *,
         threads: int | None = None,
         max_megapixels: float = MAX_MEGAPIXELS,
+        least_side: int = SCORED_SIDE,
     ) -> None:
         if not 0 < max_megapixels < math.inf:
             raise OptionError(f"max_megapixels must be above 0, got {max_megapixels}")
+        if least_side < 1:
+            raise OptionError(f"least_side must be at least 1, got {least_side}")
         self._network = model if isinstance(model, Network) else Network(model, threads=threads)
         self._network.ready()
         self._workers = min(self._network.threads, WORKERS)
-        self._max_megapixels = max_megapixels
+        self._limits: dict[str, Any] = {"max_megapixels": max_megapixels, "least_side": least_side}
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _load_again, (self._network.given, self._network.given_threads, self._max_megapixels, self.card.sha256)
+        return _load_again, (self._network.given, self._network.given_threads, self._limits, self.card.sha256)
 
     @property
     def card(self) -> Card:
@@ -100,7 +104,7 @@ class Scorer:
         """
         if isinstance(source, str | os.PathLike) and (refused := check_file(source)):
             raise ImageError(f"{name(source)}: {refused}")
-        pixels = read(source, preprocessing=self.card.preprocessing, max_megapixels=self._max_megapixels)
+        pixels = read(source, preprocessing=self.card.preprocessing, **self._limits)
         try:
             quality = self._network.quality(pixels)
         except ImageError as error:
@@ -181,8 +185,8 @@ def _loaded(model: str | Path) -> Scorer:
     return Scorer(model)
 
 
-def _load_again(model: str | Path, threads: int | None, max_megapixels: float, sha256: str) -> Scorer:
-    scorer = Scorer(model, threads=threads, max_megapixels=max_megapixels)
+def _load_again(model: str | Path, threads: int | None, limits: dict[str, Any], sha256: str) -> Scorer:
+    scorer = Scorer(model, threads=threads, **limits)
     if scorer.card.sha256 != sha256:
         raise ModelError(f"{model}: the pickled scorer had the other model {sha256[:12]}...")
     return scorer
