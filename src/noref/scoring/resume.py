@@ -15,7 +15,7 @@ from noref.errors import OptionError
 from noref.images import printable
 from noref.scoring.find_images import Found, file_stamp
 from noref.scoring.row_writers import COLUMNS, WRITERS, Row
-from noref.writing import replacing
+from noref.writing import write_bytes
 
 
 class Table:
@@ -66,8 +66,7 @@ class Table:
         names = (printable(item.path) for item in self._found)
         text = _text([*self._others, *(known[name] for name in names if name in known)], self._format)
         if text != before:
-            with replacing(self._path) as partial:
-                partial.write_bytes(text)
+            write_bytes(self._path, text)
 
 
 def _text(rows: Iterable[Row], row_format: str) -> bytes:
