@@ -86,3 +86,13 @@ def rated(tmp_path_factory):
 def small():
     """Options of a run that takes a second, as a command line gives them."""
     return {name: (str(value), f"--{name}: ") for name, value in SMALL.items()}
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    """One process on the CPU, launched."""
+    from lightning_fabric import Fabric  # only training needs it
+
+    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric.launch()
+    return fabric

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -23,16 +22,14 @@ from noref.objectives.lml import local_manifold_loss
 from noref.objectives.rated import score_loss
 from noref.train.run_folder import DataSet
 
+from ..load_script import load_script
+
 FILE = Path(__file__).parents[2] / "experiments" / "embedded" / "contrast.py"
 
 
 @pytest.fixture(scope="module")
 def contrast():
-    spec = importlib.util.spec_from_file_location("embedded_contrast", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_script(FILE, "embedded_contrast")
 
 
 @pytest.fixture(scope="module")

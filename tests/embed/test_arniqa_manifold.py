@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from ..load_script import load_script
 
 FILE = Path(__file__).parents[2] / "experiments" / "arniqa" / "manifold.py"
 
 
 @pytest.fixture(scope="module")
 def manifold():
-    spec = importlib.util.spec_from_file_location("manifold", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(FILE, "arniqa_manifold")
 
 
 def test_the_vote(manifold):

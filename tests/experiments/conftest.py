@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
+
+from ..load_script import load_script
 
 ROOT = Path(__file__).parents[2] / "experiments"
 
@@ -16,9 +17,7 @@ def script():
     def load(place):
         name = Path(place).stem
         if name not in sys.modules:
-            spec = importlib.util.spec_from_file_location(name, ROOT / place)
-            sys.modules[name] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(sys.modules[name])
+            load_script(ROOT / place)
         return sys.modules[name]
 
     return load

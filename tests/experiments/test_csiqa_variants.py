@@ -6,7 +6,6 @@ import dataclasses
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 
 from noref.card import Scale
 from noref.data.readers import READERS
@@ -20,13 +19,6 @@ from noref.train.supervised import Forward
 
 SCALE = Scale(0, 50, higher_is_better=False)
 VIT = "--backbone test_vit --crop 160 --width 64 --heads 4 --crops 1 --epochs 2"
-
-
-@pytest.fixture(scope="module")
-def fabric():
-    fabric = Fabric(accelerator="cpu", devices=1)
-    fabric.launch()
-    return fabric
 
 
 def forward():

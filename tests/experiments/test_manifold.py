@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +8,12 @@ from scipy.spatial.distance import cosine
 
 from noref.errors import DataError
 
+from ..load_script import load_script
+
 SCRIPT = Path(__file__).parents[2] / "experiments" / "lml_iqa" / "manifold.py"
 
 
-def load_script():
-    spec = importlib.util.spec_from_file_location("lml_iqa_manifold", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["lml_iqa_manifold"] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    return module
-
-
-spread = load_script().spread
+spread = load_script(SCRIPT, "lml_iqa_manifold").spread
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 1), (3, 2, 4), (5, 4, 7)])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
+
+from ..load_script import load_script
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted([*(ROOT / "experiments").glob("*/*.py"), *(ROOT / "benchmarks").glob("*.py")])
@@ -23,10 +24,7 @@ def test_a_script_has_its_names_and_a_help(path, monkeypatch, capsys):
     for neighbour in path.parent.glob("*.py"):  # folders have scripts of one name
         monkeypatch.setitem(sys.modules, neighbour.stem, None)  # what was there comes back after the test
         del sys.modules[neighbour.stem]
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    module = load_script(path)
     if hasattr(module, "main"):
         with pytest.raises(SystemExit) as end:
             module.main()

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 from PIL import Image
 
 from noref import Scorer
@@ -55,11 +54,6 @@ def folder(tmp_path_factory):
         picture = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize(size)
         (picture.convert("L") if number == 5 else picture).save(made / f"{number:02}.png")
     return made
-
-
-@pytest.fixture(scope="module")
-def fabric():
-    return Fabric(accelerator="cpu", devices=1)
 
 
 def train(config, folder, out, fabric, resumed=False):

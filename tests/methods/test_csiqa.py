@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 
 from noref.card import Preprocessing
 from noref.data.loading import Crops, make_loader
@@ -46,13 +45,6 @@ def finished(rated, small, tmp_path_factory):
     """A run with everything: a teacher, both kinds of pairs, masked attention."""
     out = tmp_path_factory.mktemp("csiqa") / "run"
     return out, run(rated, out, small, VIT)
-
-
-@pytest.fixture(scope="module")
-def fabric():
-    fabric = Fabric(accelerator="cpu", devices=1)
-    fabric.launch()
-    return fabric
 
 
 def test_the_defaults_are_the_papers():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 
 from noref.card import Scale
 from noref.errors import OptionError
@@ -18,16 +16,11 @@ from noref.methods import csiqa
 from noref.objectives.csiqa import quality_context_loss, select_pairs
 from noref.train.supervised import Forward, Term
 
+from ..load_script import load_script
+
 SCRIPT = Path(__file__).with_name("gathered.py")
 SOURCE = Path(__file__).parents[2] / "src"
 SCALE = Scale(0, 50, higher_is_better=False)
-
-
-@pytest.fixture(scope="module")
-def fabric():
-    fabric = Fabric(accelerator="cpu", devices=1)
-    fabric.launch()
-    return fabric
 
 
 def case():
@@ -150,10 +143,7 @@ def test_when_a_teacher_is_wanted():
 
 @pytest.mark.parametrize("method", ["csiqa", "lml_iqa", "ranking"])
 def test_two_processes_give_one_processes_loss_and_gradient(method, tmp_path):
-    spec = importlib.util.spec_from_file_location("gathered", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    _, expected = module.step(1, method)
+    _, expected = load_script(SCRIPT).step(1, method)
     file = tmp_path / "found.pt"
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, str(SCRIPT), "2", str(file), method]

@@ -23,13 +23,6 @@ from noref.train.supervised import step_of
 RULE = Preprocessing(min_side=64, crop=64)
 
 
-@pytest.fixture(scope="module")
-def fabric():
-    fabric = Fabric(accelerator="cpu", devices=1)
-    fabric.launch()
-    return fabric
-
-
 @pytest.fixture
 def config(small):
     return build(Config, small)

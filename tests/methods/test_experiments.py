@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,8 @@ import pytest
 from noref.bench.grid import read_variants
 from noref.methods import page
 from noref.train.options import build, read_yaml
+
+from ..load_script import load_script
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,10 +57,7 @@ def test_a_grid_is_variants_that_the_recipe_can_have(path):
 
 def load(script):
     """A script of experiments/ as a module; one that has a Config adds to a method."""
-    spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / "experiments" / script)
-    module = sys.modules[Path(script).stem] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(ROOT / "experiments" / script)
 
 
 def header(path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,16 +12,14 @@ from safetensors.torch import load_file, save_file
 from noref.models.backbones import freeze_stages
 from noref.models.network import Plan, build
 
+from ..load_script import load_script
+
 SCRIPT = Path(__file__).parents[2] / "experiments" / "csiqa" / "hybrid.py"
 
 
 @pytest.fixture(scope="module")
 def hybrid():
-    spec = importlib.util.spec_from_file_location("hybrid", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["hybrid"] = module  # timm looks there
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 from PIL import Image
 
 from noref.card import Preprocessing, Scale
@@ -34,13 +33,6 @@ from noref.train.supervised import check as check_training
 from noref.train.supervised import step_of
 
 RULE = Preprocessing(min_side=64, crop=64)
-
-
-@pytest.fixture(scope="module")
-def fabric():
-    fabric = Fabric(accelerator="cpu", devices=1)
-    fabric.launch()
-    return fabric
 
 
 @pytest.fixture

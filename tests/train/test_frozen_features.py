@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 
 from noref.card import Card, Preprocessing, Scale
 from noref.data.loading import Crops, make_loader
@@ -21,11 +20,6 @@ from noref.train.loop import Loaders
 from noref.train.run_folder import CHECKPOINT
 
 RULE = Preprocessing(min_side=64, crop=64)
-
-
-@pytest.fixture(scope="module")
-def fabric():
-    return Fabric(accelerator="cpu", devices=1)
 
 
 def cut(seed=0, frozen=3):

@@ -7,17 +7,11 @@ import signal
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from noref.errors import OptionError
 from noref.train.loop import Loaders, Schedule, fit, predict
 from noref.train.state import State
-
-
-@pytest.fixture(scope="module")
-def fabric():
-    return Fabric(accelerator="cpu", devices=1)
 
 
 def data(epoch, batches=5):

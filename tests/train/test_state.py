@@ -15,11 +15,6 @@ from noref.models import weights
 from noref.train.state import State, update_ema
 
 
-@pytest.fixture(scope="module")
-def fabric():
-    return Fabric(accelerator="cpu", devices=1)
-
-
 def fresh(fabric, ema=True):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 1))
