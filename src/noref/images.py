@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from noref.decoding import arrays, jpeg, jpeg2000, tiff
+from noref.decoding import arrays, jpeg, jpeg2000, several, tiff
+from noref.decoding.cautions import PROFILE
 from noref.decoding.grey import eight_bit
 from noref.decoding.png import check_checksums
 from noref.decoding.profiles import BrokenProfileError, lab_to_rgb, to_srgb
@@ -117,8 +118,8 @@ def read(
         preprocessing: the model's; None keeps the size.
         max_megapixels: the budget, in millions of pixels of the file.
         least_side: a picture with a shorter side is an error; scoring uses `SCORED_SIDE`.
-        cautions: what makes the pixels doubtful is added to this list, in a few words each: a broken colour profile,
-            a JPEG with missing data, a raw file of which the preview was taken.
+        cautions: what makes the pixels doubtful is added to this list, in a few words each (`decoding.cautions`): a
+            JPEG with missing data, a broken colour profile; also which picture of a file with several was taken.
             Without a list, a broken profile is a warning, once in a process.
 
     Returns:
@@ -269,8 +270,9 @@ def _from_image(
 
 def _decode(file: BinaryIO, preprocessing: _Sizing | None, limits: _Limits, cautions: list[str] | None) -> Pixels:
     picked = tiff.largest_picture(file)
-    if picked and picked.caution and cautions is not None:
-        cautions.append(picked.caution)
+    found = [] if cautions is None else cautions
+    if picked:
+        found.append(picked.caution)
     with _opened(picked.file if picked else file, limits.megapixels) as image:
         if image.format in DRAWINGS:
             raise ImageError(f"{image.format} is a drawing, not a picture")
@@ -288,10 +290,11 @@ def _decode(file: BinaryIO, preprocessing: _Sizing | None, limits: _Limits, caut
             decoded = _corrected(image, file)
             if cautions is not None and image.format in ("JPEG", "MPO") and not picked:
                 file.seek(0)
-                cautions.extend(jpeg.cautions(file.read(), image))
+                found.extend(jpeg.cautions(file.read(), image))
             rgb = _in_srgb(decoded, _rgb(decoded), image.info.get("icc_profile"), cautions)
             if preprocessing is not None:
                 rgb = _resized(rgb, size, box, preprocessing)
+            found.extend([] if picked else several.said(image))
             return np.array(rgb if upright is None else rgb.transpose(upright))
 
 
@@ -344,7 +347,7 @@ def _in_srgb(image: Image.Image, rgb: Image.Image, profile: bytes | None, cautio
         if cautions is None:
             warnings.warn("a broken colour profile is ignored", stacklevel=2)
         else:
-            cautions.append("broken colour profile ignored")
+            cautions.append(PROFILE)
         return rgb
 
 

@@ -8,7 +8,13 @@ import pytest
 
 from noref.scoring.row_writers import COLUMNS, Row, csv_writer, jsonl_writer
 
-FACTS = {"model": "default", "model_sha256": "ab12", "size": 7, "time": "2026-01-01T00:00:00.000000000Z"}
+FACTS = {
+    "model": "default",
+    "model_sha256": "ab12",
+    "size": 7,
+    "time": "2026-01-01T00:00:00.000000000Z",
+    "caution": None,
+}
 ROWS = [
     Row("a.jpg", score=61.23456789, **FACTS),
     Row('odd, "name"\nof a\r file.jpg', score=0.0, **FACTS),
@@ -19,7 +25,7 @@ ROWS = [
 def test_csv_reads_back(monkeypatch):
     stream = io.StringIO()
     write = csv_writer(stream)
-    assert stream.getvalue() == "path,score,error,model,model_sha256,size,time\n"
+    assert stream.getvalue() == "path,score,error,model,model_sha256,size,time,caution\n"
     for row in ROWS:
         write(row)
     assert "\r\n" not in stream.getvalue()
@@ -30,8 +36,8 @@ def test_csv_reads_back(monkeypatch):
         [ROWS[1].path, "0.0000", ""],
         ["b.jpg", "", 'damaged: "x", y'],
     ]
-    assert [line[3:] for line in lines] == [["default", "ab12", "7", "2026-01-01T00:00:00.000000000Z"]] * 3
-    assert header[3:] == ["model", "model_sha256", "size", "time"]
+    assert [line[3:] for line in lines] == [["default", "ab12", "7", "2026-01-01T00:00:00.000000000Z", ""]] * 3
+    assert header[3:] == ["model", "model_sha256", "size", "time", "caution"]
 
 
 def test_json_lines_read_back():

@@ -33,6 +33,7 @@ model_option = click.option(
 @click.option("--min", "minimum", type=float, metavar="S", help="Exit with 3 when a score is below S.")
 @click.option("--max-megapixels", type=float, default=200.0, show_default=True, help="Larger images are errors.")
 @click.option("--least-side", type=int, default=16, show_default=True, help="Pixels; smaller images are errors.")
+@click.option("--strict", is_flag=True, help="Pictures with a missing or damaged part are errors, not cautions.")
 @click.option("--threads", type=int, help="Default: one for each core.")
 def score(paths: tuple[str, ...], model: str, threads: int | None, sort: str | None, **options: Any) -> int:
     """Score images and folders: one row an image, in the order given.

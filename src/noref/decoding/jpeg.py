@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+from noref.decoding.cautions import CUT, HOLED
+
 # Zero bytes in a row; no picture has so many in its compressed data, unless zeros are the code of flat areas.
 HOLE = 128
 FILL = b"\x55" * 4096  # decoded where data is missing, skipped where it is not
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 EOI, SOS, DHT, PROGRESSIVE, FRAMES = 0xD9, 0xDA, 0xC4, 0xC2, {0xC0, 0xC1, 0xC2}
-CUT = "the JPEG is cut: a part of the picture is missing"
-HOLED = "the JPEG has a hole: a run of zeros in its data"
 
 
 @dataclass

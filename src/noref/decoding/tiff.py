@@ -66,7 +66,7 @@ class Picked:
 
     file: BinaryIO
     orientation: int  # EXIF orientation of the first directory
-    caution: str | None
+    caution: str
 
 
 def largest_picture(file: BinaryIO) -> Picked | None:
@@ -104,8 +104,8 @@ def largest_picture(file: BinaryIO) -> Picked | None:
     if best[2] is first and not raws:
         return None
     width, height = best[1]
-    caution = f"a raw file: its preview of {width} x {height} was taken" if raws else None
-    return Picked(best[0], first.one(ORIENTATION, 1), caution)
+    raw = f"a raw file: its preview of {width} x {height} was taken"
+    return Picked(best[0], first.one(ORIENTATION, 1), raw if raws else f"the largest of {len(found)} pictures")
 
 
 def unsupported(content: bytes) -> str | None:

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from noref.card import Card
+from noref.decoding.cautions import UNKNOWN, is_damage
 from noref.errors import OptionError
 from noref.images import printable
 from noref.scoring.find_images import Found, file_stamp
 from noref.scoring.row_writers import COLUMNS, WRITERS, Row
 from noref.writing import write_bytes
+
+KNOWN = (COLUMNS, COLUMNS[: COLUMNS.index("caution")])
 
 
 class Table:
@@ -31,13 +34,25 @@ class Table:
         paths: as the caller gave them; a row of a file below one of these folders that is no longer there is dropped.
             Rows of other files stay, before those of this run.
         card: of the model.
+        strict: rows with a caution that says damage are scored again.
+
+    A row of a table without the column `caution` is kept, with a caution that says so.
 
     Raises:
         OptionError: the table was made by another model, in another format, or by a version of noref that did not
             write model, size and time.
     """
 
-    def __init__(self, output: str, row_format: str, found: Sequence[Found], paths: Sequence[str], card: Card) -> None:
+    def __init__(
+        self,
+        output: str,
+        row_format: str,
+        found: Sequence[Found],
+        paths: Sequence[str],
+        card: Card,
+        *,
+        strict: bool = False,
+    ) -> None:
         if row_format not in WRITERS:
             raise OptionError(f"--resume goes on with a table in CSV or JSON lines, not with the format {row_format}")
         if os.path.exists(output) and not os.path.isfile(output):
@@ -53,7 +68,10 @@ class Table:
         self.kept = {
             row.path: row
             for row in rows
-            if row.score is not None and row.size is not None and stamps.get(row.path) == (row.size, row.time)
+            if row.score is not None
+            and row.size is not None
+            and stamps.get(row.path) == (row.size, row.time)
+            and not (strict and (is_damage(row.caution) or row.caution == UNKNOWN))
         }
         self._write(self.kept, data)
 
@@ -84,14 +102,15 @@ def _parsed(data: bytes, row_format: str, name: str) -> list[Row]:
         return []
     records = _records(data, quotes=row_format == "csv")
     if row_format == "csv":
-        if not data.startswith(header):
+        cells = list(csv.reader(records))
+        if not cells or tuple(cells[0]) not in KNOWN:
             raise _foreign(name, "jsonl" if data.startswith(b"{") else row_format, row_format)
-        return [_row(dict(zip(COLUMNS, cells, strict=False))) for cells in csv.reader(records[1:])]
+        return [_row(dict(zip(cells[0], row, strict=False))) for row in cells[1:]]
     try:
         values = [json.loads(record) for record in records]
     except ValueError:
         values = [None]
-    if not all(isinstance(value, dict) and tuple(value) == COLUMNS for value in values):
+    if not all(isinstance(value, dict) and tuple(value) in KNOWN for value in values):
         raise _foreign(name, row_format if data.startswith(b"{") else "csv", row_format)
     return [_row(value) for value in values]
 
@@ -117,6 +136,7 @@ def _row(cells: Mapping[str, Any]) -> Row:
         model_sha256=cells["model_sha256"],
         size=None if size in ("", None) else int(size),
         time=cells["time"] or None,
+        caution=cells.get("caution", UNKNOWN if score not in ("", None) else None) or None,
     )
 
 

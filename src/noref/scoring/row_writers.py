@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TextIO
 
-COLUMNS = ("path", "score", "error", "model", "model_sha256", "size", "time")  # later ones come at the end
+COLUMNS = ("path", "score", "error", "model", "model_sha256", "size", "time", "caution")  # later ones come at the end
 ROW_START = '{"path": "'
 BEGINNINGS = re.compile(  # of what the writers write, tables of version 0.1 too
     rb'path,score,error[,\n]|\{"path": ".*", "score": .*, "error": |path +score\n'
@@ -29,6 +29,7 @@ class Row:
     model_sha256: str | None = None  # of its file
     size: int | None = None  # of the image's file, in bytes; None where there is none
     time: str | None = None  # of its last change; see `find_images.file_stamp`
+    caution: str | None = None  # what is doubtful about the pixels, or which picture of the file was scored
     file: str | None = field(default=None, compare=False)  # the path as the system knows it, for `paths_writer`
 
 
@@ -99,4 +100,4 @@ WRITERS = {"csv": csv_writer, "jsonl": jsonl_writer}
 
 def _cells(row: Row) -> tuple[str | float | None, ...]:
     score = None if row.score is None else round(row.score, 4)
-    return row.path, score, row.error, row.model, row.model_sha256, row.size, row.time
+    return row.path, score, row.error, row.model, row.model_sha256, row.size, row.time, row.caution

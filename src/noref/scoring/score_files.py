@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
+from noref.decoding.cautions import is_damage
 from noref.errors import ImageError, OptionError
 from noref.images import MAX_MEGAPIXELS, SCORED_SIDE, name, pillow_allows, printable
 from noref.scoring.find_images import Found, file_stamp
@@ -42,6 +43,8 @@ class Summary:
     kept: int = 0  # of the scored, from an earlier run
     failed: int = 0
     below: int = 0
+    cautious: int = 0  # of the scored, with a caution
+    damaged: int = 0  # of these, with one that says that a part of the picture is missing or damaged
     seconds: float = 0.0  # from the start to the last row
     scores: list[float] = field(default_factory=list)
 
@@ -53,13 +56,17 @@ class Summary:
         self.seconds = seconds
         self.scored += row.score is not None
         self.failed += row.score is None
+        self.cautious += row.score is not None and bool(row.caution)
+        self.damaged += row.score is not None and is_damage(row.caution)
         self.below += row.score is not None and self.minimum is not None and row.score < self.minimum
 
     def __str__(self) -> str:
         below = "" if self.minimum is None else f", {self.below} below {self.minimum:g}"
         rate = (self.scored - self.kept) / max(self.seconds, 1e-9)
         kept = f" ({self.kept} by an earlier run)" if self.kept else ""
-        return f"{self.scored} of {self.total} scored{kept}, {self.failed} failed{below}, {rate:.1f} images/s"
+        damaged = f" ({self.damaged} damaged)" if self.damaged else ""
+        caution = f", {self.cautious} with a caution{damaged}" if self.cautious else ""
+        return f"{self.scored} of {self.total} scored{kept}, {self.failed} failed{caution}{below}, {rate:.1f} images/s"
 
     @property
     def spread(self) -> str:
@@ -90,6 +97,7 @@ def score_files(
     quiet: bool = False,
     max_megapixels: float = MAX_MEGAPIXELS,
     least_side: int = SCORED_SIDE,
+    strict: bool = False,
 ) -> Summary:
     """Score images and write each row as soon as it is known.
 
@@ -98,7 +106,7 @@ def score_files(
     Args:
         paths: files and folders, in the order of the rows; `-` is standard input, see `noref.scoring.sources`.
         list_file: a file that lists more of them.
-        model: as in `Scorer`, and so `max_megapixels` and `least_side`.
+        model: as in `Scorer`, and so `max_megapixels`, `least_side` and `strict`.
         recursive: also the folders below the folders.
         row_format: `table`, `csv`, `jsonl` or `paths` (of images with a score; the errors go to stderr); None: as the
             output's name ends, else `table`.
@@ -131,10 +139,10 @@ def score_files(
     found = gather(
         paths, list_file, recursive=recursive, say=lambda text: None if quiet else print(text, file=sys.stderr)
     )
-    scorer = Scorer(model, max_megapixels=max_megapixels, least_side=least_side)
+    scorer = Scorer(model, max_megapixels=max_megapixels, least_side=least_side, strict=strict)
     if output is not None:
         _check_table(output, found, list_file, replace=overwrite or resume)
-    table = _earlier(output, row_format, found, paths, scorer) if resume else None
+    table = _earlier(output, row_format, found, paths, scorer, strict=strict) if resume else None
     kept = table.kept if table else {}
     summary = Summary(len(found), minimum)
     with (
@@ -208,12 +216,12 @@ def score_rows(scorer: Scorer, found: Sequence[Found], kept: Mapping[str, Row] |
                 continue
             outcome = item.error or next(outcomes)
             size, time = stamps.popleft() if item.error is None else (None, None)
-            score, error = None, None
+            score, error, caution = None, None, None
             if isinstance(outcome, ImageError):
                 error = str(outcome).removeprefix(f"{name(item.path if item.content is None else item.content)}: ")
             else:
-                score = outcome.value
-            yield Row(path, score, error, *model, size, time, item.path)
+                score, caution = outcome.value, "; ".join(outcome.cautions) or None
+            yield Row(path, score, error, *model, size, time, caution, item.path)
 
 
 def _format(row_format: str | None, output: str | None) -> str:
@@ -240,7 +248,7 @@ def _opened(output: str | None, *, append: bool = False, exact: bool = False) ->
 
 
 def _earlier(
-    output: str | None, row_format: str, found: Sequence[Found], paths: Sequence[str], scorer: Scorer
+    output: str | None, row_format: str, found: Sequence[Found], paths: Sequence[str], scorer: Scorer, *, strict: bool
 ) -> Table:
     """The table to go on with."""
     from noref.scoring.resume import Table
@@ -248,7 +256,7 @@ def _earlier(
     if output is None:
         raise OptionError("--resume needs the table to go on with: --output FILE")
     try:
-        return Table(output, row_format, found, paths, scorer.card)
+        return Table(output, row_format, found, paths, scorer.card, strict=strict)
     except OSError as error:
         raise OptionError(f"{printable(output)}: cannot be written: {error.strerror}") from error
 

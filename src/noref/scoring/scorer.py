@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, overload
 
 from noref.card import Card, Scale
+from noref.decoding.cautions import DAMAGE
 from noref.errors import ImageError, ModelError, OptionError
 from noref.images import MAX_MEGAPIXELS, SCORED_SIDE, Source, name, read
 from noref.scoring.find_images import check_file
@@ -40,6 +41,7 @@ class Score(float):
     quality: float  # the network's output, not clipped, about [0, 1], higher is better; for ranking
     model: str  # the model's name
     scale: Scale = PERCENT  # range and direction of `value`, the same for every model
+    cautions: tuple[str, ...] = ()  # what is doubtful about the pixels, or which picture of the file was scored
 
     def __new__(cls, value: float, *_: object, **__: object) -> Self:
         """The number; the other fields are set as in any data class."""
@@ -59,6 +61,7 @@ class Scorer:
         threads: to decode and to run the network; None: one for each core that this process may use.
         max_megapixels: an image with more pixels is an `ImageError`.
         least_side: an image with a shorter side, in pixels, is an `ImageError`.
+        strict: an image of which a part is missing or damaged is an `ImageError`, not a score with a caution.
 
     Raises:
         OptionError: there is no such model, or a number is outside its range.
@@ -78,6 +81,7 @@ class Scorer:
         threads: int | None = None,
         max_megapixels: float = MAX_MEGAPIXELS,
         least_side: int = SCORED_SIDE,
+        strict: bool = False,
     ) -> None:
         if not 0 < max_megapixels < math.inf:
             raise OptionError(f"max_megapixels must be above 0, got {max_megapixels}")
@@ -86,10 +90,12 @@ class Scorer:
         self._network = model if isinstance(model, Network) else Network(model, threads=threads)
         self._network.ready()
         self._workers = min(self._network.threads, WORKERS)
+        self._strict = strict
         self._limits: dict[str, Any] = {"max_megapixels": max_megapixels, "least_side": least_side}
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _load_again, (self._network.given, self._network.given_threads, self._limits, self.card.sha256)
+        options = {**self._limits, "strict": self._strict}
+        return _load_again, (self._network.given, self._network.given_threads, options, self.card.sha256)
 
     @property
     def card(self) -> Card:
@@ -104,12 +110,15 @@ class Scorer:
         """
         if isinstance(source, str | os.PathLike) and (refused := check_file(source)):
             raise ImageError(f"{name(source)}: {refused}")
-        pixels = read(source, preprocessing=self.card.preprocessing, **self._limits)
+        cautions: list[str] = []
+        pixels = read(source, preprocessing=self.card.preprocessing, cautions=cautions, **self._limits)
         try:
+            if self._strict and (damage := [one for one in cautions if one in DAMAGE]):
+                raise ImageError("; ".join(damage))
             quality = self._network.quality(pixels)
         except ImageError as error:
             raise ImageError(f"{name(source)}: {error}") from error
-        return Score(100.0 * min(1.0, max(0.0, quality)), quality, self.card.name)
+        return Score(100.0 * min(1.0, max(0.0, quality)), quality, self.card.name, cautions=tuple(cautions))
 
     @overload
     def score_many(self, sources: Iterable[Source], *, errors: Literal["raise"] = "raise") -> list[Score]: ...
@@ -185,8 +194,8 @@ def _loaded(model: str | Path) -> Scorer:
     return Scorer(model)
 
 
-def _load_again(model: str | Path, threads: int | None, limits: dict[str, Any], sha256: str) -> Scorer:
-    scorer = Scorer(model, threads=threads, **limits)
+def _load_again(model: str | Path, threads: int | None, options: dict[str, Any], sha256: str) -> Scorer:
+    scorer = Scorer(model, threads=threads, **options)
     if scorer.card.sha256 != sha256:
         raise ModelError(f"{model}: the pickled scorer had the other model {sha256[:12]}...")
     return scorer

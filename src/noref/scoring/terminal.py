@@ -37,6 +37,7 @@ def table_writer(stream: TextIO, paths: Sequence[str], *, columns: int | None, m
             colour = next(colour for lowest, colour in COLOURS if row.score >= lowest)
             below = " below" if minimum is not None and row.score < minimum else ""
             right = f"{row.score:5.1f}  {_colour(bar(row.score, bar_width, blocks=blocks), colour, coloured)}{below}"
+            right += f"  {_colour(escape(row.caution), 'yellow', coloured)}" if row.caution else ""
         stream.write(f"{fit(escape(row.path), width)}  {right}".rstrip() + "\n")
         stream.flush()
 
