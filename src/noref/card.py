@@ -100,6 +100,7 @@ class Card:
         training: initial weights and training data, with licences and citations.
         results: measured metrics, each a mapping with data, protocol, metric and value.
         limits: known failures, one sentence each.
+        outputs: what the file's further outputs mean: the names behind `faults`, the numbers behind an interval.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Card:
     training: dict[str, Any] = field(default_factory=dict)
     results: list[dict[str, Any]] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
+    outputs: dict[str, Any] = field(default_factory=dict)
 
     def write(self, model: Path) -> Card:
         """Write this card beside `model` (atomically) with the checksum of its bytes; return it as written."""

@@ -81,13 +81,16 @@ def test_no_card(make_model):
         ("(uint8[n, 3, h, w] image) => (float[n] quality)", "input must be uint8"),
         ("(uint8[1, h, w, 3] image) => (float[n] quality)", "N free"),
         ("(uint8[n, 300, 300, 3] image) => (float[n] quality)", "takes 300 x 300 pixels, its card says any size"),
-        ("(uint8[n, h, w, 3] image, float[n] more) => (float[n] quality)", "one input and one output"),
-        ("(uint8[n, h, w, 3] image) => (float[n] quality, float[n, h, w, 3] level)", "one input and one output"),
+        ("(uint8[n, h, w, 3] image, float[n] more) => (float[n] quality)", "one input, one output"),
+        ("(uint8[n, h, w, 3] image) => (float[n] quality, float[n, h, w, 3] level)", "at most features, faults"),
+        ("(uint8[n, h, w, 3] image) => (float[n] quality, float[n, 1] spread)", "spread must be float32 of rank 1"),
         ("(uint8[n, h, w, 3] image) => (float[n, h, w, 3] level)", "output must be float32"),
     ],
 )
 def test_another_signature(make_model, signature, reason):
-    path = make_model(f"{HEAD} {signature} {BODY}")
+    spread = "    spread = ReduceMean<axes = [1, 2], keepdims = 0>(level)\n}"
+    body = BODY.replace("}", spread) if "spread" in reason else BODY
+    path = make_model(f"{HEAD} {signature} {body}")
     with pytest.raises(ModelError, match=rf"other\.onnx: .*{reason}"):
         load(path)
 
@@ -111,3 +114,32 @@ def test_an_output_of_another_length(make_model):
     path = make_model(f"{HEAD} (uint8[n, h, w, 3] image) => (float[m] quality) {body}")
     with pytest.raises(ValueError, match=r"put out \(9,\) for 1 images"):
         load(path).quality(np.zeros((9, 8, 3), np.uint8))
+
+
+FURTHER = f"""{HEAD} (uint8[n, h, w, 3] image) => (float[n] quality, float[n, 3] features) {{
+    level = Cast<to = 1>(image)
+    features = ReduceMean<axes = [1, 2], keepdims = 0>(level)
+    quality = ReduceMean<axes = [1], keepdims = 0>(features)
+}}"""
+
+
+def test_further_outputs_come_from_the_same_run(make_model):
+    network = load(make_model(FURTHER))
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    quality, found = network.quality_and(pixels, "features", "faults")
+    assert network.further == ("features",)
+    assert quality == network.quality(pixels) == pytest.approx(pixels.mean(), rel=1e-6)
+    assert list(found) == ["features"]
+    assert found["features"] == pytest.approx(pixels.mean((0, 1)), rel=1e-6)
+
+
+def test_further_outputs_of_crops_are_their_mean(make_model):
+    """A picture of two crops side by side, so that the mean over crops is that over the picture."""
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 20, 3), dtype=np.uint8)
+    _, found = load(make_model(FURTHER, Preprocessing(crop=10))).quality_and(pixels, "features")
+    assert found["features"] == pytest.approx(pixels.mean((0, 1)), rel=1e-6)
+
+
+def test_a_model_with_one_output_has_no_further(brightness):
+    assert load(brightness).further == ()
+    assert load(brightness).quality_and(np.zeros((9, 9, 3), np.uint8), "features") == (0.0, {})

@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 from noref import images
 from noref.card import Card, read_card, read_model
 from noref.data.loading import evaluation_crops
-from noref.errors import ImageError, ModelError
+from noref.errors import ImageError
+from noref.scoring.graph_outputs import last_linear, parse
 from noref.scoring.network import cores, locate, open_session
-
-# what may stand between the linear layer and the score
-AFTER = {"Add", "Sub", "Mul", "Div", "Sigmoid", "Clip", "Identity", "Squeeze", "Reshape", "ReduceMean", "Cast"}
-LINEAR = {"MatMul", "Gemm"}
 
 
 class ExportedModel:
@@ -57,19 +54,8 @@ def with_feature(content: bytes, path: Path) -> tuple[bytes, str]:
     Raises:
         ModelError: no ONNX file, or the score does not come from one linear layer with fixed weights.
     """
-    try:
-        model = onnx.load_from_string(content)
-    except Exception as error:  # protobuf's own classes
-        raise ModelError(f"{path}: not an ONNX model: {error}") from error
-    fixed = {tensor.name for tensor in model.graph.initializer}
-    makers = {name: node for node in model.graph.node for name in node.output}
-    node = makers.get(model.graph.output[0].name)
-    while node is not None and node.op_type in AFTER:
-        varying = [name for name in node.input if name in makers and name not in fixed]
-        node = makers[varying[0]] if len(varying) == 1 else None
-    if node is None or node.op_type not in LINEAR or node.input[1] not in fixed:
-        reason = "its score does not come from one linear layer on a feature"
-        raise ModelError(f"{path}: {reason}: name the run that it came from")
-    name = node.input[0]
-    model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    model = parse(content, path)
+    name = last_linear(model, path).input[0]
+    if all(output.name != name for output in model.graph.output):
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     return model.SerializeToString(), name

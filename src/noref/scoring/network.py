@@ -1,4 +1,8 @@
-"""An ONNX file with its card, run by ONNX Runtime: pixels in, quality out."""
+"""An ONNX file with its card, run by ONNX Runtime: pixels in, quality out, and what else the file has.
+
+The output `quality` is (N,). A file may have more: `features` (N, D), the input of its last linear layer; `faults`
+(N, T), the severity of each fault that its card names; `spread` (N,), how uncertain the quality is, relatively.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,8 @@ DEFAULT = Path(__file__).parent / "default" / "model.onnx"
 MODELS = {"default": DEFAULT}
 MAX_THREADS = 256
 CROPS = 16  # crops of one image in one run of the network
+QUALITY, FEATURES, FAULTS, SPREAD = "quality", "features", "faults", "spread"
+RANKS = {FEATURES: 2, FAULTS: 2, SPREAD: 1}  # of the outputs that a file may have beside its quality
 
 
 class Network:
@@ -67,20 +73,34 @@ class Network:
         Raises:
             ImageError: the network fails on this size, or its output is not finite.
         """
+        return self.quality_and(pixels)[0]
+
+    def quality_and(self, pixels: Pixels, *names: str) -> tuple[float, dict[str, NDArray[np.float64]]]:
+        """`quality`, and from the same run those of the outputs `names` that the model has; means over crops, no N.
+
+        Raises:
+            ImageError: as `quality`.
+        """
+        wanted = [name for name in names if name in self.further]
         size = self.card.preprocessing.crop
         if size is None:
-            found = self.qualities(pixels[None])
+            parts = [self._run(pixels[None], wanted)]
         else:
             from noref.images import grid
 
             corners = grid(pixels.shape[0], pixels.shape[1], size)
             crops = [pixels[top : top + size, left : left + size] for top, left in corners]
-            parts = [np.stack(crops[i : i + CROPS]) for i in range(0, len(crops), CROPS)]
-            found = np.concatenate([self.qualities(part) for part in parts])
-        quality = float(found.mean(dtype=np.float64))
+            parts = [self._run(np.stack(crops[i : i + CROPS]), wanted) for i in range(0, len(crops), CROPS)]
+        first, *others = [np.concatenate(each).mean(axis=0, dtype=np.float64) for each in zip(*parts, strict=True)]
+        quality = float(first)
         if not np.isfinite(quality):
             raise ImageError(f"the model {self.card.name} put out {quality} instead of a quality")
-        return quality
+        return quality, dict(zip(wanted, others, strict=True))
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """Names of the outputs that the model has beside its quality: some of `features`, `faults`, `spread`."""
+        return tuple(output.name for output in self._session.result().get_outputs() if output.name in RANKS)
 
     def qualities(self, images: Pixels) -> NDArray[np.float32]:
         """(N, H, W, 3) uint8 RGB images or crops -> (N,) quality, about [0, 1], higher is better; may be inf or NaN.
@@ -88,14 +108,20 @@ class Network:
         Raises:
             ImageError: the network fails on this size.
         """
+        return self._run(images, [])[0]
+
+    def _run(self, images: Pixels, names: list[str]) -> list[NDArray[np.float32]]:
         session = self._session.result()
+        outputs = session.get_outputs()
         try:
-            found: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: images})[0]
+            found: list[NDArray[np.float32]] = session.run(
+                [outputs[0].name, *names], {session.get_inputs()[0].name: images}
+            )
         except Exception as error:  # ONNX Runtime's own errors derive from Exception alone
             size = f"{images.shape[2]} x {images.shape[1]}"
             raise ImageError(f"the model {self.card.name} fails on {size} pixels: {_first_line(error)}") from error
-        if found.shape != (len(images),):
-            raise ImageError(f"the model {self.card.name} put out {found.shape} for {len(images)} images")
+        if found[0].shape != (len(images),):
+            raise ImageError(f"the model {self.card.name} put out {found[0].shape} for {len(images)} images")
         return found
 
 
@@ -130,15 +156,21 @@ def open_session(onnxruntime: Any, path: Path, content: bytes, threads: int) -> 
 
 
 def _check_signature(path: Path, session: Any, crop: int | None) -> None:
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    given = ", ".join(f"{value.type} {value.shape}" for value in (*inputs, *outputs))
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ModelError(f"{path}: must have one input and one output, has {given}")
+    inputs, (quality, *further) = session.get_inputs(), session.get_outputs()
+    given = ", ".join(f"{value.type} {value.shape}" for value in (*inputs, quality, *further))
+    if len(inputs) != 1 or any(value.name not in RANKS for value in further):
+        raise ModelError(
+            f"{path}: must have one input, one output for the quality, and beside it at most {', '.join(RANKS)}; has "
+            f"{given}"
+        )
     shape = inputs[0].shape
     if inputs[0].type != "tensor(uint8)" or len(shape) != 4 or shape[3] != 3 or isinstance(shape[0], int):
         raise ModelError(f"{path}: the input must be uint8 (N, H, W, 3) with N free, found {given}")
-    if outputs[0].type != "tensor(float)" or len(outputs[0].shape) != 1:
+    if quality.type != "tensor(float)" or len(quality.shape) != 1:
         raise ModelError(f"{path}: the output must be float32 (N,), found {given}")
+    for value in further:
+        if value.type != "tensor(float)" or len(value.shape) != RANKS[value.name]:
+            raise ModelError(f"{path}: the output {value.name} must be float32 of rank {RANKS[value.name]}: {given}")
     if any(isinstance(side, int) and side != crop for side in shape[1:3]):
         raise ModelError(f"{path}: takes {shape[2]} x {shape[1]} pixels, its card says {crop or 'any size'}")
 
