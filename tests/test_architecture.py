@@ -17,7 +17,7 @@ LAYERS = [  # bottom first: a part imports lower layers, never its own layer or 
     {"train"},
     {"methods", "report"},
     {"default_model", "explain", "embed", "gmad", "demo"},
-    {"bench"},
+    {"bench", "serve"},
     {"cli"},
     {"__main__"},
 ]
@@ -27,6 +27,7 @@ HEAVY = {"torch", "torchvision", "timm", "lightning_fabric", "sklearn", "pandas"
 BASE = [
     ROOT / "cli" / "__init__.py",
     ROOT / "cli" / "pictures.py",
+    ROOT / "cli" / "serving.py",
     ROOT / "scoring" / "scorer.py",
     ROOT / "images.py",
     *sorted((ROOT / "decoding").glob("*.py")),

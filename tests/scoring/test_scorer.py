@@ -48,6 +48,11 @@ def test_a_score_has_value_scale_quality_and_model(scorer):
     assert float(found) == found.value
 
 
+def test_a_score_says_which_size_was_judged(scorer):
+    assert scorer.score(np.zeros((300, 320, 3), np.uint8)).judged == (320, 300)
+    assert scorer.score(np.zeros((1000, 2000, 3), np.uint8)).judged == (707, 354)  # 250 000 pixels of 2 : 1
+
+
 def test_any_source_gives_the_formula(scorer, tmp_path):
     for i, pixels in enumerate(pictures()):
         path = tmp_path / f"{i}.png"

@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from noref.cli import benching, datasets, degrading, embedding, explaining, gmad, pictures, reporting, training  # noqa: F401
+from noref.cli import benching, datasets, degrading, embedding, explaining, gmad, pictures, reporting, serving, training  # noqa: F401
 from noref.cli.group import FAILED, INTERRUPTED, WRONG_CALL, cli
 from noref.errors import NorefError, OptionError
 

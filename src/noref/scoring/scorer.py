@@ -42,6 +42,7 @@ class Score(float):
     model: str  # the model's name
     scale: Scale = PERCENT  # range and direction of `value`, the same for every model
     cautions: tuple[str, ...] = ()  # what is doubtful about the pixels, or which picture of the file was scored
+    judged: tuple[int, int] | None = None  # width and height of the pixels that the model saw
 
     def __new__(cls, value: float, *_: object, **__: object) -> Self:
         """The number; the other fields are set as in any data class."""
@@ -118,7 +119,8 @@ class Scorer:
             quality = self._network.quality(pixels)
         except ImageError as error:
             raise ImageError(f"{name(source)}: {error}") from error
-        return Score(100.0 * min(1.0, max(0.0, quality)), quality, self.card.name, cautions=tuple(cautions))
+        value, judged = 100.0 * min(1.0, max(0.0, quality)), (pixels.shape[1], pixels.shape[0])
+        return Score(value, quality, self.card.name, cautions=tuple(cautions), judged=judged)
 
     @overload
     def score_many(self, sources: Iterable[Source], *, errors: Literal["raise"] = "raise") -> list[Score]: ...
