@@ -32,6 +32,8 @@ BASE = [
     ROOT / "images.py",
     *sorted((ROOT / "decoding").glob("*.py")),
     ROOT / "card.py",
+    ROOT / "data" / "own_table.py",
+    ROOT / "data" / "tables.py",
     ROOT / "demo.py",
 ]
 

@@ -9,7 +9,9 @@ import csv
 import io
 import math
 import os
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,7 @@ def first_table(folder: Path, names: Sequence[str]) -> Path:
 
 def read_text(path: Path) -> str:
     """The text of a table, without a byte order mark; a DataError where it is no UTF-8 text or cannot be read."""
-    content = _content(path)
+    content = read_bytes(path)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -50,7 +52,8 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path}, line {line}: not UTF-8 text") from error
 
 
-def _content(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a table; a DataError where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -68,7 +71,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         header = [cell.strip() for cell in next(reader, [])]
-        _check_header(path, header, columns)
+        check_header(path, header, columns)
         for row in reader:
             if not row:
                 continue
@@ -79,7 +82,8 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
         raise DataError(f"{path}, line {reader.line_num}: {error}") from error
 
 
-def _check_header(path: Path, header: list[str], columns: Sequence[str], line: int = 1) -> None:
+def check_header(path: Path, header: Sequence[str], columns: Sequence[str], line: int = 1) -> None:
+    """A DataError where one of the columns is missing, or a name is there twice."""
     missing = [column for column in columns if column not in header]
     if missing:
         found = ", ".join(header) or "nothing"
@@ -129,7 +133,7 @@ def read_sheet(path: Path, columns: Sequence[str], *, sheet: str | None = None) 
     rows = [[str(cell).strip() for cell in row] for row in cells.itertuples(index=False)]
     top = next((at for at, row in enumerate(rows[:HEADER_ROWS]) if set(columns) <= set(row)), 0)
     header = rows[top] if rows else []
-    _check_header(path, [cell for cell in header if cell], columns, top + 1)
+    check_header(path, [cell for cell in header if cell], columns, top + 1)
     for line, row in enumerate(rows[top + 1 :], start=top + 2):
         named = {column: cell for column, cell in zip(header, row, strict=True) if column}
         if any(named.values()):
@@ -187,7 +191,7 @@ def read_matlab(path: Path, name: str) -> list[Any]:
 
 def _parsed(path: Path, read: Callable[[Any], Any], what: str) -> Any:
     """What a library reads from a file; its parser may raise anything."""
-    content = io.BytesIO(_content(path))
+    content = io.BytesIO(read_bytes(path))
     try:
         return read(content)
     except Exception as error:
@@ -195,10 +199,11 @@ def _parsed(path: Path, read: Callable[[Any], Any], what: str) -> Any:
 
 
 class Files:
-    """Finds files below a folder by name; in another letter case too, where that is not ambiguous.
+    """Finds files below a folder by name; in another letter case or Unicode form too, where that is not ambiguous.
 
-    Releases are not always true to the letter: a table says `I01_01_1.bmp`, the archive holds `i01_01_1.bmp`. Each
-    folder is listed once, when its first file is asked for.
+    Releases are not always true to the letter: a table says `I01_01_1.bmp`, the archive holds `i01_01_1.bmp`. An accent
+    is one character or two (NFC, NFD), as the system likes it that packed the files. Each folder is listed once, when
+    its first file is asked for.
 
     Example:
         >>> Files(Path("/no/such/folder")).path("a.png").as_posix()
@@ -207,20 +212,26 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.renamed: dict[Path, str] = {}  # file found in another letter case -> the name that was asked for
+        self.renamed: dict[Path, str] = {}  # file found under another spelling -> the name that was asked for
         self._names: dict[Path, dict[str, list[str]]] = {}
 
     def path(self, name: str) -> Path:
-        """The file of that name, else the only one that differs in letter case alone, else where it should be.
+        """The file of that name, else the only one that differs in spelling alone, else where it should be.
 
-        The name is relative to the root, with forward slashes; only its last part may differ in letter case.
+        The name is relative to the root, with forward slashes.
         """
         wanted = self.folder / name
-        alike = [] if wanted.is_file() else self._names_in(wanted.parent).get(wanted.name.casefold(), [])
-        if len(alike) != 1:
+        if os.path.isfile(wanted):
             return wanted
-        self.renamed[wanted.with_name(alike[0])] = wanted.name
-        return wanted.with_name(alike[0])
+        here = Path(wanted.anchor) if Path(name).is_absolute() else self.folder
+        for part in wanted.relative_to(here).parts:
+            alike = [part] if os.path.exists(here / part) else self._names_in(here).get(_spelling(part), [])
+            if len(alike) != 1:
+                return wanted
+            here /= alike[0]
+        if here.name != wanted.name:
+            self.renamed[here] = wanted.name
+        return here
 
     def first(self, name: str, folders: Sequence[str]) -> Path:
         """The file in the first of these folders that has it; else where it should be in the first that is there."""
@@ -229,9 +240,15 @@ class Files:
         return here or next((path for path in paths if self._names_in(path.parent)), paths[0])
 
     def _names_in(self, folder: Path) -> dict[str, list[str]]:
-        """The names in a folder, by what they are without regard to letter case."""
+        """The names in a folder, by what they are without regard to spelling; none where it cannot be read."""
         if folder not in self._names:
             self._names[folder] = {}
-            for entry in folder.iterdir() if folder.is_dir() else ():
-                self._names[folder].setdefault(entry.name.casefold(), []).append(entry.name)
+            with suppress(OSError):
+                for entry in os.listdir(folder):
+                    self._names[folder].setdefault(_spelling(entry), []).append(entry)
         return self._names[folder]
+
+
+def _spelling(name: str) -> str:
+    """What two names have in common that differ in letter case or in Unicode form alone."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
