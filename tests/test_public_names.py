@@ -21,6 +21,7 @@ NAMES = {
     "Score",
     "Scorer",
     "__version__",
+    "load_torch",
     "score",
 }
 

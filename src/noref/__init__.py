@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from noref.card import Card, Preprocessing, Scale
     from noref.errors import DataError, ImageError, MissingExtraError, ModelError, NorefError, OptionError
     from noref.scoring.scorer import Score, Scorer, score
+    from noref.scoring.twin import load_torch
 
     __version__: str
 
@@ -32,6 +33,7 @@ __all__ = [
     "Score",
     "Scorer",
     "__version__",
+    "load_torch",
     "score",
 ]
 
@@ -39,6 +41,7 @@ _HOMES = {
     "noref.card": ("Card", "Preprocessing", "Scale"),
     "noref.errors": ("DataError", "ImageError", "MissingExtraError", "ModelError", "NorefError", "OptionError"),
     "noref.scoring.scorer": ("Score", "Scorer", "score"),
+    "noref.scoring.twin": ("load_torch",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
