@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from noref.card import Preprocessing
-from noref.errors import ImageError
-from noref.images import name, printable, read
+from noref.errors import ImageError, printable
+from noref.images import name, read
 
 from .made_pictures import packed, packed_png, picture, png_header
 

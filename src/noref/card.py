@@ -126,6 +126,11 @@ def card_path(model: Path) -> Path:
     return model.with_name(model.stem + ".card.json")
 
 
+def is_card(head: bytes) -> bool:
+    """Whether a file that begins with `head` was written by `Card.write`."""
+    return head.startswith(b'{\n  "format": ') and b'\n  "name": ' in head
+
+
 def digest(model: Path) -> str:
     """SHA-256 of a file, hex; errors as `read_model`."""
     return hashlib.sha256(read_model(model)).hexdigest()

@@ -1,4 +1,4 @@
-"""The errors that noref raises.
+"""The errors that noref raises, and paths as they stand in them.
 
     NorefError
     |-- ImageError         one image is unreadable or has no score      (also a ValueError)
@@ -62,3 +62,17 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> OptionError:
     else:
         hint = f"none of the {len(names)} known ones is like it"
     return OptionError(f"unknown {kind} {name!r}: {hint}")
+
+
+def printable(path: str | bytes) -> str:
+    r"""A path as text; bytes that are not UTF-8 become \xNN.
+
+    Example:
+        >>> print(printable(b"caf\xe9.jpg"))
+        caf\xe9.jpg
+    """
+    try:
+        raw = path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a surrogate pair, which no file's name has
+        raw = ascii(path)[1:-1].encode()
+    return raw.decode("utf-8", "backslashreplace")

@@ -29,7 +29,7 @@ from noref.decoding.cautions import PROFILE
 from noref.decoding.grey import eight_bit
 from noref.decoding.png import check_checksums
 from noref.decoding.profiles import BrokenProfileError, lab_to_rgb, to_srgb
-from noref.errors import ImageError
+from noref.errors import ImageError, printable
 
 Pixels = NDArray[np.uint8]
 
@@ -155,20 +155,6 @@ def name(source: object) -> str:
     if inside and isinstance(inside, str) and not isinstance(source, np.ndarray):
         return printable(inside)
     return "<array>" if isinstance(source, np.ndarray) else f"<{type(source).__name__}>"
-
-
-def printable(path: str | bytes) -> str:
-    r"""A path as text; bytes that are not UTF-8 become \xNN.
-
-    Example:
-        >>> print(printable(b"caf\xe9.jpg"))
-        caf\xe9.jpg
-    """
-    try:
-        raw = path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a surrogate pair, which no file's name has
-        raw = ascii(path)[1:-1].encode()
-    return raw.decode("utf-8", "backslashreplace")
 
 
 @contextmanager

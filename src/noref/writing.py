@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from noref.errors import OptionError
+from noref.errors import OptionError, printable
 
 HEAD = 4096  # bytes of a file that tell who wrote it
 SOFTWARE = "noref"  # in the text chunk "Software" of a PNG, or that tag of a TIFF, that noref wrote
@@ -95,9 +95,11 @@ def check_output(
         Traceback (most recent call last):
         noref.errors.OptionError: ...notes.csv: is there and was not written by noref; choose another file
     """
-    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+    shown = printable(os.fspath(path))
     try:
         status = os.stat(path)
+    except ValueError as error:
+        raise OptionError(f"{shown}: no file can have this name") from error
     except OSError:
         return  # nothing is there, or opening it will tell why it cannot be written
     if any(os.path.exists(source) and os.path.samestat(status, os.stat(source)) for source in inputs):

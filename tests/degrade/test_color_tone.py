@@ -9,7 +9,7 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter
 
 from noref.degrade import color_tone as ct
-from noref.degrade.pipeline import DISTORTIONS
+from noref.degrade.pipeline import DISTORTIONS, apply
 
 # CIELAB by the book, in float64: sRGB (IEC 61966-2-1), D65 from the primaries' matrix.
 TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
@@ -148,3 +148,12 @@ def test_high_sharpen_against_the_formula(scene, rng, amount):
     lab = to_lab(scene)
     lab[..., 0] += amount * (lab[..., 0] - gaussian_filter(lab[..., 0], 6, mode="nearest", radius=6))
     assert_close(ct.high_sharpen(scene, amount, rng), to_rgb(lab))
+
+
+def test_color_shift_does_not_depend_on_where_arrays_lie_in_memory():
+    image, rng = np.random.default_rng(0).random((97, 131, 3)).astype(np.float32), np.random.default_rng(1)
+    wanted = apply(image, "color_shift", 3, np.random.default_rng(1))
+    blocks = []
+    for _ in range(40):
+        blocks.append(np.empty(rng.integers(1, 5000), np.float32))  # moves what is allocated next
+        assert np.array_equal(apply(image, "color_shift", 3, np.random.default_rng(1)), wanted)

@@ -80,7 +80,7 @@ def run_bench(
             from noref.report.build import build_report
 
             say(f"report: {build_report(folder).write(folder)}")
-        except MissingExtraError as error:
+        except (MissingExtraError, OptionError) as error:
             say(f"no report: {error}")
     return outcome
 

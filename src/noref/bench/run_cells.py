@@ -21,7 +21,7 @@ from noref.bench.grid import Cell, Grid, json_options, keep_splits, split_name
 from noref.bench.table import collect_predictions, done_cells, write_rows
 from noref.checkout import commit
 from noref.data.splits import load_split
-from noref.errors import NorefError, OptionError
+from noref.errors import DataError, NorefError, OptionError
 from noref.evaluate.metrics import metrics, outside_scale
 from noref.methods import launch, page
 from noref.report.formatting import duration
@@ -100,7 +100,10 @@ def _open(grid: Grid, out: Path, facts: Mapping[str, Any]) -> Grid:
     Gives the grid. Of a bench that was begun before an option was there, all cells are trained as the first ones were.
     """
     if (out / "bench.json").exists():
-        earlier, other = read_json(out / "bench.json"), f"{out}: holds a bench of"
+        try:
+            earlier, other = read_json(out / "bench.json"), f"{out}: holds a bench of"
+        except DataError as error:
+            raise OptionError(f"{error}: not of a bench; choose another --out") from error
         common = {**before(page(grid.recipe).Config, grid.common, earlier.get("options", {})), **grid.common}
         grid = replace(grid, common=common)
         now = grid.options()

@@ -61,7 +61,7 @@ def prepare(name: str, path: Path, out: Path, side: int | None, jpeg: int | None
     After an interruption, repeat the same call: finished images stay. Exit status 1 when an image cannot be read.
     """
     from noref.data.prepare import prepare as resize
-    from noref.images import printable
+    from noref.errors import printable
 
     with _bar() as progress:
         done = resize(name, path, out, side=side, jpeg=jpeg, threads=threads, progress=progress)

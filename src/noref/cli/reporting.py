@@ -29,8 +29,9 @@ def report(source: Path, out: Path | None, compare: str | None, pictures: bool, 
     The page holds everything inside itself: it can be sent, opened on a phone and printed. Exit status 1 when some
     cells have no metrics, as with constant predictions; they are listed.
     """
-    from noref.report.build import build_report
+    from noref.report.build import build_report, check_folder
 
+    check_folder(out or (source if source.is_dir() else source.parent))
     made = build_report(source, compare=compare, thumbnails=pictures, draws=draws)
     click.echo(made.write(out or made.results.table.parent))
     for cell, reason in made.undefined:

@@ -66,6 +66,7 @@ def train(
 @click.option("--data", required=True, metavar="NAME=PATH", help="The data set's name and where it lies.")
 @click.option("--split", metavar="FILE", help="Its test part, or `all` images. Default: the run's own test part.")
 @click.option("--output", "-o", metavar="FILE", help="Write the predictions there, as CSV.")
+@click.option("--overwrite", is_flag=True, help="Replace FILE where noref wrote it.")
 @click.option("--protocol", type=click.Choice(["grid", "paper"]), default="grid", help="Test crops. Default: grid.")
 def evaluate(model: str, **options: Any) -> int:
     """Compare a model's scores with human ones.
@@ -112,13 +113,14 @@ def convert(method: str, files: tuple[str, ...], out: str, data: str | None) -> 
 @cli.command()
 @click.argument("run")
 @click.option("--out", required=True, metavar="FILE", help="The .onnx file to write; its card goes beside it.")
-def export(run: str, out: str) -> int:
+@click.option("--overwrite", is_flag=True, help="Replace FILE where it is a model with its card.")
+def export(run: str, out: str, overwrite: bool) -> int:
     """Export a trained RUN as an .onnx file for `noref score`.
 
     The file's scores are compared with the run's before it is written.
     """
     from noref.train.evaluate_export import export as export_run
 
-    card = export_run(run, out=out)
+    card = export_run(run, out=out, overwrite=overwrite)
     click.echo(f"{out}: {card.name}, sha256 {card.sha256[:12]}", err=True)
     return 0

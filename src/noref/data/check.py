@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noref import images
 from noref.data import checks
 from noref.data.readers import describe, read, reader
 from noref.data.records import Record
 from noref.data.splits import duplicates
 from noref.data.threads import Progress, in_threads
-from noref.errors import DataError
+from noref.errors import DataError, printable
 
 
 @dataclass(frozen=True)
@@ -189,4 +188,4 @@ def _equal(names: Sequence[str], limit: int | None) -> str:
 
 
 def _text(path: Path) -> str:
-    return images.printable(os.fspath(path))
+    return printable(os.fspath(path))

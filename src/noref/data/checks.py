@@ -15,7 +15,7 @@ from noref import images
 from noref.card import Preprocessing
 from noref.data.readers import PHOTO_SUFFIXES
 from noref.data.records import Record
-from noref.errors import ImageError
+from noref.errors import ImageError, printable
 
 SMALL = Preprocessing(max_pixels=10_000, min_side=1)  # decodes every byte, computes little
 UNFINISHED = re.compile(r"\.(part|partial|crdownload|download|filepart|aria2|opdownload)\d*$", re.IGNORECASE)
@@ -23,7 +23,7 @@ CLASSES: dict[str, Callable[[Record], str | None]] = {
     "distortion": lambda row: row.distortion,
     "reference": lambda row: row.reference,
     "part of the official split": lambda row: row.split,
-    "folder": lambda row: images.printable(str(row.path.parent)),
+    "folder": lambda row: printable(str(row.path.parent)),
 }
 
 
@@ -103,7 +103,7 @@ def unfinished_downloads(folder: Path) -> list[str]:
     whole = folder.absolute()
     near += [path for path in _entries(whole.parent) if path.name.casefold().startswith(f"{whole.name.casefold()}.")]
     files = [path for path in near if not path.name.startswith(".") and path.is_file()]
-    return [f"{images.printable(str(path))}: {why}" for path in files if (why := _unfinished(path))]
+    return [f"{printable(str(path))}: {why}" for path in files if (why := _unfinished(path))]
 
 
 def across_split(groups: Sequence[Sequence[Record]]) -> list[Sequence[Record]]:

@@ -92,8 +92,9 @@ def contrast_nonlinear(image: Image, amount: float, _rng: Generator) -> Image:
 def _edge_weights(image: Image) -> Image:
     """(H, W) blurred gradient length, scaled to [0, 1], clipped at its 1st and 99th percentile; 0 on a flat image."""
     grey = as_image(cv2.transform(image, _GREY))
-    gradient = cv2.magnitude(filtered(grey, _SLOPE), filtered(grey, _SLOPE.T))
-    strength = blurred(as_image(gradient), gaussian_taps(4.0))
+    across, down = filtered(grey, _SLOPE), filtered(grey, _SLOPE.T)
+    gradient = np.sqrt(across * across + down * down)  # the last bit of cv2.magnitude depends on where its result lies
+    strength = blurred(gradient, gaussian_taps(4.0))
     low, high = float(strength.min()), float(strength.max())
     if high - low < 1e-6:
         return np.zeros_like(strength)

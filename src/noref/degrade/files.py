@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            found += map(Path, sorted(_photos_below(str(path)), key=lambda photo: photo.split(os.sep)))
         elif path.exists():
             found.append(path)
         else:
@@ -65,6 +66,14 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
     if not found:
         raise DataError(f"{', '.join(map(str, paths))}: no image file in it")
     return found
+
+
+def _photos_below(folder: str) -> Iterator[str]:
+    for root, _, files in os.walk(folder):
+        for file in files:
+            path = os.path.join(root, file)
+            if os.path.splitext(file)[1].lower() in SUFFIXES and os.path.isfile(path):
+                yield path
 
 
 def _check_target(out: Path, photo: Path, overwrite: bool) -> None:

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
@@ -31,12 +32,13 @@ from noref import images
 from noref.degrade.filters import blurred, gaussian_taps
 from noref.degrade.pipeline import DISTORTIONS, LEVELS, Composition, apply_composition, sample_composition
 from noref.errors import DataError, ImageError, OptionError
-from noref.writing import write_bytes, write_text
+from noref.writing import replacing, write_bytes, write_text
 
 COLUMNS = ("path", "score", "reference", "distortion", "level")
 SCORE = "SSIM against the reference x 100, mean over R, G and B: measured, no human score; 100 is identical"
 Row = tuple[str, ...]
-PhotoResult = tuple[list[Row], int, str]  # its rows, how many images were written now, why it was skipped or ""
+AHEAD = 4  # photos for each worker that wait or are done: memory does not grow with the set
+PhotoResult = tuple[int, int, str]  # how many images were kept, how many written now, why it was skipped or ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def write_set(
         progress: called with (photos done, photos in all) after each photo.
 
     Raises:
-        OptionError: `out` holds a set with other settings or is not writable, or a number is below 1.
+        OptionError: `out` holds something else or a set with other settings, or is not writable, or a number is
+            below 1.
         DataError: there is no photo, or two photos have the same name in folders of the same name.
     """
     if workers < 1 or (compositions is not None and compositions < 1):
@@ -79,20 +82,19 @@ def write_set(
     out = Path(out)
     names = _names(photos, out)
     work = partial(_finish_photo, out=out, compositions=compositions, seed=seed)
-    done: list[PhotoResult] = []
+    kept, written, skipped = 0, 0, dict[str, str]()
     try:
         _begin(out, {"seed": seed, "compositions": compositions, "score": SCORE})
         with _pool(workers) as pool:
-            for result in pool.map(work, names.values(), names):
-                done.append(result)
-                progress(len(done), len(names))
-        rows = [row for result in done for row in result[0]]
-        _write_rows(out / "set.csv", [COLUMNS, *rows])
+            results = _in_order(pool, work, names, AHEAD * workers)
+            for done, (name, (old, new, reason)) in enumerate(zip(names, results, strict=True), start=1):
+                kept, written = kept + old, written + new
+                skipped |= {name: reason} if reason else {}
+                progress(done, len(names))
+        _write_table(out, [name for name in names if name not in skipped])
     except OSError as error:
         raise OptionError(f"{out}: cannot be written: {error.strerror or error}") from error
-    written = sum(new for _, new, _ in done)
-    skipped = [(path, reason) for path, (_, _, reason) in zip(names.values(), done, strict=True) if reason]
-    return SetResult(out / "set.csv", written, len(rows) - written, skipped)
+    return SetResult(out / "set.csv", written, kept, [(names[name], reason) for name, reason in skipped.items()])
 
 
 def ssim(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
@@ -113,13 +115,13 @@ def _finish_photo(photo: Path, name: str, *, out: Path, compositions: int | None
     finished = out / ".rows" / f"{name}.csv"
     rows = _kept_rows(out, finished, photo)
     if rows:
-        return rows, 0, ""
+        return len(rows), 0, ""
     try:
         image = images.read(photo)
     except ImageError as error:
-        return [], 0, str(error).removeprefix(f"{photo}: ")
+        return 0, 0, str(error).removeprefix(f"{photo}: ")
     if min(image.shape[:2]) < 8:
-        return [], 0, f"{image.shape[1]} x {image.shape[0]} pixels; 8 x 8 are needed"
+        return 0, 0, f"{image.shape[1]} x {image.shape[0]} pixels; 8 x 8 are needed"
     reference = f"references/{name}.png"
     _write_image(out / reference, image)
     for suffix, composition, rng in _plan(name, compositions, seed):
@@ -130,7 +132,7 @@ def _finish_photo(photo: Path, name: str, *, out: Path, compositions: int | None
         level = "" if compositions else str(composition[0][1])
         rows.append((path, f"{100 * ssim(image, degraded):.3f}", reference, kinds, level))
     _write_rows(finished, rows)
-    return rows, len(rows), ""
+    return 0, len(rows), ""
 
 
 def _plan(name: str, compositions: int | None, seed: int) -> Iterator[tuple[str, Composition, Generator]]:
@@ -146,8 +148,14 @@ def _plan(name: str, compositions: int | None, seed: int) -> Iterator[tuple[str,
 
 def _names(photos: Iterable[Path | str], out: Path) -> dict[str, Path]:
     """Name in the set -> photo; where two files have the same name, the folder's name comes before it."""
-    base = out.resolve()
-    files = [file for file in dict.fromkeys(map(Path, photos)) if base not in file.resolve().parents]
+    base, real_folder = os.path.join(os.path.realpath(out), ""), cache(os.path.realpath)
+
+    def is_outside(file: str) -> bool:
+        folder, name = os.path.split(file)
+        real = os.path.realpath(file) if os.path.islink(file) else os.path.join(real_folder(folder), name)
+        return not real.startswith(base)
+
+    files = [file for file in dict.fromkeys(map(Path, photos)) if is_outside(str(file))]
     plain = [re.sub(r"[^\w.-]+", "_", file.stem) for file in files]
     often = Counter(plain)
     full = [
@@ -165,10 +173,13 @@ def _names(photos: Iterable[Path | str], out: Path) -> dict[str, Path]:
 def _begin(out: Path, settings: dict[str, object]) -> None:
     """Make the folders and write the settings, or check that they are those of the set that is continued."""
     file = out / "set.json"
-    for folder in ("images", "references", ".rows"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    if not file.exists() and out.exists() and not (out.is_dir() and all(p.name[0] == "." for p in out.iterdir())):
+        raise OptionError(f"{out}: not an empty folder, and no set.json in it")
+    out.mkdir(parents=True, exist_ok=True)
     if not file.exists():
         write_text(file, json.dumps(settings, indent=2) + "\n")
+    for folder in ("images", "references", ".rows"):
+        (out / folder).mkdir(exist_ok=True)
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -196,8 +207,29 @@ def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
     write_bytes(path, stream.tobytes())
 
 
+def _write_table(out: Path, names: Iterable[str]) -> None:
+    """The rows of all photos as one table."""
+    with replacing(out / "set.csv") as partial, partial.open("wb") as file:
+        file.write((",".join(COLUMNS) + "\n").encode())
+        for name in names:
+            file.write((out / ".rows" / f"{name}.csv").read_bytes())
+
+
 def _write_rows(path: Path, rows: Iterable[Row]) -> None:
     write_text(path, "".join(",".join(row) + "\n" for row in rows))
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[Path, str], PhotoResult], names: Mapping[str, Path], ahead: int
+) -> Iterator[PhotoResult]:
+    """The results of all photos; no more than `ahead` wait."""
+    waiting = deque[Future[PhotoResult]]()
+    for name, photo in names.items():
+        waiting.append(pool.submit(work, photo, name))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 @contextmanager

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from noref.data.records import Record
 from noref.embed.colour_scale import ColourScale, ramp
 from noref.embed.metrics import Metric
-from noref.errors import MissingExtraError
-from noref.images import printable
+from noref.errors import MissingExtraError, printable
 from noref.writing import SOFTWARE, write_text
 
 SIDE, DPI = 6.0, 110  # of a map: inches, and pixels an inch

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from noref.embed.colour_scale import ramp
 from noref.embed.embedding_plot import EmbeddingPlot
-from noref.errors import ImageError
-from noref.images import printable
+from noref.errors import ImageError, printable
 from noref.report import pages
 
 TEMPLATE = Path(__file__).with_name("templates") / "embedding.html"

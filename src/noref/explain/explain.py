@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,16 +18,16 @@ import numpy as np
 from noref.card import Preprocessing, Scale
 from noref.data.readers import csv
 from noref.data.records import Record
-from noref.errors import DataError, ImageError, MissingExtraError, OptionError
+from noref.errors import DataError, ImageError, MissingExtraError, OptionError, printable
 from noref.explain import figure, store
 from noref.explain.figure import ModelMaps, PhotoMaps
 from noref.explain.load import Explainable, open_model
 from noref.explain.map_types import Options
 from noref.explain.page import GENERATOR, page_entry, render_page
-from noref.images import name, printable, read
+from noref.images import name, read
 from noref.scoring.find_images import find_images
 from noref.scoring.terminal import progress
-from noref.writing import check_writable, write_text
+from noref.writing import check_output, check_writable, write_text
 
 SHOWN = Preprocessing(max_pixels=640 * 480, min_side=1)  # a photo on page and figure
 PAGE = "explain.html"
@@ -146,7 +146,7 @@ def _photo_maps(
     checksums = [(label, model.card.sha256) for label, model in models.items()]
     words = [store.FORMAT, photo.name, content, checksums, vars(options), truth]
     key = hashlib.sha256(json.dumps(words, default=str).encode("utf-8", "surrogateescape")).hexdigest()
-    kept = target.parent / "maps" / f"{target.stem}.npz"
+    kept = store.beside(target)
     found = store.load(kept, key) if figure.key_of(target) == key else None
     if found is not None:
         return PhotoMaps(name(photo.name), picture, found, truth), False
@@ -190,7 +190,7 @@ def _targets(photos: Sequence[Path], out: Path) -> dict[Path, Path]:
     return targets
 
 
-def make_folder(out: Path, figures: Iterable[Path]) -> None:
+def make_folder(out: Path, figures: Collection[Path]) -> None:
     """Make the folder; OptionError where it cannot be written, or a figure or the page in it is by something else."""
     with _writing(out):
         (out / "maps").mkdir(parents=True, exist_ok=True)
@@ -201,3 +201,6 @@ def make_folder(out: Path, figures: Iterable[Path]) -> None:
         foreign.append(page)
     if foreign:
         raise OptionError(f"{foreign[0]}: is there and was not written by noref explain; choose another folder")
+    for path in figures:
+        if not figure.key_of(path):  # its own maps may be damaged
+            check_output(store.beside(path), ours=store.is_maps, overwrite=True)

@@ -26,7 +26,7 @@ from noref.explain.figure import ModelMaps, PhotoMaps
 from noref.explain.map_types import Options, Plane
 from noref.images import name, read
 from noref.scoring.terminal import progress
-from noref.writing import replacing
+from noref.writing import check_output, replacing
 
 STAGES = {"head": 0.0, "upper half": 0.5, "all": 1.0}  # share of the layers below the head that are randomised too
 LIMIT = 0.5  # mean absolute rank correlation with the maps of a wholly randomised model, at most
@@ -103,6 +103,7 @@ def run(
     photos, failed = find_photos(paths, out, recursive=recursive)
     figures = [out / f"sanity-{number}.png" for number in range(1, len(opened) + 1)]
     make_folder(out, figures)
+    check_output(out / TABLE, ours=lambda head: head.startswith(",".join(COLUMNS).encode()), overwrite=True)
     report = Report(failed=failed)
     with progress(len(photos) * len(opened), sys.stderr) as advance:
         for (label, model), target in zip(opened.items(), figures, strict=True):

@@ -37,6 +37,16 @@ def save(path: Path, key: str, models: tuple[ModelMaps, ...]) -> None:
         np.savez_compressed(file, **arrays)
 
 
+def beside(figure: Path) -> Path:
+    """Where the maps of a figure lie."""
+    return figure.parent / "maps" / f"{figure.stem}.npz"
+
+
+def is_maps(head: bytes) -> bool:
+    """Whether a file that begins with `head` was written by `save`."""
+    return head.startswith(b"PK") and b"key.npy" in head[:64]
+
+
 def load(path: Path, key: str) -> tuple[ModelMaps, ...] | None:
     """What `save` wrote; None where there is nothing, or it was made from something else. Nothing is unpickled."""
     try:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from noref.errors import DataError, ImageError, OptionError, unknown
+from noref.errors import DataError, ImageError, OptionError, printable, unknown
 from noref.gmad.page import render_page
 from noref.gmad.pairs import GmadPair, both_roles, is_pairs, write_pairs
 from noref.gmad.score_table import ScoreTable, align, read_score_table
 from noref.gmad.selection import Groups
-from noref.images import printable, read
+from noref.images import read
 from noref.scoring.find_images import find_images
 from noref.scoring.terminal import progress
 from noref.writing import check_output, is_page, write_text

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from noref.errors import printable
 from noref.gmad.pairs import GmadPair
 from noref.gmad.preference_counts import COLUMNS
 from noref.gmad.score_table import ScoreTable
-from noref.images import printable, read
+from noref.images import read
 from noref.report import pages
 
 TEMPLATE = Path(__file__).with_name("templates") / "gmad.html"

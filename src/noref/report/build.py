@@ -24,7 +24,7 @@ from noref.report.pages import SHARED, template
 from noref.report.results import Results, read_results
 from noref.report.table import nested
 from noref.report.thumbnails import TITLES, ImageResult
-from noref.writing import write_text
+from noref.writing import check_output, is_page, write_text
 
 FORMAT = 1
 FILES = ("report.html", "report.md", "report.json")
@@ -96,7 +96,12 @@ class Report:
         return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=vars) + "\n"
 
     def write(self, out: Path) -> Path:
-        """Write `report.html`, `report.md` and `report.json`, each in one step; return the page's path."""
+        """Write `report.html`, `report.md` and `report.json`, each in one step; return the page's path.
+
+        Raises:
+            OptionError: as `check_folder`.
+        """
+        check_folder(out)
         out.mkdir(parents=True, exist_ok=True)
         for name, text in zip(FILES, (self.html(), self.markdown(), self.json()), strict=True):
             write_text(out / name, text)
@@ -138,6 +143,20 @@ class Report:
             "scatters": sections.scatters(found, scales),
             "breakdowns": sections.breakdowns(found, several),
         }
+
+
+def check_folder(out: Path) -> None:
+    """Raise an OptionError where a file of a report's name lies in the folder that noref did not write."""
+    for name, ours in zip(FILES, (is_page, _is_markdown, _is_json), strict=True):
+        check_output(out / name, ours=ours, overwrite=True)
+
+
+def _is_markdown(head: bytes) -> bool:
+    return head.startswith(b"# ") and b". The plots are in report.html, " in head
+
+
+def _is_json(head: bytes) -> bool:
+    return head.startswith(b'{\n  "format": ') and b'\n  "noref": "' in head
 
 
 def build_report(path: Path, *, compare: str | None = None, thumbnails: bool = True, draws: int = 1000) -> Report:

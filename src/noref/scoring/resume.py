@@ -12,8 +12,7 @@ from typing import Any
 
 from noref.card import Card
 from noref.decoding.cautions import UNKNOWN, is_damage
-from noref.errors import OptionError
-from noref.images import printable
+from noref.errors import OptionError, printable
 from noref.scoring.find_images import Found, file_stamp
 from noref.scoring.row_writers import COLUMNS, WRITERS, Row
 from noref.writing import write_bytes

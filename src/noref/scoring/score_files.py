@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from noref.decoding.cautions import is_damage
-from noref.errors import ImageError, OptionError
-from noref.images import MAX_MEGAPIXELS, SCORED_SIDE, name, pillow_allows, printable
+from noref.errors import ImageError, OptionError, printable
+from noref.images import MAX_MEGAPIXELS, SCORED_SIDE, name, pillow_allows
 from noref.scoring.find_images import Found, file_stamp
 from noref.scoring.network import Network
 from noref.scoring.row_writers import WRITERS, Row, Writer, is_table, paths_writer

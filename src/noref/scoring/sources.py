@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 
 from PIL import Image, UnidentifiedImageError
 
-from noref.errors import OptionError
-from noref.images import printable
+from noref.errors import OptionError, printable
 from noref.scoring.find_images import Found, find_images
 
 STDIN = "-"

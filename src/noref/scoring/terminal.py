@@ -91,6 +91,8 @@ def cell_width(text: str) -> int:
 
 def escape(text: str) -> str:
     """Text with control characters escaped, so that it cannot move the cursor."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from noref.card import Card, read_card
+from noref.card import Card, card_path, is_card, read_card
 from noref.data.loading import Protocol
 from noref.data.perceptual_hash import learnt_images
 from noref.data.records import Record
@@ -26,7 +26,8 @@ from noref.models.network import FromBytes, QualityNet
 from noref.scoring.export import export_onnx
 from noref.scoring.scorer import Scorer
 from noref.train.evaluator import Evaluator
-from noref.train.run_folder import MODEL, DataSet, Run, read_data
+from noref.train.run_folder import MODEL, DataSet, Run, is_predictions, read_data
+from noref.writing import check_output
 
 EXPORTED = "model.onnx"
 
@@ -43,7 +44,13 @@ class Evaluation:
 
 
 def evaluate(
-    model: str, *, data: str, split: str | None = None, output: str | None = None, protocol: Protocol = "grid"
+    model: str,
+    *,
+    data: str,
+    split: str | None = None,
+    output: str | None = None,
+    overwrite: bool = False,
+    protocol: Protocol = "grid",
 ) -> Evaluation:
     """How well a model's scores follow a data set's human scores.
 
@@ -53,13 +60,18 @@ def evaluate(
         split: a split file: its test part is evaluated; "all": every image. None: the run's own test part where the
             model is a run and these are the images that it was trained on, otherwise every image.
         output: a CSV for the predictions.
+        overwrite: predictions of noref at `output` are replaced.
         protocol: crops for a network whose input is a crop; an ONNX file always uses the grid.
 
     Raises:
-        OptionError: a model or data set that does not exist, or a call that makes no sense.
+        OptionError: a model or data set that does not exist, a call that makes no sense, or an `output` that must not
+            be replaced.
         ModelError, DataError, ImageError: a broken model, data set, split or image; says why.
     """
     found = read_data(data)
+    if output is not None:
+        inputs = [found.path, *(record.path for record in found.records), *([split] if split else [])]
+        _check_predictions(Path(output), inputs, overwrite)
     score, card, folder = _scorer_of(model, protocol)
     records, part = _part(list(found.records), split, folder)
     quality = score(records)
@@ -67,10 +79,14 @@ def evaluate(
     result = Evaluation(card.name, found.name, part, metrics(quality, records), caution)
     if output is not None:
         path = Path(output)
-        if not path.parent.is_dir():
-            raise OptionError(f"{path}: there is no folder {path.parent}")
         Run(path.parent).write_predictions(records, quality.tolist(), among=found.records, name=path.name)
     return result
+
+
+def _check_predictions(output: Path, inputs: Sequence[str | Path], overwrite: bool) -> None:
+    if not output.parent.is_dir():
+        raise OptionError(f"{output}: there is no folder {output.parent}")
+    check_output(output, inputs=inputs, ours=is_predictions, overwrite=overwrite)
 
 
 def _scorer_of(
@@ -146,20 +162,22 @@ def _part(records: list[Record], split: str | None, folder: Path | None) -> tupl
     return [records[index] for index in chosen.test], f"test part of {Path(str(split)).name}: {chosen.description}"
 
 
-def export(model: str, *, out: str) -> Card:
+def export(model: str, *, out: str, overwrite: bool = False) -> Card:
     """Write a trained model as an ONNX file that `noref score --model` uses, with its card beside it.
 
     Args:
         model: a run's folder, or its `model.safetensors`.
         out: the file to write, `*.onnx`.
+        overwrite: a model with its card at `out` is replaced.
 
     Raises:
-        OptionError: no such model, or an `out` that is no .onnx file in a folder.
+        OptionError: no such model, or an `out` that is no .onnx file in a folder, or must not be replaced.
         ModelError: the model cannot be trusted, or its ONNX file would score otherwise than it does.
     """
     path = _model_file(model)
     if not path.exists():
         raise OptionError(f"{model}: no trained model: there is no {path}")
+    _check_model(Path(out), path, overwrite)
     if path.suffix == ".onnx":
         return _copy(path, Path(out))
     network, card = load(path)
@@ -169,13 +187,19 @@ def export(model: str, *, out: str) -> Card:
     )
 
 
+def _check_model(out: Path, model: Path, overwrite: bool) -> None:
+    """An ONNX file is known by the card beside it."""
+    inputs, card = [model, card_path(model)], card_path(out)
+    check_output(card, inputs=inputs, ours=is_card, overwrite=True)
+    check_output(out, inputs=inputs, ours=lambda _: card.exists(), overwrite=overwrite)
+
+
 def _copy(model: Path, out: Path) -> Card:
     """An ONNX file that a run made already, with its card, at another place."""
     card = read_card(model)
     if out.suffix != ".onnx" or not out.parent.is_dir():
         raise OptionError(f"{out}: not an .onnx file in a folder that exists")
-    if out.resolve() != model.resolve():
-        shutil.copyfile(model, out)
+    shutil.copyfile(model, out)
     return card.write(out)
 
 

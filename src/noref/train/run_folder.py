@@ -161,6 +161,11 @@ class Run:
         self.write("results.json", json.dumps(dict(results), indent=2) + "\n")
 
 
+def is_predictions(head: bytes) -> bool:
+    """Whether a file that begins with `head` was written by `Run.write_predictions`."""
+    return head.startswith(b"path,predicted,score,quality\n")
+
+
 def choose_split(config: Any, records: Sequence[Record], run: Run) -> Split:
     """The run's split, kept in its `split.json`; a resumed run has its own already.
 
