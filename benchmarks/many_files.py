@@ -181,6 +181,7 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--out", type=Path, help="write the figures there as JSON, with hardware and commit")
     given = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         make_pictures(Path(folder) / "pictures", given.count, given.photo)

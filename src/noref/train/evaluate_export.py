@@ -70,8 +70,8 @@ def evaluate(
     """
     found = read_data(data)
     if output is not None:
-        inputs = [found.path, *(record.path for record in found.records), *([split] if split else [])]
-        _check_predictions(Path(output), inputs, overwrite)
+        inputs = [Path(found.path), *(record.path for record in found.records)]
+        _check_predictions(Path(output), [*inputs, Path(split)] if split else inputs, overwrite)
     score, card, folder = _scorer_of(model, protocol)
     records, part = _part(list(found.records), split, folder)
     quality = score(records)
@@ -83,7 +83,7 @@ def evaluate(
     return result
 
 
-def _check_predictions(output: Path, inputs: Sequence[str | Path], overwrite: bool) -> None:
+def _check_predictions(output: Path, inputs: Sequence[Path], overwrite: bool) -> None:
     if not output.parent.is_dir():
         raise OptionError(f"{output}: there is no folder {output.parent}")
     check_output(output, inputs=inputs, ours=is_predictions, overwrite=overwrite)
