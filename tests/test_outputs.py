@@ -55,7 +55,15 @@ FOLDERS = {  # command, option -> a call with {out}, and the files that it write
 BEGUN = {"train", "bench", "convert", "data prepare", "degrade"}  # refuse any folder that is not empty and not theirs
 READ = {  # options that name what is read
     *("--from", "--model", "--config", "--split", "--grid", "--scores", "--images", "--weights", "--data"),
-    *("--test-data", "--cache", "--defender", "--attacker", "--defender-columns", "--attacker-columns"),
+    *(
+        "--test-data",
+        "--cache",
+        "--defender",
+        "--attacker",
+        "--defender-columns",
+        "--attacker-columns",
+        "--api-key-file",
+    ),
 }
 PATHS = ("FILE", "FOLDER", "DIR", "PATH")
 
