@@ -17,7 +17,7 @@ from noref.card import Preprocessing, Scale
 from noref.errors import ImageError, ModelError, OptionError
 from noref.images import read
 from noref.scoring import scorer as module
-from noref.scoring.network import Network
+from noref.scoring.network import WORKERS, Network
 from noref.scoring.scorer import Score, Scorer, score
 
 SIZES = [(240, 320), (320, 240), (300, 300), (240, 321), (500, 224), (224, 500)]
@@ -207,7 +207,7 @@ def test_stream_works_ahead_by_a_few_only(scorer):
     stream = scorer.stream(endless())
     for i in range(20):
         assert next(stream).value == pytest.approx(100 * i / 255, abs=1e-3)
-        assert len(taken) - i <= module.AHEAD * module.WORKERS + 1
+        assert len(taken) - i <= module.AHEAD * WORKERS + 1
     stream.close()
 
 

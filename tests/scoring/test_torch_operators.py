@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from noref.errors import ModelError
+from noref.scoring.torch_graph import Graph
 from noref.scoring.torch_operators import SIZES, TENSORS
-from noref.scoring.twin import Graph
 
 RNG = np.random.default_rng(0)
 W, B = "float[4, 3, 3, 3] w", "float[4] b"
@@ -175,4 +175,4 @@ def test_only_what_an_output_needs_is_kept():
     assert [tuple(weight.shape) for weight in Graph(model, ["z", "y"]).parameters()] == [(3,)]
     assert [value.shape for value in Graph(model, ["z", "y", "x"])(torch.ones(2, 3))] == [(2, 3)] * 3
     with pytest.raises(ModelError, match="no quality"):
-        Graph(model)
+        Graph(model, ["quality"])

@@ -35,7 +35,10 @@ model_option = click.option(
 @click.option("--least-side", type=int, default=16, show_default=True, help="Pixels; smaller images are errors.")
 @click.option("--strict", is_flag=True, help="Pictures with a missing or damaged part are errors, not cautions.")
 @click.option("--threads", type=int, help="Default: one for each core.")
-def score(paths: tuple[str, ...], model: str, threads: int | None, sort: str | None, **options: Any) -> int:
+@click.option("--device", default="cpu", show_default=True, help="Or one of torch's, such as cuda (extra train).")
+def score(
+    paths: tuple[str, ...], model: str, threads: int | None, device: str, sort: str | None, **options: Any
+) -> int:
     """Score images and folders: one row an image, in the order given.
 
     \b
@@ -55,7 +58,7 @@ def score(paths: tuple[str, ...], model: str, threads: int | None, sort: str | N
         raise click.UsageError("Missing argument 'PATH...': images, folders, - or --from FILE")
     from noref.scoring.network import Network
 
-    network = Network(model, threads=threads)  # loads in a thread while the rest is imported
+    network = Network(model, threads=threads, device=device)  # loads in a thread while the rest is imported
     from noref.scoring.score_files import score_files
     from noref.scoring.selection import Selection
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from noref.card import Card, read_card, read_model
 from noref.errors import ModelError
-from noref.scoring.graph_outputs import add_features, parse
+from noref.scoring.graph_outputs import add_features
 from noref.scoring.network import QUALITY, open_session
+from noref.scoring.onnx_file import parse
 from noref.writing import write_bytes
 
 SIZES = [(384, 384), (385, 512), (433, 577)]  # odd ones too

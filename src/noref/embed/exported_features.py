@@ -14,8 +14,9 @@ from noref import images
 from noref.card import Card, read_card, read_model
 from noref.data.loading import evaluation_crops
 from noref.errors import ImageError
-from noref.scoring.graph_outputs import last_linear, parse
+from noref.scoring.graph_outputs import last_linear
 from noref.scoring.network import cores, locate, open_session
+from noref.scoring.onnx_file import parse
 
 
 class ExportedModel:

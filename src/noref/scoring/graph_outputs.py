@@ -17,18 +17,6 @@ AFTER = {"Add", "Sub", "Mul", "Div", "Sigmoid", "Clip", "Identity", "Squeeze", "
 LINEAR = {"MatMul", "Gemm"}
 
 
-def parse(content: bytes, path: Path) -> onnx.ModelProto:
-    """The graph in a file's bytes.
-
-    Raises:
-        ModelError: they are no ONNX file; names `path`.
-    """
-    try:
-        return onnx.load_from_string(content)
-    except Exception as error:  # protobuf's own classes
-        raise ModelError(f"{path}: not an ONNX model: {error}") from error
-
-
 def last_linear(model: onnx.ModelProto, path: Path) -> onnx.NodeProto:
     """The linear layer from which the score comes; its first input is the feature.
 

@@ -1,4 +1,4 @@
-"""An ONNX file with its card, run by ONNX Runtime: pixels in, quality out, and what else the file has.
+"""An ONNX file with its card, run by ONNX Runtime (or torch): pixels in, quality out, and what else the file has.
 
 The output `quality` is (N,). A file may have more: `features` (N, D), the input of its last linear layer; `faults`
 (N, T), the severity of each fault that its card names; `spread` (N,), how uncertain the quality is, relatively.
@@ -24,6 +24,8 @@ DEFAULT = Path(__file__).parent / "default" / "model.onnx"
 MODELS = {"default": DEFAULT}
 MAX_THREADS = 256
 CROPS = 16  # crops of one image in one run of the network
+WORKERS = 4  # most images that are scored at once on the CPU: each needs its own activations in memory
+WAITING = 32  # and on another device, where those that wait become a batch
 QUALITY, FEATURES, FAULTS, SPREAD = "quality", "features", "faults", "spread"
 RANKS = {FEATURES: 2, FAULTS: 2, SPREAD: 1}  # of the outputs that a file may have beside its quality
 
@@ -36,24 +38,31 @@ class Network:
     Args:
         model: a name (`default`) or an ONNX file with its card beside it.
         threads: for one run of the network; None: one for each core that this process may use.
+        device: `cpu` is ONNX Runtime; another, such as `cuda`, `cuda:1` or `mps`, is torch's (extra `train`).
 
     Raises:
         OptionError: there is no such model, or the number of threads is not 1-256.
         ModelError: the model's file or card is broken, or the card describes another file.
     """
 
-    def __init__(self, model: str | Path, *, threads: int | None = None) -> None:
+    def __init__(self, model: str | Path, *, threads: int | None = None, device: str = "cpu") -> None:
         self.threads = cores() if threads is None else threads
         if not 1 <= self.threads <= MAX_THREADS:
             raise OptionError(f"threads must be 1-{MAX_THREADS}, got {threads}")
         self.path = locate(model)
         self.given = str(model) if str(model) in MODELS else self.path.resolve()  # with `given_threads`: to load again
-        self.given_threads = threads
+        self.given_threads, self.device = threads, device
         content = read_model(self.path)
-        import onnxruntime
-
         loader = ThreadPoolExecutor(1)
-        self._session: Future[Any] = loader.submit(open_session, onnxruntime, self.path, content, self.threads)
+        self._session: Future[Any]
+        if device == "cpu":
+            import onnxruntime
+
+            self._session = loader.submit(open_session, onnxruntime, self.path, content, self.threads)
+        else:
+            from noref.scoring import torch_session
+
+            self._session = loader.submit(torch_session.open_session, self.path, content, device)
         loader.shutdown(wait=False)
         self.card = read_card(self.path, content)
 
@@ -62,8 +71,14 @@ class Network:
 
         Raises:
             ModelError: not an ONNX model, or its input or output is another than `export` writes.
+            OptionError: torch has no such device here.
         """
         _check_signature(self.path, self._session.result(), self.card.preprocessing.crop)
+
+    @property
+    def at_once(self) -> int:
+        """How many images it takes at the same time, from as many threads."""
+        return min(self.threads, WORKERS) if self.device == "cpu" else WAITING
 
     def quality(self, pixels: Pixels) -> float:
         """Quality of one image, about [0, 1], higher is better; the mean over crops where its input is a crop.
