@@ -23,7 +23,19 @@ LAYERS = [  # bottom first: a part imports lower layers, never its own layer or 
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.name != "__init__.py")
-HEAVY = {"torch", "torchvision", "timm", "lightning_fabric", "sklearn", "pandas", "scipy", "cv2"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning_fabric",
+    "sklearn",
+    "pandas",
+    "scipy",
+    "cv2",
+    "pillow_heif",
+    "pillow_jxl",
+    "rawpy",
+}
 BASE = [
     ROOT / "cli" / "__init__.py",
     ROOT / "cli" / "pictures.py",

@@ -11,22 +11,23 @@ from __future__ import annotations
 import io
 import math
 import os
-import re
 import stat
-import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from noref.decoding import arrays, jpeg, jpeg2000, several, tiff
+from noref.decoding import arrays, jpeg, jpeg2000
 from noref.decoding.cautions import PROFILE
 from noref.decoding.grey import eight_bit
+from noref.decoding.limits import Limits, one_large
+from noref.decoding.notes import notes
+from noref.decoding.opening import opened
 from noref.decoding.png import check_checksums
 from noref.decoding.profiles import BrokenProfileError, lab_to_rgb, to_srgb
 from noref.errors import ImageError, printable
@@ -38,7 +39,6 @@ MAX_ASPECT = 100  # longer side over shorter side
 SCORED_SIDE = 16  # pixels; a picture with a shorter side has no score
 LEAST_SIDE = 96  # pixels; at half scale a network of stride 32 still has two rows
 DRAFT = 3  # a JPEG is decoded to at least this many times the size needed: at 2 scores move by up to 0.65, at 3 by 0.33
-LARGE = 16_000_000  # pixels; larger images are decoded one at a time, whatever the number of threads
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 ORIENTATION = 0x0112  # EXIF tag
 NOT_FILES = {  # opening these may wait for ever, or act on a machine
@@ -47,9 +47,6 @@ NOT_FILES = {  # opening these may wait for ever, or act on a machine
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
-UNREAD = {b"ftyp" + brand: "HEIC" for brand in (b"heic", b"heix", b"hevc", b"mif1")}  # how files start
-UNREAD |= {b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL"}
-DRAWINGS = {"EPS", "PDF", "WMF"}  # Pillow starts other programs for these
 UNUSED_ALPHA = {"BMP", "DIB", "TGA"}  # their fourth byte is often unused; where it is zero everywhere, it is no alpha
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -60,7 +57,6 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_one_large = threading.Lock()
 Image.preinit()  # load the common decoders now, not while the first image is decoded
 
 
@@ -85,17 +81,6 @@ class _Sizing(Protocol):
     def crop(self) -> int | None: ...
     @property
     def resample(self) -> str: ...
-
-
-class _Limits(NamedTuple):
-    megapixels: float
-    least_side: int
-
-    def check(self, width: int, height: int) -> None:
-        """Raise an error for a size outside the limits."""
-        _check_budget(width * height, self.megapixels)
-        if min(width, height) < self.least_side:
-            raise ImageError(f"{width} x {height} pixels are too few: the least side is {self.least_side}")
 
 
 def read(
@@ -133,7 +118,7 @@ def read(
         >>> read(np.zeros((30, 20, 3), np.uint8)).shape
         (30, 20, 3)
     """
-    limits = _Limits(max_megapixels, least_side)
+    limits = Limits(max_megapixels, least_side)
     try:
         if isinstance(source, np.ndarray):
             return _from_array(arrays.to_rgb(source), preprocessing, limits)
@@ -234,7 +219,7 @@ def _open(source: object) -> BinaryIO:
     raise ImageError(f"a source is {arrays.KINDS}")
 
 
-def _from_array(array: NDArray[Any], preprocessing: _Sizing | None, limits: _Limits) -> Pixels:
+def _from_array(array: NDArray[Any], preprocessing: _Sizing | None, limits: Limits) -> Pixels:
     height, width = array.shape[:2]
     limits.check(width, height)
     if preprocessing is None:
@@ -244,7 +229,7 @@ def _from_array(array: NDArray[Any], preprocessing: _Sizing | None, limits: _Lim
 
 
 def _from_image(
-    image: Image.Image, preprocessing: _Sizing | None, limits: _Limits, cautions: list[str] | None
+    image: Image.Image, preprocessing: _Sizing | None, limits: Limits, cautions: list[str] | None
 ) -> Pixels:
     limits.check(*image.size)
     upright = UPRIGHT.get(_orientation(image, 1))
@@ -254,14 +239,11 @@ def _from_image(
     return np.array(rgb if upright is None else rgb.transpose(upright))
 
 
-def _decode(file: BinaryIO, preprocessing: _Sizing | None, limits: _Limits, cautions: list[str] | None) -> Pixels:
-    picked = tiff.largest_picture(file)
+def _decode(file: BinaryIO, preprocessing: _Sizing | None, limits: Limits, cautions: list[str] | None) -> Pixels:
+    picture = opened(file, limits)
     found = [] if cautions is None else cautions
-    if picked:
-        found.append(picked.caution)
-    with _opened(picked.file if picked else file, limits.megapixels) as image:
-        if image.format in DRAWINGS:
-            raise ImageError(f"{image.format} is a drawing, not a picture")
+    found.extend(picture.notes)
+    with picture.image as image:
         limits.check(*image.size)
         size, box = image.size, None
         if preprocessing is not None:
@@ -269,44 +251,20 @@ def _decode(file: BinaryIO, preprocessing: _Sizing | None, limits: _Limits, caut
             drafted = image.draft("RGB", (DRAFT * size[0], DRAFT * size[1]))
             box = drafted[1] if drafted else None
         if image.format == "PNG":
-            check_checksums(file)
-        with _one_large if image.width * image.height > LARGE else nullcontext():
+            check_checksums(picture.file)
+        with one_large(image.width * image.height):
             image.load()
-            upright = UPRIGHT.get(_orientation(image, picked.orientation if picked else 1))
-            decoded = _corrected(image, file)
-            if cautions is not None and image.format in ("JPEG", "MPO") and not picked:
-                file.seek(0)
-                found.extend(jpeg.cautions(file.read(), image))
+            upright = UPRIGHT.get(_orientation(image, picture.orientation))
+            decoded = _corrected(image, picture.file)
+            if cautions is not None and image.format in ("JPEG", "MPO"):
+                picture.file.seek(0)
+                found.extend(jpeg.cautions(picture.file.read(), image))
             rgb = _in_srgb(decoded, _rgb(decoded), image.info.get("icc_profile"), cautions)
             if preprocessing is not None:
                 rgb = _resized(rgb, size, box, preprocessing)
-            found.extend([] if picked else several.said(image))
+            if cautions is not None and not picture.notes:
+                found.extend(notes(image, picture.file))
             return np.array(rgb if upright is None else rgb.transpose(upright))
-
-
-def _opened(file: BinaryIO, max_megapixels: float) -> Image.Image:
-    try:
-        return Image.open(file)
-    except UnidentifiedImageError:
-        file.seek(0)
-        content = file.read()
-        raise ImageError(_unreadable(content)) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        pixels = int(re.findall(r"\d+", str(error))[0])
-        _check_budget(pixels, max_megapixels)
-        raise ImageError(f"{pixels / 1e6:.0f} megapixels are over Pillow's limit, PIL.Image.MAX_IMAGE_PIXELS") from None
-
-
-def _unreadable(content: bytes) -> str:
-    for start, kind in UNREAD.items():
-        if content.startswith(start) or content[4:12] == start:
-            return f"{kind} is not supported: convert it first, to TIFF, PNG or JPEG"
-    return (tiff.unsupported(content) or "not an image that can be read") if content else "empty file"
-
-
-def _check_budget(pixels: int, max_megapixels: float) -> None:
-    if pixels > max_megapixels * 1e6:
-        raise ImageError(f"{pixels / 1e6:.0f} megapixels are over the budget of {max_megapixels:g}")
 
 
 def _orientation(image: Image.Image, default: int) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -123,9 +126,20 @@ def test_a_raw_file_gives_its_largest_preview(jpeg):
     assert cautions == ["a raw file: its preview of 1200 x 80 was taken"]
 
 
-def test_a_raw_file_with_a_thumbnail_only_is_an_error():
-    with pytest.raises(ImageError, match="a raw file with a preview of only 16 x 12"):
+def test_a_raw_file_with_a_thumbnail_only_needs_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rawpy", None)
+    words = "a raw file with a preview of only 16 x 12; developing it needs an extra: pip install 'noref[formats]'"
+    with pytest.raises(ImageError, match=re.escape(words)):
         read(tiff([SMALL, sensor(2400, 160)]))
+
+
+def test_a_cr2_gives_its_largest_preview():
+    data = packed(Image.fromarray(LARGE), "jpeg", quality=95)
+    preview = {"data": data, "size": (1200, 80), "photometric": 6, "tags": {259: 6}}
+    raw = {"data": b"\xff\xd8\xff\xc3", "size": (0, 0), "photometric": 0, "tags": {259: 6}}
+    cautions = []
+    np.testing.assert_array_equal(read(tiff([preview, SMALL, raw], canon=True), cautions=cautions), read(data))
+    assert cautions == ["a raw file: its preview of 1200 x 80 was taken"]
 
 
 def test_the_budget_is_checked_with_the_size_of_the_picture_that_is_taken():

@@ -24,6 +24,7 @@ RAW = {32803: "sensor data", 34892: "linear sensor data"}
 FORMATS = {1: "unsigned", 2: "signed", 3: "float"}
 JPEG = {6, 7}  # compressions
 MANY = 64  # directories; a file with more is read as Pillow reads it
+CANON_AT = 8  # where a CR2 says that it is one; its sensor data looks like any JPEG
 SMALL = 1000  # pixels; a shorter preview stands for a raw picture only if it has half its length
 
 
@@ -66,7 +67,11 @@ class Picked:
 
     file: BinaryIO
     orientation: int  # EXIF orientation of the first directory
-    caution: str
+    note: str  # which picture it is
+
+
+class NoPreviewError(ImageError):
+    """A raw file without a preview that could stand for its picture."""
 
 
 def largest_picture(file: BinaryIO) -> Picked | None:
@@ -75,7 +80,7 @@ def largest_picture(file: BinaryIO) -> Picked | None:
     The pages of a document are pictures of their own: the first one counts.
 
     Raises:
-        ImageError: a raw file without a preview of a useful size.
+        NoPreviewError: a raw file without a preview of a useful size.
     """
     file.seek(0)
     start = file.read(4)
@@ -91,7 +96,7 @@ def largest_picture(file: BinaryIO) -> Picked | None:
     if not found:
         return None
     first, hidden = found[0], [one for one in found[1:] if not one.page or found[0].reduced]
-    raws = [one for one in found if one.raw]
+    raws = [one for one in found if one.raw or content[CANON_AT : CANON_AT + 3] == b"CR\2"]
     if not raws and not first.reduced and all(_area(one.size) <= _area(first.size) for one in hidden):
         return None
     group = [first, *hidden] if not raws else found
@@ -100,7 +105,7 @@ def largest_picture(file: BinaryIO) -> Picked | None:
     whole = max((max(one.size) for one in raws), default=0)
     if best is None or (raws and max(best[1]) < min(SMALL, whole / 2)):
         has = f"a preview of only {best[1][0]} x {best[1][1]}" if best else "no preview"
-        raise ImageError(f"a raw file with {has}: convert it first, to TIFF, PNG or JPEG")
+        raise NoPreviewError(f"a raw file with {has}")
     if best[2] is first and not raws:
         return None
     width, height = best[1]

@@ -11,12 +11,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from noref import images
+from noref.decoding.kinds import SUFFIXES
 from noref.degrade.pipeline import apply, check_step
 from noref.degrade.sheet import draw_sheet
 from noref.errors import DataError, OptionError
 from noref.writing import SOFTWARE, check_output, is_picture
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".ppm")
 
 

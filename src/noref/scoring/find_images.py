@@ -9,11 +9,10 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from noref.decoding.kinds import SUFFIXES
 from noref.errors import ImageError
 
-_PHOTOS = (".avif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".webp")
-_OTHERS = (".bmp", ".dib", ".gif", ".j2k", ".jp2", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff")
-SUFFIXES = frozenset(_PHOTOS + _OTHERS)
+__all__ = ["SUFFIXES", "Found", "check_file", "file_stamp", "find_images"]
 
 
 @dataclass(frozen=True)
