@@ -14,7 +14,7 @@ LAYERS = [  # bottom first: a part imports lower layers, never its own layer or 
     {"card", "images"},
     {"data", "degrade", "models", "objectives"},
     {"evaluate", "scoring"},
-    {"train"},
+    {"train", "metric"},
     {"methods", "report"},
     {"default_model", "explain", "embed", "gmad", "demo"},
     {"bench", "serve"},
