@@ -56,14 +56,15 @@ def main() -> None:
     words.add_argument("out", type=Path, help="folder of the runs")
     words.add_argument("--processes", type=int, default=12)
     words.add_argument("--frozen", action="store_true", help="nine frozen blocks, cached: for a CPU")
+    words.add_argument("--precision", default="32-true", help="with --frozen; bf16-mixed where the CPU has bfloat16")
     words.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = words.parse_args()
     if given.worker:
-        work(given.livec, given.weights, given.out, frozen=given.frozen)
+        work(given.livec, given.weights, given.out, frozen=given.frozen, precision=given.precision)
         return
     given.out.mkdir(parents=True, exist_ok=True)
     call = [sys.executable, __file__, str(given.livec), str(given.weights), str(given.out), "--worker"]
-    call += ["--frozen"] * given.frozen
+    call += [*["--frozen"] * given.frozen, "--precision", given.precision]
     own = dict(os.environ) if given.processes == 1 else {**os.environ, "OMP_NUM_THREADS": "1"}
     started = [
         subprocess.Popen(call, env=own, stdout=log, stderr=subprocess.STDOUT)
@@ -72,12 +73,12 @@ def main() -> None:
     sys.exit(max(process.wait() for process in started))
 
 
-def work(livec: Path, weights: Path, out: Path, *, frozen: bool) -> None:
+def work(livec: Path, weights: Path, out: Path, *, frozen: bool, precision: str) -> None:
     """One process: inner splits until all are done, then the benches."""
     from noref.cli import run
 
     candidates, seeds = (FROZEN, INNER_SEEDS[:1]) if frozen else (CANDIDATES, INNER_SEEDS)
-    cpu = {"frozen": 10, "feature_cache": str(out / "cache"), "precision": "32-true", "accelerator": "cpu"}
+    cpu = {"frozen": 10, "feature_cache": str(out / "cache"), "precision": precision, "accelerator": "cpu"}
     shared = {"weights": str(weights), **(cpu if frozen else {})}
     # cached: an image's crops come together, so a batch of 40 images has one of each, and a pass of 5 crops is 5 epochs
     single = {"crops": 1, "crop_sets": 5, "epochs": 30, "warmup_epochs": 5, "decay_every": 20} if frozen else {}
