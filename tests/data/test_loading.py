@@ -10,7 +10,7 @@ from PIL import Image
 
 from noref import images
 from noref.card import Preprocessing
-from noref.data.loading import Crops, grid_crops, make_loader, random_crops, whole_image
+from noref.data.loading import Crops, EpochLoader, grid_crops, make_loader, pass_batches, random_crops, whole_image
 from noref.data.records import Record, Scale
 from noref.errors import DataError, ImageError, OptionError
 
@@ -303,3 +303,18 @@ def test_loading_knows_no_data_set_and_no_degradation():
     text = (Path(__file__).parents[2] / "src" / "noref" / "data" / "loading.py").read_text()
     for word in ("livec", "koniq", "kadid", "degrade"):
         assert word not in text.lower()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_that_lives_gives_the_batches_of_one_made_for_each_epoch(records, workers):
+    crops = Crops(records, size=16, crops=2, preprocessing=PLAIN)
+    loader = EpochLoader(crops, workers=workers)
+    processes = []
+    for first in (4, 9):  # an epoch of two passes each
+        orders = {number: pass_batches(len(crops), batch_images=4, epoch=number) for number in (first, first + 1)}
+        found = everything(loader.load(list(orders.items())))
+        assert len(found) == 6
+        assert same(found, [b for n in orders for b in everything(make_loader(crops, batch_images=4, epoch=n))])
+        processes.append([worker.pid for worker in getattr(loader._loader._iterator, "_workers", [])])
+    assert processes[0] == processes[1]
+    assert len(processes[0]) == workers

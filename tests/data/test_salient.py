@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from noref import images
 from noref.card import Preprocessing
-from noref.data.loading import Crops, make_loader
+from noref.data.loading import Crops, EpochLoader, make_loader
 from noref.data.salient import GRID, SalientCrops, region, squashed
 from noref.errors import OptionError
 
@@ -133,3 +134,15 @@ def test_windows_that_are_not_known_or_cannot_be_are_option_errors(lit):
     for window in (0, 15):
         with pytest.raises(OptionError, match="window must be 1 to 14"):
             SalientCrops(lit[0], size=64, crops=1, window=window)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_windows_that_move_between_epochs_reach_workers_that_live(lit, workers):
+    paths, places = lit
+    crops = SalientCrops(paths, size=64, crops=1, preprocessing=RULE)
+    loader = EpochLoader(crops, workers=workers)
+    for windows in (places, np.zeros_like(places)):
+        crops.places = windows
+        ((crop, *_),) = loader.load([(0, [list(range(len(paths)))])])
+        assert all(torch.equal(crop[index], crops[index].crops) for index in range(len(paths)))
+        assert crops.places is windows

@@ -6,6 +6,7 @@ All chance is a pure function of (seed, epoch, index): any number of workers, an
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -183,6 +184,14 @@ class Crops(Dataset[Batch]):
         """From now on the random crops are those of this epoch; no effect outside of training."""
         self.epoch = epoch % self.cycle if self.cycle else epoch
 
+    def state(self, places: Sequence[int]) -> Any:
+        """What changes between epochs and decides the crops of these images, for `restore` in another process."""
+        return self.epoch
+
+    def restore(self, state: Any, places: Sequence[int]) -> None:
+        """From now on crops are those of a `state` of the same places."""
+        self.epoch = state
+
     def image(self, index: int) -> Image:
         """The decoded image, resized by the preprocessing rule: (H, W, 3) uint8; not to be written to."""
         return self._cache[index]
@@ -235,6 +244,56 @@ class Batches(Generic[Item]):
 Loader = Batches[Batch]
 
 
+class EpochLoader:
+    """Batches of one epoch after the other, cut by worker processes that live through all of them.
+
+    Args:
+        dataset: where the images come from; what changes between epochs travels with every batch.
+        workers: processes that decode and cut; 0: this one.
+        pin: batches lie in page-locked memory, from which a GPU copies while it computes.
+    """
+
+    def __init__(self, dataset: Crops, *, workers: int = 0, pin: bool = False) -> None:
+        self._dataset = dataset
+        self._tasks: list[tuple[Any, Sequence[int]]] = []
+        self._loader: DataLoader[Any] = DataLoader(
+            _Tasks(dataset),
+            batch_size=None,
+            sampler=self._tasks,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin,
+            generator=torch.Generator(),
+            worker_init_fn=_ignore_interrupts,
+        )
+
+    def load(self, passes: Sequence[tuple[int, Sequence[Sequence[int]]]]) -> Iterator[Batch]:
+        """The batches of several passes over the images, each a number, by which crops differ, and its batches.
+
+        Raises:
+            ImageError: while iterating, an unreadable image; names the file.
+        """
+        self._tasks.clear()
+        for number, batches in passes:
+            self._dataset.set_epoch(number)
+            self._tasks += [(self._dataset.state(places), places) for places in batches]
+        for batch in self._loader:
+            if isinstance(batch, NorefError):
+                raise batch
+            yield batch
+
+
+class _Tasks(Dataset[Any]):
+    """A batch, or an error instead, of what the loader is told to do."""
+
+    def __init__(self, dataset: Crops) -> None:
+        self.dataset = copy.copy(dataset)  # with its decoded images, but an epoch of its own
+
+    def __getitem__(self, task: tuple[Any, Sequence[int]]) -> Any:
+        self.dataset.restore(*task)
+        return _batch(self.dataset, _collate, task[1])
+
+
 def _batch(dataset: Dataset[Item], collate: Collate[Item], places: Sequence[int]) -> Any:
     """A batch, or an error instead: one raised in a worker reaches the user as a traceback in a message."""
     try:
@@ -261,17 +320,56 @@ def make_loader(
     rank: int = 0,
     ranks: int = 1,
 ) -> Loader:
-    """The batches of one epoch, from `start_batch` on: make one loader an epoch.
+    """The batches of one epoch, from `start_batch` on: make one loader an epoch, or use `EpochLoader`.
 
-    The order is a pure function of (seed, epoch, number of records). It also calls `dataset.set_epoch(epoch)`.
+    It also calls `dataset.set_epoch(epoch)`.
 
     Args:
         dataset: where the images come from.
-        batch_images: images (not crops) in a batch, of each process.
-        seed: with `epoch` it decides the order.
-        shuffle: false: in the order of the records.
+        batch_images: as for `pass_batches`, like all that is not listed here.
         start_batch: batches of this epoch that were done before an interruption.
         workers: as for `Batches`.
+
+    Raises:
+        OptionError: a number that makes no sense.
+        DataError: not one batch to be had.
+        ImageError: while iterating, an unreadable image; names the file.
+    """
+    if min(start_batch, workers) < 0:
+        raise OptionError(f"no batches from {start_batch} on by {workers} workers")
+    batches = pass_batches(
+        len(dataset),
+        batch_images=batch_images,
+        seed=seed,
+        epoch=epoch,
+        shuffle=shuffle,
+        drop_last=drop_last,
+        rank=rank,
+        ranks=ranks,
+    )
+    dataset.set_epoch(epoch)
+    return Loader(dataset, batches[start_batch:], _collate, workers)
+
+
+def pass_batches(
+    count: int,
+    *,
+    batch_images: int,
+    seed: int = 0,
+    epoch: int = 0,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    rank: int = 0,
+    ranks: int = 1,
+) -> list[list[int]]:
+    """The images of each batch of one pass over `count` images: a pure function of its arguments.
+
+    Args:
+        count: of images.
+        batch_images: images (not crops) in a batch, of each process.
+        seed: with `epoch` it decides the order.
+        epoch: see `seed`.
+        shuffle: false: in the order of the records.
         drop_last: leave out what does not fill a batch of all processes; needed when several train together.
         rank: this process among the `ranks` that train together.
         ranks: how many there are.
@@ -279,19 +377,15 @@ def make_loader(
     Raises:
         OptionError: a number that makes no sense.
         DataError: not one batch to be had: fewer records than a batch, and `drop_last`.
-        ImageError: while iterating, an unreadable image; names the file.
     """
-    if batch_images < 1 or min(seed, epoch, start_batch, workers) < 0 or not 0 <= rank < ranks:
+    if batch_images < 1 or min(seed, epoch) < 0 or not 0 <= rank < ranks:
         raise OptionError(f"no batches of {batch_images} images, seed {seed}, epoch {epoch}, rank {rank} of {ranks}")
-    count = len(dataset)
     order = np.random.default_rng([seed, epoch]).permutation(count) if shuffle else np.arange(count)
     used = count - count % (batch_images * ranks) if drop_last else count
     if used == 0:
         raise DataError(f"{count} images do not fill one batch of {batch_images * ranks}")
-    dataset.set_epoch(epoch)
     mine = [int(index) for index in order[:used][rank::ranks]]
-    batches = [mine[at : at + batch_images] for at in range(0, len(mine), batch_images)][start_batch:]
-    return Loader(dataset, batches, _collate, workers)
+    return [mine[at : at + batch_images] for at in range(0, len(mine), batch_images)]
 
 
 def _collate(items: Sequence[Batch]) -> Batch:

@@ -5,9 +5,10 @@ A window is M x M cells of a 14 x 14 grid over the whole image, whatever its sha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -81,7 +82,8 @@ class SalientCrops(Crops):
             records, size=size, crops=crops, seed=seed, preprocessing=preprocessing, cache_bytes=cache_bytes
         )
         self.size, self.window = size, window
-        self.places: NDArray[np.int64] | None = None  # (M, 2) row and column of each image's window, for this epoch
+        # (M, 2) row and column of each image's window, for this epoch
+        self.places: NDArray[np.int64] | Mapping[int, NDArray[np.int64]] | None = None
 
     def cut(self, index: int, rng: Generator) -> NDArray[np.uint8]:
         """(H + 1, S, S, 3), the salient one last; an OptionError before `places` are set."""
@@ -92,6 +94,17 @@ class SalientCrops(Crops):
         place = region(len(image), image.shape[1], row, column, self.window)
         salient = squashed(image[place], self.size, self.preprocessing.resample)
         return np.concatenate([crops, (salient[:, ::-1] if rng.random() < 0.5 else salient)[None]])
+
+    def state(self, places: Sequence[int]) -> Any:
+        """The epoch, and the windows of these images."""
+        if self.places is None:
+            raise OptionError("salient crops need `places` before the first epoch")
+        return super().state(places), {index: self.places[index] for index in places}
+
+    def restore(self, state: Any, places: Sequence[int]) -> None:
+        """From now on crops are those of a `state` of the same places; the windows of other images are left out."""
+        super().restore(state[0], places)
+        self.places = state[1]
 
     def views(self, side: int) -> Crops:
         """The whole images in the order of the records, one crop each, sharing what is decoded."""

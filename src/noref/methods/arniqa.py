@@ -156,7 +156,7 @@ def pretrain(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[st
     per_step = config.batch if config.hard_negatives else 2 * config.batch
     chunks = EpochChunks.of(len(learning), pairs=per_step, most=config.chunk, epochs=config.epochs, steps=config.steps)
     monitor = DataMonitor(learning, run)
-    if config.workers:
+    if workers := config.decoders(fabric):
         pairs.preload()  # what is decoded here is shared by the workers of every chunk
     state = new_state(config, fabric)
     if run.resumed and run.file(CHECKPOINT).exists():
@@ -172,7 +172,7 @@ def pretrain(config: Config, data: DataSet, run: Run, fabric: Fabric) -> dict[st
     with run.curves(state.step) as report:
         fit(
             partial(contrast, config),
-            Loaders(lambda number: monitor.over(chunks.batches(number, pairs, config.workers)), chunks.chunk),
+            Loaders(lambda number: monitor.over(chunks.batches(number, pairs, workers)), chunks.chunk),
             state,
             fabric,
             schedule=Schedule(chunks.count, lambda done: rate(done * chunks.chunk / chunks.epoch), clip=config.clip),

@@ -162,7 +162,12 @@ class MutualLearning(Hooks):
             records, size=own.crop, crops=own.crops, window=own.window, seed=own.seed, preprocessing=rule
         )
         self.windows = self.kind(
-            crops, blocks=own.blocks, crop=own.crop, workers=own.workers, fabric=self.fabric, source=own.saliency
+            crops,
+            blocks=own.blocks,
+            crop=own.crop,
+            workers=own.decoders(self.fabric),
+            fabric=self.fabric,
+            source=own.saliency,
         )
         return crops
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from lightning_fabric import Fabric
+
 from noref.models.heads import HEADS
+from noref.scoring.network import cores
 
 
 @dataclass(frozen=True)
@@ -121,16 +124,23 @@ class Hardware:
     """What a run is carried out on; a resumed run may change these.
 
     Args:
-        workers: processes that decode images; 0: none besides the main one.
+        workers: processes that decode images; 0: none besides the main one; none: where a GPU trains as many as
+            there are other cores, at most 8, else 0.
         accelerator: cpu, cuda, or auto.
         devices: how many, or auto: all there are.
         precision: of training; auto: bf16-mixed on a GPU that has it, else 32-true.
     """
 
-    workers: int = 0
+    workers: int | None = None
     accelerator: str = "auto"
     devices: str = "auto"
     precision: str = "auto"
+
+    def decoders(self, fabric: Fabric) -> int:
+        """Worker processes of each process that trains: `workers`, or what its default means there."""
+        if self.workers is not None:
+            return self.workers
+        return min(8, max(1, cores() // fabric.world_size - 1)) if fabric.device.type == "cuda" else 0
 
 
 @dataclass(frozen=True)

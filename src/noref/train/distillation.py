@@ -55,10 +55,10 @@ class DistillationTeacher:
 
     @torch.no_grad()
     def score_crops(self, batch: Batch, *, by: nn.Module | None = None) -> Tensor:
-        """(N, C) quality of each crop, float32, on the CPU; `by`: what `behind` gives, for cached features."""
+        """(N, C) quality of each crop, float32, on the device; `by`: what `behind` gives, for cached features."""
         with self.fabric.autocast():
             scores = (by or self.network)(self.fabric.to_device(batch.crops.flatten(0, 1)))
-        found: Tensor = scores.float().view(batch.crops.shape[:2]).cpu()
+        found: Tensor = scores.float().view(batch.crops.shape[:2])
         return found
 
     def score_images(self, records: Sequence[Record], *, protocol: Protocol, workers: int) -> Tensor:
@@ -95,7 +95,8 @@ def add_teacher_scores(
     known = FeatureCache(None)
     if config.teacher_scores == "image":
         records = [record for record in crops.records if isinstance(record, Record)]
-        found = teacher.score_images(records, protocol=config.protocol, workers=config.workers)
+        found = teacher.score_images(records, protocol=config.protocol, workers=config.decoders(teacher.fabric))
+        found = teacher.fabric.to_device(found)
 
     def one(batch: Batch, row: int) -> dict[str, Tensor]:
         return {"scores": teacher.score_crops(Batch(*(part[row : row + 1] for part in batch)), by=by)[0]}
@@ -111,7 +112,8 @@ def add_teacher_scores(
 
     def beside(epoch: int, batches: Callable[[], Iterable[Batch]]) -> Iterator[ScoredBatch]:
         for batch in batches():
-            yield ScoredBatch(*batch, scores(epoch, batch))
+            there: Batch = teacher.fabric.to_device(batch)  # once, for teacher and student
+            yield ScoredBatch(*there, scores(epoch, there))
 
     return loaders.through(beside)
 

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from noref.card import Card, Preprocessing
-from noref.data.loading import Batch, Crops, Loader, make_loader
+from noref.data.loading import Batch, Crops, EpochLoader, pass_batches
 from noref.data.records import Record
 from noref.data.splits import Split
 from noref.errors import OptionError
@@ -44,6 +44,8 @@ def make_fabric(accelerator: str = "auto", devices: str = "auto", precision: str
     gpu = accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
     if precision == "auto":
         precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
+    if gpu:
+        torch.set_float32_matmul_precision("high")  # TF32
     count: Any = int(devices) if devices.isdecimal() else devices
     try:
         fabric = Fabric(accelerator=accelerator, devices=count, precision=precision)  # type: ignore[arg-type]
@@ -124,25 +126,24 @@ def batches(config: Supervised, crops: Crops, fabric: Fabric, *, drop_last: bool
         raise OptionError(f"batch {config.batch} must divide by {parts}")
     passes = config.crops // config.together
 
-    def one_pass(number: int, start: int = 0) -> Loader:
-        return make_loader(
-            crops,
+    def one_pass(number: int) -> list[list[int]]:
+        return pass_batches(
+            len(crops),
             batch_images=config.batch // share,
             seed=config.seed,
             epoch=number,
-            start_batch=start,
-            workers=config.workers,
             drop_last=drop_last or fabric.world_size > 1,
             rank=fabric.global_rank,
             ranks=fabric.world_size,
         )
 
     def epoch(number: int, done: int = 0) -> Iterator[Batch]:
-        for place in range(done // length, passes):
-            yield from one_pass(number * passes + place, max(0, done - place * length))
+        left = range(number * passes + done // length, (number + 1) * passes)
+        return loader.load([(n, one_pass(n)[done % length if n == left[0] else 0 :]) for n in left])
 
-    if config.workers:
-        crops.preload()  # what is decoded here is shared by the workers of every pass
+    if workers := config.decoders(fabric):
+        crops.preload()  # what is decoded here is shared by all workers
+    loader = EpochLoader(crops, workers=workers, pin=fabric.device.type == "cuda")
     length = len(one_pass(0))
     return Loaders(epoch, passes * length, rest=epoch)
 

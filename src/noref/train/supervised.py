@@ -311,7 +311,7 @@ def _validated(
         [data.records[index] for index in chosen],
         preprocessing=rule,
         protocol=config.protocol,
-        workers=config.workers,
+        workers=config.decoders(fabric),
         fabric=fabric,
     )
     name, metric = ("test_plcc", plcc) if config.select == "test" else ("validation_srcc", srcc)
