@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 
 import httpx
@@ -34,12 +35,32 @@ class Running:
         """Many pictures, each (name, bytes)."""
         return self.client.post("/v1/score", files=[("files", one) for one in files], **options)
 
+    def ready(self):
+        """Whether a worker listens: between the greeting and the first one nobody does."""
+        try:
+            return self.client.get("/readyz").json() == {"status": "ready"}
+        except httpx.ConnectError:
+            return False
+
+    def admitted(self, count):
+        """Whether so many requests are in work and waiting."""
+        return f"noref_requests_admitted {count}.0" in self.client.get("/metrics").text
+
     def log(self):
         return [json.loads(line) for line in self.lines]
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
         return self.process.wait(30)
+
+
+def wait(until, seconds=60):
+    """Until it is so."""
+    for _ in range(10 * seconds):
+        if until():
+            return
+        time.sleep(0.1)
+    assert until()
 
 
 @contextmanager
@@ -57,9 +78,7 @@ def running(*arguments, env=None):
         for thread in threads:
             thread.start()
         service = Running(process, found[0], lines)
-        transport = httpx.HTTPTransport(retries=5)  # between the greeting and the first worker nobody listens
-        with httpx.Client(base_url=service.url, transport=transport, timeout=60) as patient:
-            assert patient.get("/readyz").json() == {"status": "ready"}
+        wait(service.ready)
         yield service
     finally:
         if process.poll() is None:
@@ -67,6 +86,11 @@ def running(*arguments, env=None):
         process.wait(30)
         for thread in threads:
             thread.join(5)
+
+
+@pytest.fixture(scope="session", name="wait")
+def wait_for():
+    return wait
 
 
 @pytest.fixture(scope="session")

@@ -86,9 +86,8 @@ class Service:
         self._count(request, name, entries)
         if any(entry["score"] is not None for entry in entries):
             return JSONResponse({"results": entries}, headers=PRIVATE)
-        if any(entry.pop("late", False) for entry in entries):
-            return JSONResponse({"results": entries}, 503, headers=PRIVATE | RETRY)
-        return JSONResponse({"results": entries}, 422, headers=PRIVATE)
+        late = any(entry["seconds"] is None for entry in entries)
+        return JSONResponse({"results": entries}, 503 if late else 422, headers=PRIVATE | (RETRY if late else {}))
 
     async def map(self, request: Request, model: str | None = None, format: openapi.MapFormat = "png") -> Response:  # noqa: A002
         """Make the local quality map of one picture: what the model says of each part of it, in points of score.
@@ -153,7 +152,7 @@ class Service:
                 return await self.gate.run(lambda: judge.score(file.file.read(), file.filename))
         except TimeoutError:
             error = f"no score within {self.settings.seconds:g} seconds"
-            return {"name": file.filename, "score": None, "error": error, "model": judge.card.name, "late": True}
+            return {"name": file.filename, "score": None, "error": error, "model": judge.card.name, "seconds": None}
 
     def _count(self, request: Request, name: str, entries: list[dict[str, Any]]) -> None:
         for entry in entries:
