@@ -106,6 +106,12 @@ def test_a_slow_body_has_a_time_limit_and_holds_up_nobody(service, grey):
         one.close()
 
 
+def drip(connection):
+    for byte in b"GET / HTTP/1.1\r\nX: " + b"a" * 100:
+        connection.sendall(bytes([byte]))
+        time.sleep(0.05)
+
+
 def test_a_slow_head_has_a_time_limit(brightness, serving, grey, monkeypatch):
     """Ten seconds in the service; here from the class, in this process."""
     import asyncio
@@ -130,11 +136,9 @@ def test_a_slow_head_has_a_time_limit(brightness, serving, grey, monkeypatch):
     try:
         with socket.create_connection(listening.getsockname(), timeout=10) as nothing:
             assert nothing.recv(10) == b""
-        with socket.create_connection(listening.getsockname(), timeout=10) as dripping:
-            with pytest.raises(OSError, match=r"reset|[Bb]roken"):
-                for byte in b"GET / HTTP/1.1\r\nX: " + b"a" * 100:
-                    dripping.sendall(bytes([byte]))
-                    time.sleep(0.05)
+        dripping = socket.create_connection(listening.getsockname(), timeout=10)
+        with dripping, pytest.raises(OSError, match=r"reset|[Bb]roken"):
+            drip(dripping)
         with socket.create_connection(listening.getsockname(), timeout=10) as good:
             for _ in range(3):
                 good.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
