@@ -11,11 +11,26 @@ import sys
 
 import click
 
-from noref.cli import benching, datasets, degrading, embedding, explaining, gmad, pictures, reporting, serving, training  # noqa: F401
+from noref.cli import (
+    batching,
+    benching,
+    datasets,
+    degrading,
+    embedding,
+    explaining,
+    gmad,
+    pictures,
+    reporting,
+    serving,
+    training,
+)
 from noref.cli.group import FAILED, INTERRUPTED, WRONG_CALL, cli
 from noref.errors import NorefError, OptionError
 
 __all__ = ["cli", "main", "run"]
+MODULES = (  # importing them has added their commands
+    batching, benching, datasets, degrading, embedding, explaining, gmad, pictures, reporting, serving, training,
+)  # fmt: skip
 
 
 def main() -> None:

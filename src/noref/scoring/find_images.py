@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from noref.decoding.kinds import SUFFIXES
 from noref.errors import ImageError
+from noref.images import Source
 
 __all__ = ["SUFFIXES", "Found", "check_file", "file_stamp", "find_images"]
 
@@ -21,7 +22,7 @@ class Found:
 
     path: str  # as the caller wrote it, or below the folder that the caller wrote
     error: ImageError | None = None  # why there is nothing to score; None for a file
-    content: bytes | None = None  # the file itself, where it came from standard input
+    content: Source | None = None  # the picture itself, where it is no file: from standard input, a table, a network
 
 
 def find_images(paths: Iterable[str], *, recursive: bool = False) -> list[Found]:
@@ -62,8 +63,13 @@ def file_stamp(path: str | os.PathLike[str]) -> tuple[int | None, str | None]:
         return None, None
     if not stat.S_ISREG(status.st_mode):
         return None, None
-    seconds, rest = divmod(status.st_mtime_ns, 10**9)
-    return status.st_size, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"
+    return status.st_size, stamp_text(status.st_mtime_ns)
+
+
+def stamp_text(nanoseconds: int) -> str:
+    """A time since 1970 as `file_stamp` writes it."""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"
 
 
 def _find(path: str, recursive: bool) -> list[Found]:

@@ -59,7 +59,7 @@ class Table:
         self._path, self._format, self._found = Path(os.path.realpath(output)), row_format, found
         data = self._path.read_bytes() if self._path.exists() else b""
         rows = _parsed(data, row_format, printable(output))
-        _check_model(rows, card, printable(output))
+        check_model(rows, card, printable(output))
         stamps = {printable(item.path): file_stamp(item.path) for item in found if item.error is None}
         named = {printable(item.path) for item in found}
         given = {printable(path) for path in paths}
@@ -103,14 +103,14 @@ def _parsed(data: bytes, row_format: str, name: str) -> list[Row]:
     if row_format == "csv":
         cells = list(csv.reader(records))
         if not cells or tuple(cells[0]) not in KNOWN:
-            raise _foreign(name, "jsonl" if data.startswith(b"{") else row_format, row_format)
+            raise foreign(name, "jsonl" if data.startswith(b"{") else row_format, row_format)
         return [_row(dict(zip(cells[0], row, strict=False))) for row in cells[1:]]
     try:
         values = [json.loads(record) for record in records]
     except ValueError:
         values = [None]
     if not all(isinstance(value, dict) and tuple(value) in KNOWN for value in values):
-        raise _foreign(name, row_format if data.startswith(b"{") else "csv", row_format)
+        raise foreign(name, row_format if data.startswith(b"{") else "csv", row_format)
     return [_row(value) for value in values]
 
 
@@ -139,14 +139,16 @@ def _row(cells: Mapping[str, Any]) -> Row:
     )
 
 
-def _foreign(name: str, found: str, wanted: str) -> OptionError:
+def foreign(name: str, found: str = "", wanted: str = "") -> OptionError:
+    """The error for a table of another format than `wanted` or, where the formats agree, of another version."""
     way = "choose another file, or score all again with --overwrite"
     if found != wanted:
         return OptionError(f"{name}: is a table of another format than {wanted}; {way}")
     return OptionError(f"{name}: is a table of another version of noref, with other columns; {way}")
 
 
-def _check_model(rows: Sequence[Row], card: Card, name: str) -> None:
+def check_model(rows: Iterable[Row], card: Card, name: str) -> None:
+    """Raise an `OptionError` where a row of the table `name` is another model's."""
     for row in rows:
         if row.model_sha256 != card.sha256:
             made = f"{row.model}, sha256 {(row.model_sha256 or '')[:12]}..."

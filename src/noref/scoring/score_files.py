@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from noref.decoding.cautions import is_damage
 from noref.errors import ImageError, OptionError, printable
-from noref.images import MAX_MEGAPIXELS, SCORED_SIDE, name, pillow_allows
+from noref.images import MAX_MEGAPIXELS, SCORED_SIDE, Source, name, pillow_allows
 from noref.scoring.find_images import Found, file_stamp
 from noref.scoring.network import Network
 from noref.scoring.row_writers import WRITERS, Row, Writer, is_table, paths_writer
@@ -198,10 +198,10 @@ def score_rows(scorer: Scorer, found: Sequence[Found], kept: Mapping[str, Row] |
     todo = [item for item in found if printable(item.path) not in kept] if kept else found
     stamps = deque[tuple[int | None, str | None]]()  # taken before the file is read: a later change is seen
 
-    def sources() -> Iterator[str | bytes]:
+    def sources() -> Iterator[Source]:
         for item in todo:
             if item.content is not None:
-                stamps.append((len(item.content), None))
+                stamps.append((len(item.content) if isinstance(item.content, bytes) else None, None))
                 yield item.content
             elif item.error is None:
                 stamps.append(file_stamp(item.path))
@@ -232,7 +232,10 @@ def _format(row_format: str | None, output: str | None) -> str:
 
 
 def _check_table(output: str, found: Sequence[Found], list_file: str | None, *, replace: bool) -> None:
-    way, inputs = "--resume goes on with it, --overwrite replaces it", [item.path for item in found if not item.content]
+    way, inputs = (
+        "--resume goes on with it, --overwrite replaces it",
+        [item.path for item in found if item.content is None],
+    )
     inputs += [list_file] if list_file else []
     check_output(output, inputs=inputs, kind="images to score", ours=is_table, overwrite=replace, way=way)
 

@@ -1,1 +1,1 @@
-"""The service: an HTTP API and its page. Behind `noref serve`; needs the extra `serve`."""
+"""noref where no command line is: an HTTP service and its page (extra `serve`), and Ray Data (extra `ray`)."""

@@ -1,0 +1,132 @@
+"""Ray for `noref batch`: a cluster of our own or one that is there, quiet."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from noref.errors import MissingExtraError, OptionError
+from noref.scoring.network import cores
+
+OBJECT_STORE = 512 * 2**20  # bytes, of a cluster of our own
+BLOCK = 16 * 2**20  # bytes of pictures that go from the reader of a table to a scorer
+
+
+@contextmanager
+def cluster(address: str | None, concurrency: int | None) -> Iterator[int]:
+    """Connect to a cluster, or start one; where this process is connected, nothing changes.
+
+    Args:
+        address: of the cluster, `auto` for the one on this machine; None: start one of our own, for the block.
+        concurrency: actors that are wanted.
+
+    Yields:
+        The number of actors: as wanted, or the cores of the cluster.
+
+    Raises:
+        OptionError: no cluster answers, or none can be started.
+    """
+    ray = load_ray()
+    connected = bool(ray.is_initialized())
+    folder = None if connected or address else tempfile.mkdtemp(prefix="noref-", dir=_short_folder())
+    try:
+        if not connected:
+            _connect(address, max(concurrency or 0, cores()), folder)
+        yield concurrency or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    finally:
+        if not connected:
+            ray.shutdown()
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _connect(address: str | None, cpus: int, folder: str | None) -> None:
+    own = {"num_cpus": cpus, "object_store_memory": OBJECT_STORE, "_temp_dir": folder, "include_dashboard": False}
+    try:
+        with _silence():
+            quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+            load_ray().init(address or "local", **quiet, **({} if address else own))
+    except Exception as error:  # of many types
+        where = f"{address}: no Ray cluster answers there" if address else "Ray does not start"
+        raise OptionError(f"{where}: {_line(error)}") from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """No line of Ray's C++ on stderr, not even the one that says that there are none."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _short_folder() -> str | None:
+    """Ray keeps sockets in its folder, whose names must be shorter than 108 bytes."""
+    return None if len(tempfile.gettempdir()) < 24 else "/tmp"  # noqa: S108
+
+
+def load_ray() -> Any:
+    """Ray, set up: it says nothing, reports nothing, and a failed task does not stop the others.
+
+    Raises:
+        MissingExtraError: Ray or pyarrow is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # lines of its C++ on stderr
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingExtraError("ray", "noref batch") from error
+    vars(sys.modules["ray._private.worker"])["_worker_logs_enabled"] = False  # a page for each process that dies
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.max_errored_blocks = -1  # they come again
+    context.target_max_block_size = BLOCK
+    return ray
+
+
+@contextmanager
+def errors_of_tasks() -> Iterator[list[BaseException]]:
+    """Collect the errors of tasks, which Ray logs, instead of showing them."""
+    found: list[BaseException] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info and record.exc_info[1] is not None:
+                found.append(record.exc_info[1])
+
+    logger = logging.getLogger("ray.data")
+    before = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [Collect()], False
+    try:
+        yield found
+    finally:
+        logger.handlers, logger.propagate = before
+
+
+def cause(errors: Sequence[BaseException]) -> str:
+    """The last of the errors in a line."""
+    if not errors:
+        return "it says no reason"
+    error, known = errors[-1], load_ray().exceptions
+    if isinstance(error, known.RayActorError | known.WorkerCrashedError):
+        return "its process died"
+    found = getattr(error, "cause", None) or error
+    return f"{type(found).__name__}: {_line(found)}"
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
