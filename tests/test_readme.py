@@ -79,7 +79,7 @@ def test_training_commands_run_in_their_order(photos, capsys):
         "embed": ["--perplexity", "3"],  # of ten photos
         "gmad": ["--levels", "2"],
     }
-    commands = [w for w in NOREF if w not in SCORING]
+    commands = [w for w in NOREF if w not in SCORING and w[0] != "batch"]
     assert [w[0] for w in commands] == [
         "data", "train", "train", "train", "evaluate", "export", "score",
         "bench", "bench", "report", "gmad", "explain", "explain", "embed", "degrade",
@@ -92,6 +92,13 @@ def test_training_commands_run_in_their_order(photos, capsys):
             words = [w for w in words if w not in ("--backbone", "mobilenetv2_100")] + quick[words[0]]
         assert run(words) in (0, 3), words
         capsys.readouterr()
+
+
+def test_the_batch_runs(photos):
+    pytest.importorskip("ray", reason="needs the ray extra")
+    (words,) = [w for w in NOREF if w[0] == "batch"]
+    assert run([*words, "--concurrency", "1"]) == 0
+    assert (photos / "scores.parquet").stat().st_size
 
 
 def test_linked_pages_exist():

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pa = pytest.importorskip("pyarrow", reason="needs the ray extra")
-
 import noref
 from noref.errors import ModelError, NorefError
 from noref.scoring.row_writers import COLUMNS
 from noref.serve.batch import ModelFiles, ScoreBatch, row_schema
+
+pa = pytest.importorskip("pyarrow", reason="needs the ray extra")
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_addresses_that_give_nothing(actor, tmp_path):
     found = actor({"path": np.array(given, object)})
     assert found["score"].to_pylist() == pytest.approx([20, None, None, None])
     errors = found["error"].to_pylist()
-    assert errors[1] == "no such file"
+    assert errors[1] == "No such file or directory"
     assert all(errors[2:])
 
 

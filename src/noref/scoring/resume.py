@@ -70,7 +70,7 @@ class Table:
             if row.score is not None
             and row.size is not None
             and stamps.get(row.path) == (row.size, row.time)
-            and not (strict and (is_damage(row.caution) or row.caution == UNKNOWN))
+            and not (strict and is_doubtful(row.caution))
         }
         self._write(self.kept, data)
 
@@ -160,3 +160,8 @@ def _is_gone(row: Row, given: set[str]) -> bool:
     """Whether a fresh run would have listed the file if it were still there."""
     listed = row.path in given or any(row.path.startswith(os.path.join(path, "")) for path in given)
     return listed and (row.size is None or not os.path.lexists(row.path))
+
+
+def is_doubtful(caution: str | None) -> bool:
+    """Whether `--strict` scores the picture again: a part of it is missing, or nobody looked."""
+    return caution == UNKNOWN or is_damage(caution)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import tempfile
 import types
 from collections import deque
@@ -75,7 +76,7 @@ class ScoreBatch:
         model: `default`, an .onnx file with its card beside it, there on every machine, or the `ModelFiles` of one.
         threads: of one actor; the others of a machine are other actors' work.
         max_megapixels: as in `noref.Scorer`.
-        least_side: as in `noref.Scorer`.
+        least_side: as in `noref.Scorer`, and so `strict`.
         file_systems: of pyarrow, by the beginning of what they read such as `s3://bucket/`; others are made from the
             address.
 
@@ -97,9 +98,11 @@ class ScoreBatch:
         threads: int = 1,
         max_megapixels: float = MAX_MEGAPIXELS,
         least_side: int = SCORED_SIDE,
+        strict: bool = False,
         file_systems: Mapping[str, Any] = types.MappingProxyType({}),
     ) -> None:
         options: dict[str, Any] = {"threads": threads, "max_megapixels": max_megapixels, "least_side": least_side}
+        options["strict"] = strict
         self._scorer = model.load(**options) if isinstance(model, ModelFiles) else Scorer(model, **options)
         self._max_megapixels, self._file_systems = max_megapixels, dict(file_systems)
 
@@ -232,10 +235,20 @@ def _cell(value: object) -> object:
     return value if value is None or isinstance(value, float | int) else str(value)
 
 
+def shown_address(address: str) -> str:
+    """An address without password and options, for a message.
+
+    Example:
+        >>> shown_address("s3://key:secret@bucket/photos?region=eu-west-1")
+        's3://bucket/photos'
+    """
+    return re.sub("//[^/]*@", "//", address.partition("?")[0])
+
+
 def reason(error: Exception) -> str:
     """The first line of an error of pyarrow, in our words where it is a common one."""
     if isinstance(error, FileNotFoundError):
-        return "no such file"
+        return "No such file or directory"
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 

@@ -15,7 +15,12 @@ from noref.errors import MissingExtraError, OptionError
 from noref.scoring.network import cores
 
 OBJECT_STORE = 512 * 2**20  # bytes, of a cluster of our own
-BLOCK = 16 * 2**20  # bytes of pictures that go from the reader of a table to a scorer
+SETTINGS = {
+    "enable_progress_bars": False,
+    "print_on_execution_start": False,
+    "max_errored_blocks": -1,  # their pictures come again
+    "target_max_block_size": 16 * 2**20,  # bytes of pictures that go from the reader of a table to a scorer
+}
 
 
 @contextmanager
@@ -38,7 +43,8 @@ def cluster(address: str | None, concurrency: int | None) -> Iterator[int]:
     try:
         if not connected:
             _connect(address, max(concurrency or 0, cores()), folder)
-        yield concurrency or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        with _settings():
+            yield concurrency or max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:
         if not connected:
             ray.shutdown()
@@ -77,7 +83,7 @@ def _short_folder() -> str | None:
 
 
 def load_ray() -> Any:
-    """Ray, set up: it says nothing, reports nothing, and a failed task does not stop the others.
+    """Ray, which will report no usage.
 
     Raises:
         MissingExtraError: Ray or pyarrow is not installed.
@@ -89,13 +95,25 @@ def load_ray() -> Any:
         import ray.data
     except ImportError as error:
         raise MissingExtraError("ray", "noref batch") from error
-    vars(sys.modules["ray._private.worker"])["_worker_logs_enabled"] = False  # a page for each process that dies
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # they come again
-    context.target_max_block_size = BLOCK
     return ray
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """Ray Data says nothing, and a task that failed does not stop the others; as before after the block."""
+    context = load_ray().data.DataContext.get_current()
+    before = {name: getattr(context, name) for name in SETTINGS}
+    worker = vars(sys.modules["ray._private.worker"])
+    logs = worker.get("_worker_logs_enabled", True)
+    worker["_worker_logs_enabled"] = False  # a page for each process that dies
+    try:
+        for name, value in SETTINGS.items():
+            setattr(context, name, value)
+        yield
+    finally:
+        worker["_worker_logs_enabled"] = logs
+        for name, value in before.items():
+            setattr(context, name, value)
 
 
 @contextmanager

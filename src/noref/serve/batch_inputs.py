@@ -14,7 +14,7 @@ from noref.errors import OptionError
 
 from noref.scoring.find_images import SUFFIXES, check_file, file_stamp, find_images, stamp_text
 from noref.serve import batch_tables
-from noref.serve.batch import arrow, open_address, reason, split_address
+from noref.serve.batch import arrow, open_address, reason, shown_address, split_address
 from noref.serve.batch_tables import Group
 
 if TYPE_CHECKING:
@@ -104,14 +104,14 @@ class _Search:
         self.add(printable(path), os.fsencode(os.path.abspath(path)), file_stamp(path), error)
 
     def remote(self, given: str) -> None:
-        shown = given.partition("?")[0]
+        shown = shown_address(given)
         try:
             file_system, path = open_address(given)
             shown = f"{given.partition('://')[0]}://{path}"  # without passwords and options
             self.file_systems[split_address(shown)[0]] = file_system
             files = _listed(file_system, path, self.recursive)
         except Exception as error:  # pyarrow's are of many types: a wrong address, no permission, no network
-            self.add(re.sub("//[^/]*@", "//", shown), None, (None, None), reason(error))
+            self.add(shown, None, (None, None), reason(error))
             return
         self.given.append(shown)
         root, below = shown.removesuffix(path), len(path.rstrip("/")) + 1

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from noref.card import Card
 from noref.errors import OptionError
 from noref.images import printable
-from noref.scoring.resume import KNOWN, check_model, foreign
+from noref.scoring.resume import check_model, foreign, is_doubtful
 from noref.scoring.row_writers import COLUMNS, Row
-from noref.serve.batch import arrow, open_address, reason, row_schema, split_address
+from noref.serve.batch import arrow, open_address, reason, row_schema, shown_address, split_address
 from noref.serve.batch_inputs import ADDRESS, Batch
 from noref.writing import check_output, replacing
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MARK = {b"noref": b"scores"}  # in the schema of every file
+FEWEST = COLUMNS[: COLUMNS.index("caution") + 1]  # of a table to go on with; later columns are null there
 UNWRITTEN = {".arrow", ".csv", ".feather", ".json", ".jsonl", ".tsv", ".txt", ".xls", ".xlsx"}
 WAY = "--resume goes on with it, --overwrite replaces it"
 SHARE, SHORTEST, LONGEST = 0.05, 2.0, 60.0  # of the time so far, and seconds: how long rows wait for their part
@@ -47,7 +48,7 @@ class Output:
     """
 
     def __init__(self, out: str, *, overwrite: bool = False, resume: bool = False, inputs: Sequence[str] = ()) -> None:
-        self._shown, self._out = printable(out.partition("?")[0]), out
+        self._shown = shown_address(out) if ADDRESS.match(out) else printable(out)
         try:
             self._fs, path = open_address(out) if ADDRESS.match(out) else (_local(), os.path.abspath(out))
             self._path = path.rstrip("/")
@@ -79,8 +80,10 @@ class Output:
             self._write(f"{self._folder}/part-{stamp}-{uuid.uuid4().hex[:8]}.parquet", table)
         self._waiting, self._written = [], time.monotonic()
 
-    def keep(self, batch: Batch, card: Card) -> tuple[NDArray[np.int64], pa.Table]:
-        """Go on with what is there: rows of files that changed, had no score, or are gone, leave the parts.
+    def keep(self, batch: Batch, card: Card, *, strict: bool = False) -> tuple[NDArray[np.int64], pa.Table]:
+        """Go on with what is there.
+
+        Rows of files that changed, have no score, or are gone are taken out; with `strict`, those of damaged files too.
 
         Returns:
             The numbers of the pictures whose rows stay, and these rows.
@@ -97,6 +100,7 @@ class Output:
         for path, table in tables:
             found = _numbers(table, batch)
             fresh = _is_fresh(table, found, batch)
+            fresh &= [not (strict and is_doubtful(caution)) for caution in table["caution"].to_pylist()]
             stays = fresh | _is_other(table, found, batch)
             if not stays.all() and path != self._path:
                 self._write(path, table.filter(pa.array(stays)))
@@ -194,7 +198,7 @@ class Output:
         with self._fs.open_input_file(path) as file:
             table = pq.read_table(file)
         names, schema = tuple(table.column_names), row_schema()
-        if names not in KNOWN:
+        if names[: len(FEWEST)] != FEWEST or names != COLUMNS[: len(names)]:
             raise foreign(printable(path))
         missing = {name: arrow().nulls(len(table), schema.field(name).type) for name in COLUMNS[len(names) :]}
         for name, nulls in missing.items():

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MOST, FEWEST = 256, 8  # pictures of one task
 TASKS = 32  # at least, for each actor, so that all end at about the same time
-RETRIES = 2  # of a task whose process died
+RETRIES = 1  # of a task whose process died, and of those that waited for this process
 SAY = 30.0  # seconds between two lines where there is no terminal
 
 
@@ -49,6 +49,7 @@ def score_batches(
     quiet: bool = False,
     max_megapixels: float = MAX_MEGAPIXELS,
     least_side: int = SCORED_SIDE,
+    strict: bool = False,
     actor: type = ScoreBatch,
 ) -> Summary:
     """Score pictures with Ray Data and write a Parquet table with the columns of `noref score`.
@@ -58,7 +59,7 @@ def score_batches(
     Args:
         inputs: as for `find_batch`, and so `recursive` and `column`.
         out: `FILE.parquet` or a folder for parts, see `Output`.
-        model: as in `Scorer`, and so `max_megapixels` and `least_side`. Its files are sent to the actors.
+        model: as in `Scorer`, and so `max_megapixels`, `least_side` and `strict`. Its files are sent to the actors.
         address: of a Ray cluster, `auto` for the one on this machine; None: one of our own, for as long as the run.
         concurrency: actors, of one thread each; None: as many as the cluster has cores.
         resume: score only what the table at `out` lacks: pictures without a score, and files of another size or time.
@@ -80,13 +81,13 @@ def score_batches(
     if minimum is not None and not 0 <= minimum <= 100:
         raise OptionError(f"min must be 0-100 like the scores, got {minimum}")
     load_ray()
-    limits: dict[str, Any] = {"max_megapixels": max_megapixels, "least_side": least_side}
+    limits: dict[str, Any] = {"max_megapixels": max_megapixels, "least_side": least_side, "strict": strict}
     card = Scorer(model, threads=1, **limits).card  # an error of the model or of an option is known before Ray starts
     batch = find_batch(inputs, recursive=recursive, column=column)
     output = Output(out, overwrite=overwrite, resume=resume, inputs=inputs_of(batch))
     run = _Run(batch, output, card, Summary(batch.pictures.num_rows, minimum))
     if resume:
-        run.keep(*output.keep(batch, card))
+        run.keep(*output.keep(batch, card, strict=strict))
     arguments = {"model": ModelFiles.of(model), "file_systems": batch.file_systems, **limits}
     try:
         with _shown(run, quiet) as advance:
@@ -131,7 +132,7 @@ class _Run:
         self._fail(items, [errors[int(item)].as_py() for item in items])
 
     def score(self, scored: Callable[[Any, int], Iterator[pa.Table]]) -> None:
-        """Score what is left; what a process died of comes again, alone, and then is an error."""
+        """Score what is left; where a process died, each picture comes again, alone, and then is an error."""
         most = int(np.clip(len(self.left()) // TASKS, FEWEST, MOST))
         with errors_of_tasks() as errors:
             for size in (most, 1):
@@ -200,7 +201,7 @@ def _scored(
             rows = pictures.map_batches(
                 actor,
                 fn_constructor_kwargs=arguments,
-                concurrency=actors,
+                compute=data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=2 if size > 1 else 1),
                 num_cpus=1,
                 max_restarts=-1,
                 max_task_retries=RETRIES,
