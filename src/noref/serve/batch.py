@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
 import numpy as np
 
 from noref.card import card_path, read_card, read_model
-from noref.errors import ImageError, MissingExtraError, NorefError
-from noref.images import MAX_MEGAPIXELS, SCORED_SIDE, pillow_allows, printable
+from noref.errors import ImageError, MissingExtraError, NorefError, printable
+from noref.images import MAX_MEGAPIXELS, SCORED_SIDE, pillow_allows
 from noref.scoring.find_images import Found
 from noref.scoring.network import locate
 from noref.scoring.row_writers import COLUMNS, Row

@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noref.errors import OptionError
-
+from noref.errors import OptionError, printable
 from noref.scoring.find_images import SUFFIXES, check_file, file_stamp, find_images, stamp_text
 from noref.serve import batch_tables
 from noref.serve.batch import arrow, open_address, reason, shown_address, split_address

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noref.card import Card
-from noref.errors import OptionError
-from noref.images import printable
+from noref.errors import OptionError, printable
 from noref.scoring.resume import check_model, foreign, is_doubtful
 from noref.scoring.row_writers import COLUMNS, Row
 from noref.serve.batch import arrow, open_address, reason, row_schema, shown_address, split_address
