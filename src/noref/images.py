@@ -22,13 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from noref.decoding import arrays, jpeg, jpeg2000
+from noref.decoding import arrays, damage, jpeg2000
 from noref.decoding.cautions import PROFILE
 from noref.decoding.grey import eight_bit
 from noref.decoding.limits import Limits, one_large
 from noref.decoding.notes import notes
 from noref.decoding.opening import opened
-from noref.decoding.png import check_checksums
 from noref.decoding.profiles import BrokenProfileError, lab_to_rgb, to_srgb
 from noref.errors import ImageError, printable
 
@@ -250,15 +249,13 @@ def _decode(file: BinaryIO, preprocessing: _Sizing | None, limits: Limits, cauti
             size = target_size(*image.size, preprocessing)
             drafted = image.draft("RGB", (DRAFT * size[0], DRAFT * size[1]))
             box = drafted[1] if drafted else None
-        if image.format == "PNG":
-            check_checksums(picture.file)
+        damage.check(image, picture.file)
         with one_large(image.width * image.height):
             image.load()
             upright = UPRIGHT.get(_orientation(image, picture.orientation))
             decoded = _corrected(image, picture.file)
-            if cautions is not None and image.format in ("JPEG", "MPO"):
-                picture.file.seek(0)
-                found.extend(jpeg.cautions(picture.file.read(), image))
+            if cautions is not None:
+                found.extend(damage.cautions(image, picture.file))
             rgb = _in_srgb(decoded, _rgb(decoded), image.info.get("icc_profile"), cautions)
             if preprocessing is not None:
                 rgb = _resized(rgb, size, box, preprocessing)
@@ -321,4 +318,6 @@ def _reason(error: Exception) -> str:
         return "not enough memory"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if "unsupported" in str(error).lower():
+        return f"this kind of file is not supported: {error}"
     return f"damaged: {error or type(error).__name__}"

@@ -9,9 +9,10 @@ from __future__ import annotations
 CUT = "the JPEG is cut: a part of the picture is missing"
 HOLED = "the JPEG has a hole: a run of zeros in its data"
 RAW_CUT = "the raw file is cut: a part of the picture is missing"
+AVIF_DOUBTFUL = "the AVIF may be damaged: OpenCV does not decode it"
 UNKNOWN = "not checked for cautions: scored by an earlier version"
 PROFILE = "broken colour profile ignored"
-DAMAGE = frozenset({CUT, HOLED, RAW_CUT})  # `noref score --strict` makes an error of these
+DAMAGE = frozenset({CUT, HOLED, RAW_CUT, AVIF_DOUBTFUL})  # `noref score --strict` makes an error of these
 
 
 def is_damage(caution: str | None) -> bool:

@@ -6,17 +6,20 @@ import io
 import re
 import struct
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from noref.decoding.cautions import CUT, HOLED
+from noref.errors import ImageError
 
 # Zero bytes in a row; no picture has so many in its compressed data, unless zeros are the code of flat areas.
 HOLE = 128
+ALONE = {1, *range(0xD0, 0xD8)}  # markers without a length
 FILL = b"\x55" * 4096  # decoded where data is missing, skipped where it is not
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-EOI, SOS, DHT, PROGRESSIVE, FRAMES = 0xD9, 0xDA, 0xC4, 0xC2, {0xC0, 0xC1, 0xC2}
+SOI, EOI, SOS, DHT, PROGRESSIVE, FRAMES = 0xD8, 0xD9, 0xDA, 0xC4, 0xC2, {0xC0, 0xC1, 0xC2}
 
 
 @dataclass
@@ -27,6 +30,32 @@ class _Scans:
     components: set[int] = field(default_factory=set)
     missing: set[tuple[int, int]] = field(default_factory=set)  # component, coefficient: not yet at full precision
     hole: bool = False
+
+
+def check_markers(file: BinaryIO) -> None:
+    """Walk through the header as libjpeg does, which looks for the next marker where there is none.
+
+    Raises:
+        ImageError: another picture begins before: libjpeg would decode that one, a thumbnail or the next of an MPO.
+    """
+    before = file.tell()
+    file.seek(2)
+    while marker := _next_marker(file):
+        if marker in (SOI, EOI):
+            raise ImageError("damaged: the header of the JPEG ends without a picture")
+        if marker == SOS:
+            break
+        if marker not in ALONE:
+            file.seek(max(0, int.from_bytes(file.read(2), "big") - 2), io.SEEK_CUR)
+    file.seek(before)
+
+
+def _next_marker(file: BinaryIO) -> int:
+    """Its second byte; 0 at the end of the file."""
+    last = b""
+    while (byte := file.read(1)) and not (last == b"\xff" and byte not in b"\0\xff"):
+        last = byte
+    return byte[0] if byte else 0
 
 
 def cautions(content: bytes, image: Image.Image) -> list[str]:

@@ -15,9 +15,11 @@ from noref.errors import ImageError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIPS, ORIENTATION = 254, 256, 257, 258, 259, 262, 273, 274
-SAMPLES, LENGTHS, CHILDREN, FORMAT, JPEG_AT, JPEG_LENGTH = 277, 279, 330, 339, 513, 514
+SAMPLES, LENGTHS, PLANES, CHILDREN, FORMAT, JPEG_AT, JPEG_LENGTH = 277, 279, 284, 330, 339, 513, 514
+TILES, TILE_LENGTHS = 324, 325
 READ = {SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIPS, ORIENTATION}
-READ |= {SAMPLES, LENGTHS, CHILDREN, FORMAT, JPEG_AT, JPEG_LENGTH}
+READ |= {SAMPLES, LENGTHS, PLANES, CHILDREN, FORMAT, JPEG_AT, JPEG_LENGTH, TILES, TILE_LENGTHS}
+TYPES = range(1, 19)  # of the values of a tag
 WIDTHS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # types of whole numbers
 PHOTOMETRICS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "CIELAB", 9: "ICCLAB"}
 RAW = {32803: "sensor data", 34892: "linear sensor data"}
@@ -35,6 +37,8 @@ class Directory:
     at: int
     tags: dict[int, tuple[int, ...]]
     page: bool
+    damaged: bool  # a type that does not exist, or a pointer that leads out of the file
+    counts: dict[int, int]  # how many values each tag has; at most 64 are in `tags`
 
     def one(self, tag: int, default: int = 0) -> int:
         """The first value of a tag."""
@@ -81,6 +85,7 @@ def largest_picture(file: BinaryIO) -> Picked | None:
 
     Raises:
         NoPreviewError: a raw file without a preview of a useful size.
+        ImageError: the first directory contradicts itself.
     """
     file.seek(0)
     start = file.read(4)
@@ -95,6 +100,7 @@ def largest_picture(file: BinaryIO) -> Picked | None:
         return None  # Pillow says what is wrong
     if not found:
         return None
+    _check(found[0])
     first, hidden = found[0], [one for one in found[1:] if not one.page or found[0].reduced]
     raws = [one for one in found if one.raw or content[CANON_AT : CANON_AT + 3] == b"CR\2"]
     if not raws and not first.reduced and all(_area(one.size) <= _area(first.size) for one in hidden):
@@ -111,6 +117,14 @@ def largest_picture(file: BinaryIO) -> Picked | None:
     width, height = best[1]
     raw = f"a raw file: its preview of {width} x {height} was taken"
     return Picked(best[0], first.one(ORIENTATION, 1), raw if raws else f"the largest of {len(found)} pictures")
+
+
+def _check(first: Directory) -> None:
+    """Pillow decodes many a TIFF whose directory is damaged, to noise or not."""
+    counts = first.counts
+    pairs = [pair for pair in ((STRIPS, LENGTHS), (TILES, TILE_LENGTHS)) if counts.keys() >= set(pair)]
+    if first.damaged or any(counts[at] != counts[length] for at, length in pairs):
+        raise ImageError("damaged: the directory of the TIFF contradicts itself")
 
 
 def unsupported(content: bytes) -> str | None:
@@ -152,17 +166,22 @@ def _directory(content: bytes, at: int, page: bool, order: str, big: bool) -> tu
     count = struct.unpack_from(order + count_as, content, at)[0]
     place = at + struct.calcsize(count_as)
     tags: dict[int, tuple[int, ...]] = {}
+    counts, damaged = dict[int, int](), False
     for start in range(place, place + min(count, 1000) * entry, entry):
         tag, kind, number = struct.unpack_from(order + ("HHQ" if big else "HHI"), content, start)
+        damaged |= tag in READ and kind not in TYPES
         if tag not in READ or kind not in WIDTHS or not number:
             continue
-        number = min(number, MANY)
+        counts[tag], number = number, min(number, MANY)
         form, data = f"{order}{number}{WIDTHS[kind]}", start + entry - inline
-        if struct.calcsize(form) > inline:
+        if counts[tag] * struct.calcsize(order + WIDTHS[kind]) > inline:
             data = struct.unpack_from(order + pointer, content, data)[0]
-        tags[tag] = struct.unpack_from(form, content, data)
+        if data + struct.calcsize(form) > len(content):
+            damaged = True
+        else:
+            tags[tag] = struct.unpack_from(form, content, data)
     following = struct.unpack_from(order + pointer, content, place + count * entry)[0]
-    return Directory(at, tags, page), following
+    return Directory(at, tags, page, damaged or following >= len(content), counts), following
 
 
 def _area(size: tuple[int, int]) -> int:

@@ -1,0 +1,37 @@
+"""The blocks of a GIF. Pillow looks for the next one among bytes that are none, and decodes damaged files to noise."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+from noref.errors import ImageError
+
+EXTENSION, PICTURE, TABLE = 0x21, 0x2C, 0x80  # how blocks start; the flag for a table of colours behind the header
+DAMAGED = "damaged: the GIF has bytes that belong to no block"
+
+
+def check_blocks(file: BinaryIO) -> None:
+    """Walk through the blocks to the first picture. Leaves the position where it was.
+
+    Raises:
+        ImageError: something else is between them, or the file ends before.
+    """
+    before = file.tell()
+    file.seek(10)
+    flags = _byte(file)
+    file.seek(2 + (3 << ((flags & 7) + 1) if flags & TABLE else 0), io.SEEK_CUR)
+    while (kind := _byte(file)) != PICTURE:
+        if kind != EXTENSION:
+            raise ImageError(DAMAGED)
+        _byte(file)
+        while length := _byte(file):
+            file.seek(length, io.SEEK_CUR)
+    file.seek(before)
+
+
+def _byte(file: BinaryIO) -> int:
+    found = file.read(1)
+    if not found:
+        raise ImageError("damaged: the GIF file is truncated, its picture is missing")
+    return found[0]
