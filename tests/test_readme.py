@@ -35,6 +35,7 @@ def photos(tmp_path, monkeypatch):
         Image.fromarray(rng.integers(90, 166, (240, 256, 3), dtype=np.uint8)).save(place)
     rows = "".join(f"photos/{i}.jpg,{20 + 7 * i}\n" for i in range(10))
     (tmp_path / "scores.csv").write_text("path,score\n" + rows)
+    (tmp_path / "mos.csv").write_text("file;mos\n" + "".join(f"photos/{i}.jpg;{i / 3 + 1:.1f}\n" for i in range(10)))
     return tmp_path
 
 
@@ -81,7 +82,7 @@ def test_training_commands_run_in_their_order(photos, capsys):
     }
     commands = [w for w in NOREF if w not in SCORING and w[0] != "batch"]
     assert [w[0] for w in commands] == [
-        "data", "train", "train", "train", "evaluate", "export", "score",
+        "data", "train", "train", "train", "train", "evaluate", "export", "score",
         "bench", "bench", "report", "gmad", "explain", "explain", "embed", "degrade",
     ]  # fmt: skip
     for name in ("livec", "koniq10k"):

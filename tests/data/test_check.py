@@ -43,7 +43,7 @@ def test_nothing_wrong(whole):
         "training 6, validation 6, test 6",
         "quality falls with the level in 100% of the series",
         "Nothing wrong.",
-        f"noref train deiqt --data csv={whole}",
+        "Too little to divide for training: 18 good images of 3 references",
     ):
         assert line in text
 

@@ -277,7 +277,8 @@ def test_a_csvs_range_lies_beside_it(lay):
     assert [r.quality for r in READERS["csv"](folder)] == [0.2, 0.6]
     lay({"t.scale.json": '{"low": 0, "high": 80, "higher_is_better": false}'})
     assert [r.quality for r in READERS["csv"](folder / "t.csv")] == [0.75, 0.25]
-    assert [r.quality for r in READERS["csv"](folder, low=0, high=100)] == [0.2, 0.6]
+    assert [r.quality for r in READERS["csv"](folder, low=0, high=100)] == [0.8, 0.4]
+    assert [r.quality for r in READERS["csv"](folder, low=0, high=100, higher_is_better=True)] == [0.2, 0.6]
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_csv_range_when_none_is_given(tmp_path, draw, scores, low, high):
     ("text", "reason"),
     [
         ("path,score\na.png,1\nc.png,2\n", r"line 3: no image 'c\.png'"),
-        ("path,score\na.png,1\n,2\n", r"line 3: no image ''"),
+        ("path,score\na.png,1\n,2\n", r"line 3: no image is named"),
         ("path,score\na.png,1\nb.png,good\n", r"line 3: score 'good' is no number"),
         ("path,score\na.png,nan\nb.png,1\n", r"line 2: score 'nan' is no number"),
         ("path,score\na.png,1\nb.png,2\n./a.png,1\n", r"line 4: a\.png is there already, in line 2"),

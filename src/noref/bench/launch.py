@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from noref.methods import page
 from noref.methods.launch import read_config, recipe_options
 from noref.report.formatting import counted
 from noref.train.options import Given, given_pairs
-from noref.train.run_folder import read_data
+from noref.train.run_folder import read_all
 
 
 def run_bench(
     recipe: str,
     *,
     data: Sequence[str],
+    table: Mapping[str, Any] | None = None,
     out: Path | None = None,
     options: Sequence[str] = (),
     repeats: int = 10,
@@ -45,6 +46,7 @@ def run_bench(
     """Everything behind `noref bench`; its `--help` says what the other arguments mean.
 
     Args:
+        table: what is said of each csv, as `noref.data.own_csv.options` gives it.
         width: of the terminal that shows the table, in characters; None: for other programs, apart by tabs.
         say: gets a line for each cell and each failure.
         tell: gets the table at the end.
@@ -54,12 +56,15 @@ def run_bench(
         DataError: what is wrong with the data sets, the config or the grid.
     """
     recipe_options(recipe)  # an unknown recipe ends here
-    sets = labelled([read_data(text) for text in data])
-    test_only = labelled([read_data(text) for text in test_data])
+    every = read_all([*data, *test_data], table)
+    sets, test_only = labelled(every[: len(data)]), labelled(every[len(data) :])
     common: Given = {**(read_config(Path(config)) if config else {}), **given_pairs(options)}
     if both := sorted(set(sets) & set(test_only)):
         raise OptionError(f"{', '.join(both)}: in --data and in --test-data; --cross does both")
     tested = {**test_only, **(sets if cross else {})}
+    for label, found in {**sets, **test_only}.items():
+        for caution in found.cautions:
+            say(f"CAUTION: {label}: {caution}")
     protocol = _protocol(recipe, repeats, parts, folds, split, seed=seed, fractions=_shares(fractions))
     chosen = _variants(variants, only)
     grid = Grid(recipe, sets, protocol, common, chosen, tested, repeats=runs, paper_selection=paper_selection)

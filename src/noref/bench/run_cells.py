@@ -143,7 +143,7 @@ def _run_cell(grid: Grid, cell: Cell, out: Path) -> float:
     if not (folder / "results.json").exists():
         chosen = {**grid.given(cell.variant), "split": (str(split), ""), "seed": (str(seed), "")}
         where, options = f"{data.name}={data.path}", {} if resume else chosen
-        launch.train(grid.recipe, data=where, out=str(folder), options=options, resume=resume)
+        launch.train(grid.recipe, data=where, table=data.table, out=str(folder), options=options, resume=resume)
     config = grid.config(cell.variant)
     test_crops: Any = getattr(config, "protocol", "grid")
     selection = str(getattr(config, "select", "last"))
@@ -154,9 +154,8 @@ def _run_cell(grid: Grid, cell: Cell, out: Path) -> float:
         indices = load_split(split, data.records).test if own else range(len(tested.records))
         file = folder / ("predictions.csv" if own else f"predictions-{name}.csv")
         if not file.exists():
-            evaluate(
-                str(folder), data=f"{tested.name}={tested.path}", split="all", output=str(file), protocol=test_crops
-            )
+            where = f"{tested.name}={tested.path}"
+            evaluate(str(folder), data=where, table=tested.table, split="all", output=str(file), protocol=test_crops)
         head = {**asdict(cell), **shared, "cell": f"{cell.folder.removeprefix('runs/')} on {name}", "test_set": name}
         del head["repeat"]
         part = prediction_rows(file, indices, tested.records, head)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from noref.cli.group import FAILED, PATH, cli
+from noref.cli.group import FAILED, PATH, cli, table_options
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
@@ -36,6 +36,7 @@ from noref.cli.group import FAILED, PATH, cli
     "--paper-selection", is_flag=True, help="Best epoch on the test part, as the papers' code; all results say so."
 )
 @click.option("--report/--no-report", default=True, help="Write report.html, report.md and report.json at the end.")
+@table_options
 def bench(**call: Any) -> int:
     """Train and test a recipe over repeated splits. The report stands beside the published results.
 

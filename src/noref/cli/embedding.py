@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from noref.cli.group import FAILED, cli
+from noref.cli.group import FAILED, cli, table_options
 from noref.errors import MissingExtraError, OptionError
 
 
@@ -32,6 +33,7 @@ from noref.errors import MissingExtraError, OptionError
 @click.option("--cache", type=click.Path(path_type=Path), metavar="FOLDER", help="Of features. Default: OUT/features.")
 @click.option("--page-mb", type=float, default=8.0, show_default=True, help="Most megabytes of photos on the page.")
 @click.option("--title", help="Of picture and page. Default: models and data.")
+@table_options
 def embed(
     models: tuple[str, ...],
     data: tuple[str, ...],
@@ -52,6 +54,7 @@ def embed(
     cache: Path | None,
     page_mb: float,
     title: str | None,
+    table: dict[str, Any],
 ) -> int:
     """Draw a map (t-SNE) of a MODEL's features of labelled images.
 
@@ -87,6 +90,7 @@ def embed(
         cache=cache,
         megabytes=page_mb,
         title=title,
+        table=table,
     )
     plot = draw(models, data=data, out=out, settings=settings)
     for panel in plot.panels:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -58,6 +60,25 @@ def cli() -> None:
 def show_help(command: tuple[str, ...]) -> int:
     """Show what COMMAND does, as `noref COMMAND --help`."""
     return cli.main([*command, "--help"], prog_name="noref", standalone_mode=False) or 0
+
+
+def table_options(command: Callable[..., int]) -> Callable[..., int]:
+    """What is said of a table of one's own, `csv=FILE`; the command gets it as `table`, options of the reader."""
+
+    @click.option("--columns", metavar="image=NAME,...", help="What a csv calls its columns image, score...")
+    @click.option("--images", metavar="FOLDER", help="Where the images of a csv lie. Default: beside it.")
+    @click.option("--range", "range_text", metavar="LOW,HIGH", help="Range of the scores of a csv, such as 1,5.")
+    @click.option("--lower-is-better", is_flag=True, help="The scores of a csv fall with quality, as DMOS.")
+    @wraps(command)
+    def with_table(
+        *args: Any, columns: str | None, images: str | None, range_text: str | None, lower_is_better: bool, **call: Any
+    ) -> int:
+        from noref.data.own_csv import options
+
+        said = options(columns=columns, images=images, range_text=range_text, lower_is_better=lower_is_better)
+        return command(*args, table=said, **call)
+
+    return with_table
 
 
 def list_failed(failed: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from noref.cli.group import cli, print_metrics
+from noref.cli.group import cli, print_metrics, table_options
 from noref.errors import OptionError, unknown
 
 
@@ -19,6 +19,7 @@ from noref.errors import OptionError, unknown
 @click.option("--config", metavar="FILE", help="A YAML file of the recipe's options; --KEY VALUE wins over it.")
 @click.option("--resume", is_flag=True, help="Continue the run in DIR from the end of its last epoch.")
 @click.option("--help", "-h", "show_help", is_flag=True, help="Show this; after a recipe's name also its options.")
+@table_options
 @click.pass_context
 def train(
     ctx: click.Context, /, recipe: str | None, options: tuple[str, ...], out: str | None, show_help: bool, **call: Any
@@ -29,6 +30,7 @@ def train(
     noref train deiqt --data livec=FOLDER --out RUN
     noref train arniqa --data photos=FOLDER --out RUN
     noref train deiqt --data csv=scores.csv --out RUN --backbone resnet50 --epochs 5
+    noref train deiqt --data csv=mos.csv --columns image=file,score=mos --range 1,5 --out RUN
     noref train deiqt --out RUN --resume
     noref train deiqt --help             every option of the recipe
     """
@@ -68,6 +70,7 @@ def train(
 @click.option("--output", "-o", metavar="FILE", help="Write the predictions there, as CSV.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE where noref wrote it.")
 @click.option("--protocol", type=click.Choice(["grid", "paper"]), default="grid", help="Test crops. Default: grid.")
+@table_options
 def evaluate(model: str, **options: Any) -> int:
     """Compare a model's scores with human ones.
 
@@ -77,8 +80,8 @@ def evaluate(model: str, **options: Any) -> int:
 
     found = evaluate_model(model, **options)
     click.echo(f"{found.model} on {found.data}, {found.part}", err=True)
-    if found.caution:
-        click.echo(f"CAUTION: {found.caution}", err=True)
+    for caution in filter(None, (found.caution, *found.taken)):
+        click.echo(f"CAUTION: {caution}", err=True)
     print_metrics(found.metrics)
     return 0
 

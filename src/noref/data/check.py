@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from noref.data import checks
-from noref.data.readers import describe, read, reader
+from noref.data import checks, own_csv
+from noref.data.readers import cautions, describe, read, reader
 from noref.data.records import Record
-from noref.data.splits import duplicates
+from noref.data.splits import duplicates, random_split
 from noref.data.threads import Progress, in_threads
-from noref.errors import DataError, printable
+from noref.errors import DataError, OptionError, printable
+from noref.writing import check_output
+
+TESTED = 3  # fewest images of a test part with which `noref train` begins
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,16 @@ class Report:
     unlisted: tuple[Path, ...] = ()  # see `unlisted_images`
     unfinished: tuple[str, ...] = ()  # see `unfinished_downloads`
     half_split: Path | None = None  # the one file of an official split that lies there without the other
+    options: Mapping[str, Any] = field(default_factory=dict)  # what was said of a csv
+    taken: tuple[str, ...] = ()  # what was taken for granted in reading it, one sentence each
+    enough: bool = False  # whether `good` are enough to be divided for training
+    written: Path | None = None  # the table of `good`, where it was asked for
+
+    @property
+    def good(self) -> list[Record]:
+        """The images that can be trained on: they are there and can be read, and their scores lie on the scale."""
+        broken = {path for path, _ in self.unreadable}
+        return [r for r in self.records if r.path not in broken and r.scale.low <= r.raw_score <= r.scale.high]
 
     @property
     def problems(self) -> list[str]:
@@ -82,7 +96,7 @@ class Report:
             found.append(f"the official split is {_parts(counts)}, published are {_parts(official)}")
         if self.half_split:
             found.append(f"{_text(self.half_split)}: half of the official split, not read without the other half")
-        return found
+        return [*found, *self.taken]
 
     @property
     def exit_status(self) -> int:
@@ -108,10 +122,24 @@ class Report:
             lines += [f"    ... and {len(entries) - len(shown)} more"] if len(shown) < len(entries) else []
         lines += [f"CAUTION: {caution}" for caution in self.cautions]
         lines += [f"WRONG: {problem}" for problem in self.problems] or ["Nothing wrong."]
-        if self.records:
-            data = shlex.quote(f"{self.name}={_text(self.path)}")
-            lines.append(f"To train on what is there: noref train deiqt --data {data} --out runs/{self.name}")
-        return "\n".join(lines)
+        return "\n".join(lines + self._next())
+
+    def _next(self) -> list[str]:
+        """The command that trains on what is good, or the one that writes its table; none where that is too little."""
+        number, said = len(self.good), own_csv.flags(self.options)
+        if not self.enough:
+            references = len({record.reference for record in self.good} - {None})
+            groups = f" of {references} references" if references else ""
+            return [f"Too little to divide for training: {number} good images{groups}"]
+        if self.written is not None:
+            train = _command("train", "deiqt", "--data", f"csv={self.written}", "--out", f"runs/{self.written.stem}")
+            return [f"{number} good images are in {_text(self.written)}. To train on them:", f"  {train}"]
+        if len(self.good) < len(self.records) + (len(self.missing) if self.name == "csv" else 0):
+            new = _free_name(f"{self.name}-good")
+            table = _command("data", "check", self.name, str(self.path), *said, "--good", new)
+            return [f"To train on the {number} images that are good, first write their table:", f"  {table}"]
+        train = _command("train", "deiqt", "--data", f"{self.name}={self.path}", *said, "--out", f"runs/{self.name}")
+        return [f"To train on what is there: {train}"]
 
     def _facts(self) -> list[str]:
         """Counts, range of the scores, parts of the official split."""
@@ -132,12 +160,19 @@ class Report:
         return lines
 
 
-def check(name: str, path: Path, *, progress: Progress | None = None, **options: Any) -> Report:
+def check(
+    name: str, path: Path, *, good: Path | None = None, progress: Progress | None = None, **options: Any
+) -> Report:
     """Look at every row and decode every image of a data set.
 
     Arguments and errors are those of `read`; a DataError also names downloads that did not finish.
+
+    Args:
+        good: write the images that can be trained on there, as a table that the reader `csv` takes.
     """
     path = Path(path)
+    if good is not None:
+        check_output(good)
     try:
         rows = read(name, path, **options)
     except DataError as error:
@@ -149,7 +184,7 @@ def check(name: str, path: Path, *, progress: Progress | None = None, **options:
     errors = in_threads(checks.read_error, [record.path for record in here], progress=progress)
     readable = [record for record, reason in zip(here, errors, strict=True) if reason is None]
     half_split = getattr(reader(name), "half_split", None)
-    return Report(
+    report = Report(
         name=name,
         path=path,
         records=tuple(here),
@@ -162,15 +197,41 @@ def check(name: str, path: Path, *, progress: Progress | None = None, **options:
         unlisted=() if getattr(reader(name), "originals", False) else tuple(checks.unlisted_images(rows)),
         unfinished=tuple(checks.unfinished_downloads(path)) if path.is_dir() else (),
         half_split=half_split(path) if half_split else None,
+        options=options,
+        taken=tuple(cautions(name, path, **options)),
     )
+    report = replace(report, enough=_enough(report.good))
+    if good is not None and report.good:
+        own_csv.write(report.good, good)
+        report = replace(report, written=good)
+    return report
 
 
-def shortfall(name: str, path: Path) -> str | None:
+def _enough(records: Sequence[Record]) -> bool:
+    """Whether `noref train` can divide these images as it does unless it is told otherwise."""
+    try:
+        split = random_split(records, test=0.2, validation=0.1, seed=0)
+    except (DataError, OptionError):
+        return False
+    return len(split.test) >= TESTED and len({record.raw_score for record in records}) > 1
+
+
+def _command(*words: str) -> str:
+    return shlex.join(["noref", *words])
+
+
+def _free_name(stem: str) -> str:
+    """A CSV's name that nothing here has."""
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    return next(f"{name}.csv" for name in names if not Path(f"{name}.csv").exists())
+
+
+def shortfall(name: str, path: Path, **options: Any) -> str | None:
     """How many images a data set lacks, such as `931 of 1162 images, 231 missing`; None where it lacks none.
 
     Wanted are as many as its table names or, if that is more, as were published. Errors as `noref.data.readers.read`.
     """
-    rows = read(name, path)
+    rows = read(name, path, **options)
     here, wanted = sum(record.path.is_file() for record in rows), _wanted(name, len(rows))
     return f"{here} of {wanted} images, {wanted - here} missing" if here < wanted else None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,8 @@ from PIL import Image
 
 from noref import images
 from noref.card import Preprocessing
-from noref.data.readers import SCALE_SUFFIX, read, reader
+from noref.data.own_csv import SCALE_SUFFIX
+from noref.data.readers import read, reader
 from noref.data.tables import existing
 from noref.data.threads import Progress, in_threads
 from noref.errors import DataError, ImageError, OptionError
@@ -48,6 +50,7 @@ class Prepared:
     kept: int  # how many were finished already
     missing: int  # how many images of the table were not on the disk
     failed: tuple[tuple[Path, str], ...]  # the images that could not be read, with the reason
+    table: Mapping[str, Any]  # what is to be said of it, if it is a csv
 
 
 def prepare(
@@ -58,6 +61,7 @@ def prepare(
     side: int | None = None,
     jpeg: int | None = None,
     threads: int | None = None,
+    table: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
     """Write a data set whose images have a shorter side of `side` pixels, aspect kept, larger and smaller ones alike.
@@ -71,6 +75,7 @@ def prepare(
         out: the folder, made where it is missing.
         side: pixels; None: what CSIQA's Table 6 has for this set.
         jpeg: quality of the files, 95 to 100, colours not subsampled; None: PNG, which loses nothing.
+        table: what is said of a csv, as `noref.data.own_csv.options` gives it.
         threads: as for `in_threads`, like `progress`.
 
     Raises:
@@ -89,7 +94,8 @@ def prepare(
     root = source.parent if source.is_file() else source
     if jpeg is not None and not 95 <= jpeg <= 100:
         raise OptionError(f"JPEG quality must be 95 to 100, got {jpeg}: lower ones change the scores")
-    records = read(name, source)
+    said = dict(table or {})
+    records = read(name, source, **said)
     for image in (record.path for record in records):
         if not image.is_relative_to(root) or ".." in image.relative_to(root).parts:
             raise DataError(f"{image}: not below {root}; such an image cannot be copied")
@@ -104,6 +110,7 @@ def prepare(
         written=results.count(True),
         kept=results.count(False),
         missing=len(records) - len(here),
+        table=said | ({"images": str(out / Path(said["images"]).relative_to(root))} if "images" in said else {}),
         failed=tuple((path, why) for path, why in zip(here, results, strict=True) if isinstance(why, str)),
     )
 

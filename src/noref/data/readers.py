@@ -9,108 +9,20 @@ the parameter `every` keeps it with `every=True`.
 from __future__ import annotations
 
 import inspect
-import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from noref.data import data_sets as sets
+from noref.data import own_csv
+from noref.data.own_csv import csv as csv
 from noref.data.records import Record, Scale
-from noref.data.release import Release, on_disk
-from noref.data.tables import Files, existing, number, read_csv, read_text, split_part, whole_number
+from noref.data.release import Release
+from noref.data.tables import existing
 from noref.errors import DataError, OptionError, unknown
 
 PHOTO_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-SCALE_SUFFIX = ".scale.json"  # beside a CSV: the range and direction of its scores
-
-
-def csv(
-    path: Path,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    higher_is_better: bool = True,
-    every: bool = False,
-) -> list[Record]:
-    """Scores of a CSV file, on the range that it spans or is given.
-
-    The columns are `path,score`, and where they are known `reference,distortion,level,split`.
-
-    Args:
-        path: the CSV file, or a folder with exactly one. Image paths in it are relative to the file.
-        low: the range of the scores begins here. Without `low` and `high` the range is that of `NAME.scale.json`
-            beside `NAME.csv`, such as `{"low": 1, "high": 5, "higher_is_better": false}`; without that it is 0-100 if
-            all scores lie in it and span more than 10, otherwise the smallest to the largest score of the file.
-        high: the range ends here; give both or none.
-        higher_is_better: false for DMOS-like scores.
-        every: keep rows whose image is not on the disk. By default such a row is an error.
-
-    Raises:
-        OptionError: no such file or folder, or a range without two ends or with high below low.
-        DataError: names file and line: a missing column, an unknown image, a score that is no number or outside of
-            the range, an image that is there twice, a split of another name; or all scores are the same.
-    """
-    file = _csv_file(existing(path))
-    table = list(read_csv(file, ["path", "score"]))
-    scores = [number(row["score"], file, line) for line, row in table]
-    written = _written_scale(file) if low is None and high is None else None
-    scale = written or _csv_scale(file, scores, low, high, higher_is_better)
-    found, rows = Files(file.parent), list[tuple[int, Record]]()
-    for (line, row), score in zip(table, scores, strict=True):
-        image = Path(os.path.normpath(found.path(row["path"])))
-        if not row["path"] or not (every or image.is_file()):
-            raise DataError(f"{file}, line {line}: no image {row['path']!r}")
-        if not scale.low <= score <= scale.high:
-            raise DataError(f"{file}, line {line}: score {score:g} is outside of {scale.low:g}-{scale.high:g}")
-        level = whole_number(row["level"], file, line, "level") if row.get("level") else None
-        names = row.get("reference") or None, row.get("distortion") or None
-        rows.append((line, Record(image, score, scale, *names, level, split_part(row.get("split", ""), file, line))))
-    return on_disk(rows, file, found, every=every)
-
-
-def _csv_file(path: Path) -> Path:
-    """The CSV file itself, or the only one in a folder."""
-    if not path.is_dir():
-        return path
-    found = sorted(path.glob("*.csv"))
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found)
-        raise DataError(f"{path}: one CSV file wanted, there {f'are {len(found)}: {names}' if found else 'is none'}")
-    return found[0]
-
-
-def _written_scale(file: Path) -> Scale | None:
-    """What `NAME.scale.json` beside `NAME.csv` says; None where there is no such file."""
-    path = file.with_name(file.stem + SCALE_SUFFIX)
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(read_text(path))
-        low, high, higher = (content.pop(key, None) for key in ("low", "high", "higher_is_better"))
-        if content or not isinstance(higher, bool | None):
-            raise ValueError(f"{content or higher}")
-        return Scale(float(low), float(high), higher is not False)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a scale, low, high and higher_is_better: {error}") from error
-
-
-def _csv_scale(file: Path, scores: list[float], low: float | None, high: float | None, higher: bool) -> Scale:
-    """The range the caller gives; else 0-100 if the scores look like it, else the range that they span."""
-    if not scores:
-        raise DataError(f"{file}: no rows")
-    if (low is None) != (high is None):
-        raise OptionError("give both ends of the score range, or none")
-    least, most = min(scores), max(scores)
-    if low is None or high is None:
-        if least == most:
-            raise DataError(f"{file}: every score is {least:g}; there is nothing to learn, and no range to guess")
-        low, high = (0, 100) if least >= 0 and most <= 100 and most - least > 10 else (least, most)
-    try:
-        return Scale(low, high, higher)
-    except ValueError as error:
-        raise OptionError(str(error)) from error
 
 
 LIVE = Release(sets.live, sets.LIVE_TABLES, Scale(-3, 112, False), "realigned DMOS", count=779, originals=True)
@@ -156,7 +68,7 @@ def read(name: str, path: Path, **options: Any) -> list[Record]:
     Args:
         name: a key of `READERS`.
         path: folder or CSV file, as the reader takes it.
-        options: more keyword arguments of the reader, such as `low` and `high` of a CSV.
+        options: more keyword arguments of the reader `csv`, as `noref.data.own_csv.options` gives them.
 
     Raises:
         OptionError: no such data set, file or folder, or an option that makes no sense.
@@ -164,7 +76,19 @@ def read(name: str, path: Path, **options: Any) -> list[Record]:
     """
     found = reader(name)
     every = {"every": True} if "every" in inspect.signature(found).parameters else {}
-    return found(Path(path), **every, **options)
+    return found(Path(path), **every, **only_csv(name, options))
+
+
+def only_csv(name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Options of a table of one's own; an OptionError where the data set is another."""
+    if options and name != "csv":
+        raise OptionError(f"{name}: {own_csv.FLAGS} are for csv=FILE")
+    return options
+
+
+def cautions(name: str, path: Path, **options: Any) -> list[str]:
+    """What was taken for granted in reading a data set, one sentence each; arguments and errors as for `read`."""
+    return own_csv.cautions(Path(path), **options) if name == "csv" else []
 
 
 def describe(name: str) -> str:
@@ -180,9 +104,9 @@ def describe(name: str) -> str:
     return str(words if words[:2].isupper() else words[0].lower() + words[1:])
 
 
-def missing(name: str, path: Path) -> list[Path]:
+def missing(name: str, path: Path, **options: Any) -> list[Path]:
     """The images that a data set's own table names and that are not on the disk, in its order; errors as `read`."""
-    return [record.path for record in read(name, path) if not record.path.is_file()]
+    return [record.path for record in read(name, path, **options) if not record.path.is_file()]
 
 
 def photos(folder: Path) -> list[Path]:

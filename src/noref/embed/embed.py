@@ -22,7 +22,7 @@ from noref.embed.feature_extractor import Backbone, FeatureExtractor, load_extra
 from noref.embed.page import render_page
 from noref.errors import DataError, OptionError, unknown
 from noref.report.pages import progress_bar
-from noref.train.run_folder import DataSet, read_data
+from noref.train.run_folder import DataSet, read_all
 from noref.writing import check_output, check_writable, is_page, is_picture, write_text
 
 COLOURS = ("score", "type", "set", "thirds")
@@ -48,6 +48,7 @@ class Settings:
     cache: Path | None = None  # folder of the features; None: `features` in the output folder
     megabytes: float = 8.0  # of the page's thumbnails
     title: str | None = None  # of the figure; None: models and data
+    table: Mapping[str, Any] = field(default_factory=dict)  # said of each csv, see `noref.data.own_csv.options`
 
 
 def embed(models: Sequence[str], *, data: Sequence[str], out: Path, settings: Settings | None = None) -> EmbeddingPlot:
@@ -129,8 +130,7 @@ def _gather(
     images: list[LabelledImage] = []
     notes: dict[str, None] = {}  # in order, each once
     folders: dict[str, str] = {}
-    for text in data:
-        given = read_data(text)
+    for given in read_all(data, settings.table):
         name = given.name if given.name not in folders else f"{given.name} {Path(given.path).name}"
         records, said = _part(given, name, extractors, settings)
         paths = dict(zip((record.path for record in given.records), names(given.records), strict=True))
@@ -158,7 +158,7 @@ def _part(given: DataSet, name: str, extractors: Extractors, settings: Settings)
         counts = f"{len(chosen)} of {len(records)} images"
         notes, records = [f"{name}: {settings.part} part only, {counts}, {split.description}"], chosen
     cautions = [_caution(one, given.name, name, records, file) for one in extractors]
-    return records, notes + [caution for caution in cautions if caution]
+    return records, notes + [caution for caution in cautions if caution] + [f"{name}: {one}" for one in given.cautions]
 
 
 def _split(records: list[Record], name: str, extractors: Extractors, settings: Settings) -> tuple[Path, Split]:

@@ -32,6 +32,7 @@ def train(
     *,
     data: str | None,
     out: str,
+    table: Mapping[str, Any] | None = None,
     config: str | None = None,
     options: Mapping[str, tuple[Any, str]] | None = None,
     resume: bool = False,
@@ -42,6 +43,7 @@ def train(
         recipe: its name.
         data: `NAME=PATH`; a resumed run knows its own.
         out: the run's folder; new, or one to resume.
+        table: what is said of a csv, as `noref.data.own_csv.options` gives it; a resumed run knows that too.
         config: a YAML file of the recipe's options.
         options: more of them, as `noref.train.options.given_pairs` returns; they win over the file.
         resume: go on with the run in `out`, from its last epoch.
@@ -64,17 +66,19 @@ def train(
             raise OptionError(f"{run.folder}: a run of {was}, not of {recipe}")
         recipe, saved = plug_in(was, saved)
         chosen = resumed_config(page(recipe).Config, saved, given)
-        data = data or str(head["data"])
+        data, table = data or str(head["data"]), table or head["table"]
     else:
         recipe, given = plug_in(recipe, given)
         chosen = build(page(recipe).Config, given)
     module = page(recipe)
     if data is None:
         raise OptionError("a new run needs --data NAME=PATH")
-    found = read_data(data, photos=getattr(module, "PHOTOS", False))
-    rated = found.name != "photos"
-    if rated and (lacking := shortfall(found.name, Path(found.path))):
-        Console(stderr=True, soft_wrap=True).print(f"{found.name}: {lacking}", highlight=False)
+    found = read_data(data, photos=getattr(module, "PHOTOS", False), table=table)
+    console = Console(stderr=True, soft_wrap=True)
+    if found.name != "photos" and (lacking := shortfall(found.name, Path(found.path), **found.table)):
+        console.print(f"{found.name}: {lacking}", highlight=False)
+    for caution in found.cautions:
+        console.print(f"CAUTION: {caution}", highlight=False, markup=False)
     fabric = make_fabric(chosen.accelerator, chosen.devices, chosen.precision)
     run = dataclasses.replace(run, writes=fabric.is_global_zero)
     run.begin(recipe, found, chosen)
@@ -102,7 +106,7 @@ def read_config(path: Path) -> dict[str, tuple[Any, str]]:
     Raises:
         DataError: missing, unreadable, or not such a file; names file and line.
     """
-    return {key: value for key, value in read_yaml(path).items() if key not in ("recipe", "data")}
+    return {key: value for key, value in read_yaml(path).items() if key not in ("recipe", "data", "table")}
 
 
 def plug_in(recipe: str, given: Given) -> tuple[str, Given]:

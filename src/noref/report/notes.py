@@ -33,7 +33,7 @@ def warnings(results: Results, found: Sequence[Group]) -> list[str]:
     if undefined := [cell for group in found for cell in group.undefined]:
         first = undefined[0]
         sentences.append(f"{counted(len(undefined), 'cell')} without metrics: {first.name}: {first.trouble}.")
-    sentences += [sentence for share, sentence in _outside(results, found) if share > FEW]
+    sentences += [sentence for grave, sentence in _outside(results, found) if grave]
     for name in _sets(found):
         if lacking := results.data(name).get("shortfall"):
             sentences.append(f"{set_name(name)} is incomplete: {lacking}.")
@@ -43,15 +43,25 @@ def warnings(results: Results, found: Sequence[Group]) -> list[str]:
 def notes(results: Results, found: Sequence[Group]) -> list[str]:
     """What is good to know and no reason for doubt, one sentence each."""
     said = [f"{set_name(name)}: {note}." for name in _sets(found) if (note := results.data(name).get("note"))]
-    return said + [sentence for share, sentence in _outside(results, found) if share <= FEW]
+    said += [f"{set_name(name)}: {one}" for name in _sets(found) for one in cautions(results, name)]
+    return said + [sentence for grave, sentence in _outside(results, found) if not grave]
+
+
+def cautions(results: Results, name: str) -> list[str]:
+    """What was taken for granted in reading a data set, one sentence each."""
+    found = results.data(name).get("cautions")
+    return [f"{one}." for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
 def _sets(found: Sequence[Group]) -> list[str]:
     return list(dict.fromkeys(n for group in found for n in (group.model.training_set, group.model.test_set)))
 
 
-def _outside(results: Results, found: Sequence[Group]) -> Iterator[tuple[float, str]]:
-    """For each test set on which predictions leave the scale: the share of those, and a sentence."""
+def _outside(results: Results, found: Sequence[Group]) -> Iterator[tuple[bool, str]]:
+    """For each test set on which predictions leave the scale: whether that is grave, and a sentence.
+
+    It is not where they are few, or where the scale is no more than the span of the scores.
+    """
     for name, scale in results.scales.items():
         own = [group for group in found if group.model.test_set == name]
         quality = [np.concatenate([cell.quality for cell in (*group.cells, *group.undefined)]) for group in own]
@@ -59,7 +69,8 @@ def _outside(results: Results, found: Sequence[Group]) -> Iterator[tuple[float, 
             counts = [getattr(outside_scale(values, scale), "share", 0.0) for values in quality]
             worst = own[int(np.argmax(counts))].model
             most = f"; the largest share: {model_name(worst)}, {sets_of(worst)}" if len(own) > 1 else ""
-            yield outside.share, f"{set_name(name)}: {outside}{most}."
+            grave = outside.share > FEW and not results.data(name).get("spanned")
+            yield grave, f"{set_name(name)}: {outside}{most}."
 
 
 def failures(results: Results) -> list[tuple[str, str]]:

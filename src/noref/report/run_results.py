@@ -65,9 +65,17 @@ def describe_data(data: DataSet) -> dict[str, Any]:
         "images": len(data.records),
         "scale": dataclasses.asdict(data.records[0].scale),
         "note": describe(data.name),
-        "shortfall": shortfall(data.name, Path(data.path)),
+        "shortfall": shortfall(data.name, Path(data.path), **data.table),
+        "cautions": list(data.cautions),
+        "spanned": _spanned(data.records),
         "checksum": checksum(data.records),
     }
+
+
+def _spanned(records: Sequence[Record]) -> bool:
+    """Whether the scores reach both ends of their scale, as where it is taken from them: predictions then leave it."""
+    raw = [record.raw_score for record in records]
+    return (min(raw), max(raw)) == (records[0].scale.low, records[0].scale.high)
 
 
 def describe_split(path: Path) -> dict[str, Any]:
@@ -101,7 +109,7 @@ def read_run(table: Path) -> tuple[list[tuple[int, Row]], dict[str, Any]]:
     shared["selection"] = values.get("select", "last")
     file = table.with_name("split.json")
     try:
-        data = run_folder.read_data(str(head["data"]))
+        data = run_folder.read_data(str(head["data"]), table=head["table"])
         rows = prediction_rows(table, load_split(file, data.records).test, data.records, shared)
         known = describe_data(data)
     except NorefError:  # the data set is not on this machine, or has changed

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from lightning_fabric import Fabric
@@ -41,12 +42,14 @@ class Evaluation:
     part: str  # which of its images, in words
     metrics: dict[str, float]  # as `noref.evaluate.metrics.metrics` gives them
     caution: str | None = None  # what makes the metrics too good, where that is known
+    taken: Sequence[str] = ()  # what was taken for granted in reading the data, one sentence each
 
 
 def evaluate(
     model: str,
     *,
     data: str,
+    table: Mapping[str, Any] | None = None,
     split: str | None = None,
     output: str | None = None,
     overwrite: bool = False,
@@ -57,6 +60,7 @@ def evaluate(
     Args:
         model: a run's folder, its `model.safetensors`, an `.onnx` file, or the name of an embedded model.
         data: `NAME=PATH`.
+        table: what is said of a csv, as `noref.data.own_csv.options` gives it.
         split: a split file: its test part is evaluated; "all": every image. None: the run's own test part where the
             model is a run and these are the images that it was trained on, otherwise every image.
         output: a CSV for the predictions.
@@ -68,7 +72,7 @@ def evaluate(
             be replaced.
         ModelError, DataError, ImageError: a broken model, data set, split or image; says why.
     """
-    found = read_data(data)
+    found = read_data(data, table=table)
     if output is not None:
         inputs = [Path(found.path), *(record.path for record in found.records)]
         _check_predictions(Path(output), [*inputs, Path(split)] if split else inputs, overwrite)
@@ -76,7 +80,7 @@ def evaluate(
     records, part = _part(list(found.records), split, folder)
     quality = score(records)
     caution = _caution(card, found, records, folder)
-    result = Evaluation(card.name, found.name, part, metrics(quality, records), caution)
+    result = Evaluation(card.name, found.name, part, metrics(quality, records), caution, found.cautions)
     if output is not None:
         path = Path(output)
         Run(path.parent).write_predictions(records, quality.tolist(), among=found.records, name=path.name)

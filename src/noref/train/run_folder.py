@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from noref.card import Scale
-from noref.data.readers import READERS
+from noref.data.readers import READERS, cautions, only_csv
 from noref.data.records import Record, names
 from noref.data.splits import Split, load_split, official_split, random_split, save_split
 from noref.errors import DataError, OptionError, unknown
@@ -45,6 +45,8 @@ class DataSet:
     name: str  # a key of `READERS`
     path: str
     records: Sequence[Record]
+    table: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # said of it, if it is a csv
+    cautions: Sequence[str] = ()  # what was taken for granted in reading it, one sentence each
 
     @property
     def scale(self) -> Scale:
@@ -52,26 +54,35 @@ class DataSet:
         return self.records[0].scale
 
 
-def read_data(text: str, *, photos: bool = False) -> DataSet:
+def read_data(text: str, *, photos: bool = False, table: Mapping[str, Any] | None = None) -> DataSet:
     """`NAME=PATH` -> the data set.
 
     Args:
         text: as it was typed.
         photos: whether `photos=FOLDER` will do, plain pictures without scores; the data set then has no records.
+        table: what is said of a table of one's own, as `noref.data.own_csv.options` gives it.
 
     Raises:
-        OptionError: not of that form, or an unknown data set.
+        OptionError: not of that form, an unknown data set, or `table` for one that is no csv.
         DataError: what the reader finds wrong with the folder.
     """
     name, equals, path = text.partition("=")
     if not equals or not path:
         raise OptionError(f"--data {text!r}: write NAME=PATH, such as livec=FOLDER")
     if photos and name == "photos":
+        only_csv(name, table or {})
         return DataSet(name, path, [])
     if name not in READERS:
         raise unknown("data set", name, [*READERS, "photos"] if photos else READERS)
-    records = READERS[name](Path(path))
-    return DataSet(name, path, records)
+    said = only_csv(name, table or {})
+    records = READERS[name](Path(path), **said)
+    return DataSet(name, path, records, said, cautions(name, Path(path), **said))
+
+
+def read_all(texts: Sequence[str], table: Mapping[str, Any] | None = None) -> list[DataSet]:
+    """Several data sets; `table` is said of each csv among them. Errors as `read_data`, also where none is a csv."""
+    own = [text.partition("=")[0] == "csv" for text in texts]
+    return [read_data(text, table=table if csv or not any(own) else None) for text, csv in zip(texts, own, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -96,8 +107,9 @@ class Run:
             load_split(split, data.records)
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
-            head = yaml.safe_dump({"recipe": recipe, "data": f"{data.name}={data.path}"}, sort_keys=False)
-            self.write("config.yaml", head + to_yaml(config))
+            head: dict[str, Any] = {"recipe": recipe, "data": f"{data.name}={data.path}"}
+            head |= {"table": dict(data.table)} if data.table else {}
+            self.write("config.yaml", yaml.safe_dump(head, sort_keys=False) + to_yaml(config))
 
     def abandon(self) -> None:
         """Empty the folder of a new run that has come to nothing but options and split: another may go there."""
@@ -216,7 +228,7 @@ def open_run(out: Path, *, resume: bool) -> Run:
 
 
 def read_run(folder: Path) -> tuple[dict[str, Any], Given]:
-    """What `config.yaml` of a run says: recipe and data, and the rest for `build`.
+    """What `config.yaml` of a run says: recipe, data, and what was said of a csv; and the rest for `build`.
 
     Raises:
         DataError: missing or broken.
@@ -226,7 +238,7 @@ def read_run(folder: Path) -> tuple[dict[str, Any], Given]:
         head = {key: given.pop(key)[0] for key in ("recipe", "data")}
     except KeyError as error:
         raise DataError(f"{folder / 'config.yaml'}: not of a run: {error} is missing") from error
-    return head, given
+    return {**head, "table": given.pop("table", ({}, ""))[0]}, given
 
 
 def resumed_config(kind: type[Any], saved: Given, given: Given) -> Any:
