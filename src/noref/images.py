@@ -26,6 +26,7 @@ from noref.decoding import arrays, damage, jpeg2000
 from noref.decoding.cautions import PROFILE
 from noref.decoding.grey import eight_bit
 from noref.decoding.limits import Limits, one_large
+from noref.decoding.margin import trimmed
 from noref.decoding.notes import notes
 from noref.decoding.opening import opened
 from noref.decoding.profiles import BrokenProfileError, lab_to_rgb, to_srgb
@@ -88,6 +89,7 @@ def read(
     preprocessing: _Sizing | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
     least_side: int = 1,
+    trim: bool = False,
     cautions: list[str] | None = None,
 ) -> Pixels:
     """Decode an image and resize it for a model.
@@ -102,6 +104,7 @@ def read(
         preprocessing: the model's; None keeps the size.
         max_megapixels: the budget, in millions of pixels of the file.
         least_side: a picture with a shorter side is an error; scoring uses `SCORED_SIDE`.
+        trim: cut off a margin of one colour; a JPEG is then decoded at its full size.
         cautions: what makes the pixels doubtful is added to this list, in a few words each (`decoding.cautions`): a
             JPEG with missing data, a broken colour profile; also which picture of a file with several was taken.
             Without a list, a broken profile is a warning, once in a process.
@@ -117,12 +120,12 @@ def read(
         >>> read(np.zeros((30, 20, 3), np.uint8)).shape
         (30, 20, 3)
     """
-    limits = Limits(max_megapixels, least_side)
+    limits = Limits(max_megapixels, least_side, trim)
     try:
         if isinstance(source, np.ndarray):
-            return _from_array(arrays.to_rgb(source), preprocessing, limits)
+            return _from_array(arrays.to_rgb(source), preprocessing, limits, cautions)
         if arrays.is_tensor(source):
-            return _from_array(arrays.to_rgb(arrays.from_tensor(source)), preprocessing, limits)
+            return _from_array(arrays.to_rgb(arrays.from_tensor(source)), preprocessing, limits, cautions)
         if isinstance(source, Image.Image):
             return _from_image(source, preprocessing, limits, cautions)
         with _open(source) as file:
@@ -218,13 +221,13 @@ def _open(source: object) -> BinaryIO:
     raise ImageError(f"a source is {arrays.KINDS}")
 
 
-def _from_array(array: NDArray[Any], preprocessing: _Sizing | None, limits: Limits) -> Pixels:
-    height, width = array.shape[:2]
-    limits.check(width, height)
-    if preprocessing is None:
+def _from_array(
+    array: NDArray[Any], preprocessing: _Sizing | None, limits: Limits, cautions: list[str] | None
+) -> Pixels:
+    limits.check(array.shape[1], array.shape[0])
+    if preprocessing is None and not limits.trim:
         return np.array(array, order="C")
-    image = Image.fromarray(np.ascontiguousarray(array))
-    return np.array(_resized(image, target_size(width, height, preprocessing), None, preprocessing))
+    return np.array(_fitted(Image.fromarray(np.ascontiguousarray(array)), preprocessing, limits, cautions))
 
 
 def _from_image(
@@ -233,8 +236,7 @@ def _from_image(
     limits.check(*image.size)
     upright = UPRIGHT.get(_orientation(image, 1))
     rgb = _in_srgb(image, _rgb(image), image.info.get("icc_profile"), cautions)
-    if preprocessing is not None:
-        rgb = _resized(rgb, target_size(*image.size, preprocessing), None, preprocessing)
+    rgb = _fitted(rgb, preprocessing, limits, cautions)
     return np.array(rgb if upright is None else rgb.transpose(upright))
 
 
@@ -244,11 +246,10 @@ def _decode(file: BinaryIO, preprocessing: _Sizing | None, limits: Limits, cauti
     found.extend(picture.notes)
     with picture.image as image:
         limits.check(*image.size)
-        size, box = image.size, None
-        if preprocessing is not None:
+        drafted = None
+        if preprocessing is not None and not limits.trim:
             size = target_size(*image.size, preprocessing)
             drafted = image.draft("RGB", (DRAFT * size[0], DRAFT * size[1]))
-            box = drafted[1] if drafted else None
         damage.check(image, picture.file)
         with one_large(image.width * image.height):
             image.load()
@@ -257,8 +258,10 @@ def _decode(file: BinaryIO, preprocessing: _Sizing | None, limits: Limits, cauti
             if cautions is not None:
                 found.extend(damage.cautions(image, picture.file))
             rgb = _in_srgb(decoded, _rgb(decoded), image.info.get("icc_profile"), cautions)
-            if preprocessing is not None:
-                rgb = _resized(rgb, size, box, preprocessing)
+            if preprocessing is not None and drafted:
+                rgb = _resized(rgb, size, drafted[1], preprocessing)
+            else:
+                rgb = _fitted(rgb, preprocessing, limits, cautions)
             if cautions is not None and not picture.notes:
                 found.extend(notes(image, picture.file))
             return np.array(rgb if upright is None else rgb.transpose(upright))
@@ -303,6 +306,20 @@ def _rgb(image: Image.Image) -> Image.Image:
     white = Image.new("RGB", layer.size, "white")
     white.paste(layer, (0, 0), layer)
     return white
+
+
+def _fitted(
+    image: Image.Image, preprocessing: _Sizing | None, limits: Limits, cautions: list[str] | None
+) -> Image.Image:
+    """Without its margin, where that is asked for, and as large as the model takes it."""
+    if limits.trim:
+        image = trimmed(image, [] if cautions is None else cautions)
+        limits.check(*image.size)
+    return (
+        image
+        if preprocessing is None
+        else _resized(image, target_size(*image.size, preprocessing), None, preprocessing)
+    )
 
 
 def _resized(

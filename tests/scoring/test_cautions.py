@@ -98,3 +98,19 @@ def test_a_table_without_cautions_is_resumed_and_says_so(score, name):
     Path(name).write_text("\n".join(before) + "\n")
     assert score("-o", name, "--resume", "--strict")[0] == 1
     assert UNKNOWN not in Path(name).read_text()
+
+
+def test_resume_does_not_mix_trimmed_and_whole_pictures(score, folder):
+    page = Image.new("RGB", (500, 400), "white")
+    page.paste(PHOTO, (90, 80))
+    page.save("page.png")
+    score("-o", "whole.csv")
+    score("-o", "trimmed.csv", "--trim")
+    assert "margin trimmed: 38 % of the picture are left" in Path("trimmed.csv").read_text()
+    for name, words in (("whole.csv", ["--trim"]), ("trimmed.csv", [])):
+        expected = Path("trimmed.csv" if words else "fresh.csv")
+        if not words:
+            score("-o", "fresh.csv")
+        Path("again.csv").write_bytes(Path(name).read_bytes())
+        score("-o", "again.csv", "--resume", *words)
+        assert Path("again.csv").read_bytes() == expected.read_bytes()

@@ -33,6 +33,7 @@ model_option = click.option(
 @click.option("--min", "minimum", type=float, metavar="S", help="Exit with 3 when a score is below S.")
 @click.option("--max-megapixels", type=float, default=200.0, show_default=True, help="Larger images are errors.")
 @click.option("--least-side", type=int, default=16, show_default=True, help="Pixels; smaller images are errors.")
+@click.option("--trim", is_flag=True, help="Cut off a margin of one colour first.")
 @click.option("--strict", is_flag=True, help="Pictures with a missing or damaged part are errors, not cautions.")
 @click.option("--threads", type=int, help="Default: one for each core.")
 @click.option("--device", default="cpu", show_default=True, help="Or one of torch's, such as cuda (extra train).")

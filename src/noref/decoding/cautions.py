@@ -12,6 +12,7 @@ RAW_CUT = "the raw file is cut: a part of the picture is missing"
 AVIF_DOUBTFUL = "the AVIF may be damaged: OpenCV does not decode it"
 UNKNOWN = "not checked for cautions: scored by an earlier version"
 PROFILE = "broken colour profile ignored"
+TRIMMED = "margin trimmed: "
 DAMAGE = frozenset({CUT, HOLED, RAW_CUT, AVIF_DOUBTFUL})  # `noref score --strict` makes an error of these
 
 

@@ -13,10 +13,11 @@ _one_large = threading.Lock()
 
 
 class Limits(NamedTuple):
-    """The budget in millions of pixels, and the least side in pixels."""
+    """The budget in millions of pixels, the least side in pixels, and whether a margin is cut off first."""
 
     megapixels: float
     least_side: int
+    trim: bool = False
 
     def budget(self, pixels: int) -> None:
         """Raise an `ImageError` for more pixels."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from noref.card import Card
-from noref.decoding.cautions import UNKNOWN, is_damage
+from noref.decoding.cautions import TRIMMED, UNKNOWN, is_damage
 from noref.errors import OptionError, printable
 from noref.scoring.find_images import Found, file_stamp
 from noref.scoring.row_writers import COLUMNS, WRITERS, Row
@@ -34,6 +34,7 @@ class Table:
             Rows of other files stay, before those of this run.
         card: of the model.
         strict: rows with a caution that says damage are scored again.
+        trim: rows without a trimmed margin are scored again; without it, those with one.
 
     A row of a table without the column `caution` is kept, with a caution that says so.
 
@@ -51,6 +52,7 @@ class Table:
         card: Card,
         *,
         strict: bool = False,
+        trim: bool = False,
     ) -> None:
         if row_format not in WRITERS:
             raise OptionError(f"--resume goes on with a table in CSV or JSON lines, not with the format {row_format}")
@@ -71,6 +73,7 @@ class Table:
             and row.size is not None
             and stamps.get(row.path) == (row.size, row.time)
             and not (strict and is_doubtful(row.caution))
+            and trim == (TRIMMED in (row.caution or ""))
         }
         self._write(self.kept, data)
 

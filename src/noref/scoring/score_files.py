@@ -97,6 +97,7 @@ def score_files(
     quiet: bool = False,
     max_megapixels: float = MAX_MEGAPIXELS,
     least_side: int = SCORED_SIDE,
+    trim: bool = False,
     strict: bool = False,
 ) -> Summary:
     """Score images and write each row as soon as it is known.
@@ -106,7 +107,7 @@ def score_files(
     Args:
         paths: files and folders, in the order of the rows; `-` is standard input, see `noref.scoring.sources`.
         list_file: a file that lists more of them.
-        model: as in `Scorer`, and so `max_megapixels`, `least_side` and `strict`.
+        model: as in `Scorer`, and so `max_megapixels`, `least_side`, `trim` and `strict`.
         recursive: also the folders below the folders.
         row_format: `table`, `csv`, `jsonl` or `paths` (of images with a score; the errors go to stderr); None: as the
             output's name ends, else `table`.
@@ -139,10 +140,10 @@ def score_files(
     found = gather(
         paths, list_file, recursive=recursive, say=lambda text: None if quiet else print(text, file=sys.stderr)
     )
-    scorer = Scorer(model, max_megapixels=max_megapixels, least_side=least_side, strict=strict)
+    scorer = Scorer(model, max_megapixels=max_megapixels, least_side=least_side, trim=trim, strict=strict)
     if output is not None:
         _check_table(output, found, list_file, replace=overwrite or resume)
-    table = _earlier(output, row_format, found, paths, scorer, strict=strict) if resume else None
+    table = _earlier(output, row_format, found, paths, scorer, strict=strict, trim=trim) if resume else None
     kept = table.kept if table else {}
     summary = Summary(len(found), minimum)
     with (
@@ -251,7 +252,7 @@ def _opened(output: str | None, *, append: bool = False, exact: bool = False) ->
 
 
 def _earlier(
-    output: str | None, row_format: str, found: Sequence[Found], paths: Sequence[str], scorer: Scorer, *, strict: bool
+    output: str | None, row_format: str, found: Sequence[Found], paths: Sequence[str], scorer: Scorer, **options: bool
 ) -> Table:
     """The table to go on with."""
     from noref.scoring.resume import Table
@@ -259,7 +260,7 @@ def _earlier(
     if output is None:
         raise OptionError("--resume needs the table to go on with: --output FILE")
     try:
-        return Table(output, row_format, found, paths, scorer.card, strict=strict)
+        return Table(output, row_format, found, paths, scorer.card, **options)
     except OSError as error:
         raise OptionError(f"{printable(output)}: cannot be written: {error.strerror}") from error
 

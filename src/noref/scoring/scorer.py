@@ -63,6 +63,7 @@ class Scorer:
             wait run as a batch, and scores differ by less than 0.05.
         max_megapixels: an image with more pixels is an `ImageError`.
         least_side: an image with a shorter side, in pixels, is an `ImageError`.
+        trim: a margin of one colour is cut off before, which the score's `cautions` say.
         strict: an image of which a part is missing or damaged is an `ImageError`, not a score with a caution.
 
     Raises:
@@ -84,6 +85,7 @@ class Scorer:
         device: str = "cpu",
         max_megapixels: float = MAX_MEGAPIXELS,
         least_side: int = SCORED_SIDE,
+        trim: bool = False,
         strict: bool = False,
     ) -> None:
         if not 0 < max_megapixels < math.inf:
@@ -94,7 +96,7 @@ class Scorer:
         self._network.ready()
         self._workers = self._network.at_once
         self._strict = strict
-        self._limits: dict[str, Any] = {"max_megapixels": max_megapixels, "least_side": least_side}
+        self._limits: dict[str, Any] = {"max_megapixels": max_megapixels, "least_side": least_side, "trim": trim}
 
     def __reduce__(self) -> tuple[object, ...]:
         options = {**self._limits, "strict": self._strict, "device": self._network.device}
