@@ -101,6 +101,7 @@ class Card:
         results: measured metrics, each a mapping with data, protocol, metric and value.
         limits: known failures, one sentence each.
         outputs: what the file's further outputs mean: the names behind `faults`, the numbers behind an interval.
+        input_rule: from a picture to the network's input, for other programs; only in a folder of `noref export`.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Card:
     results: list[dict[str, Any]] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
+    input_rule: dict[str, Any] = field(default_factory=dict)
 
     def write(self, model: Path) -> Card:
         """Write this card beside `model` (atomically) with the checksum of its bytes; return it as written."""

@@ -114,16 +114,29 @@ def convert(method: str, files: tuple[str, ...], out: str, data: str | None) -> 
 
 
 @cli.command()
-@click.argument("run")
-@click.option("--out", required=True, metavar="FILE", help="The .onnx file to write; its card goes beside it.")
-@click.option("--overwrite", is_flag=True, help="Replace FILE where it is a model with its card.")
-def export(run: str, out: str, overwrite: bool) -> int:
-    """Export a trained RUN as an .onnx file for `noref score`.
+@click.argument("model", metavar="RUN|MODEL")
+@click.option(
+    "--out", required=True, metavar="FILE|FOLDER", help="An .onnx file; its card goes beside it. Or a folder."
+)
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier export wrote there.")
+def export(model: str, out: str, overwrite: bool) -> int:
+    """Export a trained RUN as an .onnx file for `noref score`, or any MODEL as a folder for other programs.
 
-    The file's scores are compared with the run's before it is written.
+    \b
+    noref export RUN --out model.onnx
+    noref export default --out FOLDER
+
+    A run's scores are compared with the file's before it is written. A folder has the model, its card, and the rule
+    from a picture to its score: in words, in the card, and as a script for browsers.
     """
-    from noref.train.evaluate_export import export as export_run
+    from noref.scoring.export_folder import copy_model, exporting, is_exported
 
-    card = export_run(run, out=out, overwrite=overwrite)
+    with exporting(out, overwrite=overwrite) as target:
+        if is_exported(model):
+            card = copy_model(model, target, overwrite=overwrite)
+        else:
+            from noref.train.evaluate_export import export as export_run
+
+            card = export_run(model, out=str(target), overwrite=overwrite)
     click.echo(f"{out}: {card.name}, sha256 {card.sha256[:12]}", err=True)
     return 0

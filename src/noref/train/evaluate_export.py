@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ import numpy as np
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from noref.card import Card, card_path, is_card, read_card
+from noref.card import Card
 from noref.data.loading import Protocol
 from noref.data.perceptual_hash import learnt_images
 from noref.data.records import Record
@@ -25,6 +24,7 @@ from noref.models import network as networks
 from noref.models.arniqa_regressor import ARNIQA
 from noref.models.network import FromBytes, QualityNet
 from noref.scoring.export import export_onnx
+from noref.scoring.export_folder import check_model, copy_model
 from noref.scoring.scorer import Scorer
 from noref.train.evaluator import Evaluator
 from noref.train.run_folder import MODEL, DataSet, Run, is_predictions, read_data
@@ -181,30 +181,14 @@ def export(model: str, *, out: str, overwrite: bool = False) -> Card:
     path = _model_file(model)
     if not path.exists():
         raise OptionError(f"{model}: no trained model: there is no {path}")
-    _check_model(Path(out), path, overwrite)
     if path.suffix == ".onnx":
-        return _copy(path, Path(out))
+        return copy_model(str(path), Path(out), overwrite=overwrite)
+    check_model(Path(out), path, overwrite=overwrite)
     network, card = load(path)
     side = card.preprocessing.crop or max(card.preprocessing.min_side, 64)  # a free size: none that is special
     return export_onnx(
         FromBytes(network), Path(out), card, example=_example(side), dynamic_size=not card.preprocessing.crop
     )
-
-
-def _check_model(out: Path, model: Path, overwrite: bool) -> None:
-    """An ONNX file is known by the card beside it."""
-    inputs, card = [model, card_path(model)], card_path(out)
-    check_output(card, inputs=inputs, ours=is_card, overwrite=True)
-    check_output(out, inputs=inputs, ours=lambda _: card.exists(), overwrite=overwrite)
-
-
-def _copy(model: Path, out: Path) -> Card:
-    """An ONNX file that a run made already, with its card, at another place."""
-    card = read_card(model)
-    if out.suffix != ".onnx" or not out.parent.is_dir():
-        raise OptionError(f"{out}: not an .onnx file in a folder that exists")
-    shutil.copyfile(model, out)
-    return card.write(out)
 
 
 def _example(side: int) -> NDArray[np.uint8]:
