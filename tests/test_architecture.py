@@ -14,9 +14,10 @@ LAYERS = [  # bottom first: a part imports lower layers, never its own layer or 
     {"card", "images"},
     {"data", "degrade", "models", "objectives"},
     {"evaluate", "scoring"},
+    {"agreement"},
     {"train", "metric"},
     {"methods", "report"},
-    {"default_model", "explain", "embed", "gmad", "demo"},
+    {"default_model", "calibrate", "explain", "embed", "gmad", "demo"},
     {"bench", "serve"},
     {"cli"},
     {"__main__"},
@@ -47,6 +48,8 @@ BASE = [
     ROOT / "data" / "own_table.py",
     ROOT / "data" / "tables.py",
     ROOT / "demo.py",
+    ROOT / "agreement.py",
+    *sorted((ROOT / "calibrate").glob("*.py")),
 ]
 
 

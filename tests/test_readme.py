@@ -36,6 +36,10 @@ def photos(tmp_path, monkeypatch):
     rows = "".join(f"photos/{i}.jpg,{20 + 7 * i}\n" for i in range(10))
     (tmp_path / "scores.csv").write_text("path,score\n" + rows)
     (tmp_path / "mos.csv").write_text("file;mos\n" + "".join(f"photos/{i}.jpg;{i / 3 + 1:.1f}\n" for i in range(10)))
+    (tmp_path / "labelled").mkdir()
+    for i in range(20):
+        Image.fromarray(rng.integers(5 * i, 6 * i + 120, (64, 80, 3), dtype=np.uint8)).save(f"labelled/{i}.jpg")
+    (tmp_path / "labels.csv").write_text("path,score\n" + "".join(f"labelled/{i}.jpg,{4 * i}\n" for i in range(20)))
     return tmp_path
 
 
@@ -82,7 +86,7 @@ def test_training_commands_run_in_their_order(photos, capsys):
     }
     commands = [w for w in NOREF if w not in SCORING and w[0] != "batch"]
     assert [w[0] for w in commands] == [
-        "data", "train", "train", "train", "train", "evaluate", "export", "score",
+        "calibrate", "score", "evaluate", "data", "train", "train", "train", "train", "evaluate", "export", "score",
         "bench", "bench", "report", "gmad", "explain", "explain", "embed", "degrade",
     ]  # fmt: skip
     for name in ("livec", "koniq10k"):

@@ -6,13 +6,14 @@ import shutil
 
 import numpy as np
 import onnx
+import onnx.parser
 import onnxruntime
 import pytest
 
 from noref.card import card_path, read_card
 from noref.default_model import outputs
 from noref.errors import ModelError
-from noref.scoring.graph_outputs import add_features
+from noref.scoring.graph_outputs import add_features, feature_layers
 from noref.scoring.network import DEFAULT, FEATURES, QUALITY, Network
 
 
@@ -71,3 +72,32 @@ def test_a_feature_of_several_tokens_is_refused(tmp_path):
     }""")
     with pytest.raises(ModelError, match="has 3 dimensions"):
         add_features(model, tmp_path / "model.onnx")
+
+
+TWO_LAYERS = """
+<ir_version: 8, opset_import: ["" : 18]>
+two (uint8[n, h, w, 3] image) => (float[n] quality)
+<float[3, 5] first, float[5, 4] second, float[9] centre, float[9] head>
+{
+    level = Cast<to = 1>(image)
+    axes = Constant<value_ints = [1, 2]>()
+    mean = ReduceMean<keepdims = 0>(level, axes)
+    shallow = MatMul(mean, first)
+    deep = MatMul(shallow, second)
+    both = Concat<axis = 1>(shallow, deep)
+    features = Sub(both, centre)
+    quality = MatMul(features, head)
+}
+"""
+
+
+def test_the_layers_of_features_and_how_deep_they_are():
+    """By hand: 5 features behind one layer with weights, 4 behind two."""
+    assert feature_layers(onnx.parser.parse_model(TWO_LAYERS)) == [(5, 0.5), (4, 1.0)]
+
+
+def test_the_card_of_the_default_describes_its_features():
+    model = onnx.load(DEFAULT)
+    layers = read_card(DEFAULT).outputs["features"]["layers"]
+    assert [tuple(layer) for layer in layers] == feature_layers(model)
+    assert sum(count for count, _ in layers) == 8096

@@ -14,6 +14,7 @@ import click
 from noref.cli import (
     batching,
     benching,
+    calibrating,
     datasets,
     degrading,
     embedding,
@@ -29,7 +30,8 @@ from noref.errors import NorefError, OptionError
 
 __all__ = ["cli", "main", "run"]
 MODULES = (  # importing them has added their commands
-    batching, benching, datasets, degrading, embedding, explaining, gmad, pictures, reporting, serving, training,
+    batching, benching, calibrating, datasets, degrading, embedding, explaining, gmad, pictures, reporting, serving,
+    training,
 )  # fmt: skip
 
 

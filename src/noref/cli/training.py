@@ -74,15 +74,24 @@ def train(
 def evaluate(model: str, **options: Any) -> int:
     """Compare a model's scores with human ones.
 
-    MODEL is a run's folder, its model.safetensors, an .onnx file or `default`.
+    MODEL is a run's folder, its model.safetensors, an .onnx file or `default`; the last two need no torch, only
+    scipy. Low and high are the ends of 95 % intervals, by drawing images (or references) again and again.
     """
-    from noref.train.evaluate_export import evaluate as evaluate_model
+    from noref.agreement import evaluate_exported, is_exported
 
-    found = evaluate_model(model, **options)
+    if is_exported(model):
+        options.pop("protocol")
+        found = evaluate_exported(model, **options, intervals=True)
+    else:
+        from noref.train.evaluate_export import evaluate as evaluate_model
+
+        found = evaluate_model(model, **options, intervals=True)
     click.echo(f"{found.model} on {found.data}, {found.part}", err=True)
     for caution in filter(None, (found.caution, *found.taken)):
         click.echo(f"CAUTION: {caution}", err=True)
     print_metrics(found.metrics)
+    for name, (low, high) in found.intervals.items():
+        print_metrics({f"{name}_low": low, f"{name}_high": high})
     return 0
 
 

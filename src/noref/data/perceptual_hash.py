@@ -104,13 +104,17 @@ def training_hashes(records: Sequence[Record]) -> str:
     return pack(hash_images([record.path for record in records]))
 
 
-def learnt_images(card: Card, records: Sequence[Record]) -> int | None:
-    """How many of these images a model has learnt from, by content; None where its card has no hashes that we know.
+def learnt_hashes(card: Card) -> NDArray[np.bool_] | None:
+    """(M, 256) hashes of the images that a model has learnt from; None where its card has none that we know.
 
     They are in the card's `training`, or in `training["run"]` of a model that was published from a run. Damaged ones
     are a ModelError.
     """
     text = card.training.get("image_hashes") or (card.training.get("run") or {}).get("image_hashes")
-    if not isinstance(text, str) or not text.startswith(KIND):
-        return None
-    return int(matches(hash_images([record.path for record in records]), unpack(text)).sum())
+    return unpack(text) if isinstance(text, str) and text.startswith(KIND) else None
+
+
+def learnt_images(card: Card, records: Sequence[Record]) -> int | None:
+    """How many of these images a model has learnt from, by content; None and errors as of `learnt_hashes`."""
+    learnt = learnt_hashes(card)
+    return None if learnt is None else int(matches(hash_images([record.path for record in records]), learnt).sum())

@@ -1,12 +1,14 @@
 """Give an exported model its further outputs, in place: python -m noref.default_model.outputs MODEL.onnx
 
 For a new default, whatever its backbone: run this once, behind `noref export` or `publish.py`. `features` is the input
-of the last linear layer. `quality` stays the same to the last bit, which is checked; the card gets the new checksum.
+of the last linear layer; the card says which layers it is made of. `quality` stays the same to the last bit, which is
+checked; the card gets the new checksum.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,8 @@ from numpy.typing import NDArray
 
 from noref.card import Card, read_card, read_model
 from noref.errors import ModelError
-from noref.scoring.graph_outputs import add_features
-from noref.scoring.network import QUALITY, open_session
+from noref.scoring.graph_outputs import add_features, feature_layers
+from noref.scoring.network import FEATURES, QUALITY, open_session
 from noref.scoring.onnx_file import parse
 from noref.writing import write_bytes
 
@@ -56,6 +58,8 @@ def main() -> None:
     card = read_card(given.model)
     model = parse(read_model(given.model), given.model)
     add_features(model, given.model)
+    if layers := feature_layers(model):
+        card = dataclasses.replace(card, outputs=card.outputs | {FEATURES: {"layers": layers}})
     card = rewrite(model, given.model, card)
     print(f"{given.model}: {', '.join(output.name for output in model.graph.output)}; sha256 {card.sha256[:12]}...")
 

@@ -54,6 +54,52 @@ def add_features(model: onnx.ModelProto, path: Path) -> None:
     graph.output.append(onnx.helper.make_tensor_value_info(FEATURES, onnx.TensorProto.FLOAT, ["batch", weight.dims[0]]))
 
 
+def feature_layers(model: onnx.ModelProto) -> list[tuple[int, float]]:
+    """Which features come from how deep in the network, where they are layers side by side.
+
+    Returns:
+        Number of features and depth of each layer, in the order of the features: the depth is the number of layers with
+        weights below it, as a share of the deepest one's, in [0, 1]. Empty where the features are no concatenation.
+    """
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers.get(FEATURES)
+    while node is not None and node.op_type in AFTER:
+        made = [name for name in node.input if name in makers]
+        node = makers[made[0]] if made else None
+    if node is None or node.op_type != "Concat":
+        return []
+    shapes = {one.name: [side.dim_value for side in one.type.tensor_type.shape.dim] for one in graph.value_info}
+    leaves = [leaf for name in node.input for leaf in _concatenated(name, makers)]
+    sizes = [shapes.get(name, [0])[-1] for name in leaves]
+    depths = [len(_weighted_below(name, makers)) for name in leaves]
+    if not all(sizes) or not all(depths):
+        return []
+    return [(size, round(depth / max(depths), 4)) for size, depth in zip(sizes, depths, strict=True)]
+
+
+def _concatenated(name: str, makers: dict[str, onnx.NodeProto]) -> list[str]:
+    """The values that a value is put together from, side by side."""
+    node = makers.get(name)
+    if node is None or node.op_type != "Concat":
+        return [name]
+    return [leaf for each in node.input for leaf in _concatenated(each, makers)]
+
+
+def _weighted_below(name: str, makers: dict[str, onnx.NodeProto]) -> set[str]:
+    """Outputs of the convolutions and linear layers that a value depends on."""
+    found, seen, left = set[str](), set[str](), [name]
+    while left:
+        node = makers.get(left.pop())
+        if node is None or node.output[0] in seen:
+            continue
+        seen.add(node.output[0])
+        left += node.input
+        if node.op_type in {"Conv", *LINEAR}:
+            found.add(node.output[0])
+    return found
+
+
 def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
     """Another name for a value of the graph, wherever it is made and used."""
     for node in graph.node:

@@ -13,9 +13,7 @@ tensorboard/             curves
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,64 +23,19 @@ from typing import Any
 
 import yaml
 
-from noref.card import Scale
-from noref.data.readers import READERS, cautions, only_csv
-from noref.data.records import Record, names
+from noref.data.named import DataSet as DataSet
+from noref.data.named import read_all as read_all
+from noref.data.named import read_data as read_data
+from noref.data.predictions import as_csv, prediction_rows
+from noref.data.records import Record
 from noref.data.splits import Split, load_split, official_split, random_split, save_split
-from noref.errors import DataError, OptionError, unknown
+from noref.errors import DataError, OptionError
 from noref.train.options import Given, before, build, read_yaml, to_yaml
 from noref.writing import write_text
 
 HARDWARE = ("workers", "accelerator", "devices")  # a resumed run may change these
 FEWEST = 3  # images of a part on which correlations are computed
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A rated data set that was named on the command line."""
-
-    name: str  # a key of `READERS`
-    path: str
-    records: Sequence[Record]
-    table: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # said of it, if it is a csv
-    cautions: Sequence[str] = ()  # what was taken for granted in reading it, one sentence each
-
-    @property
-    def scale(self) -> Scale:
-        """Of its scores: range and direction."""
-        return self.records[0].scale
-
-
-def read_data(text: str, *, photos: bool = False, table: Mapping[str, Any] | None = None) -> DataSet:
-    """`NAME=PATH` -> the data set.
-
-    Args:
-        text: as it was typed.
-        photos: whether `photos=FOLDER` will do, plain pictures without scores; the data set then has no records.
-        table: what is said of a table of one's own, as `noref.data.own_csv.options` gives it.
-
-    Raises:
-        OptionError: not of that form, an unknown data set, or `table` for one that is no csv.
-        DataError: what the reader finds wrong with the folder.
-    """
-    name, equals, path = text.partition("=")
-    if not equals or not path:
-        raise OptionError(f"--data {text!r}: write NAME=PATH, such as livec=FOLDER")
-    if photos and name == "photos":
-        only_csv(name, table or {})
-        return DataSet(name, path, [])
-    if name not in READERS:
-        raise unknown("data set", name, [*READERS, "photos"] if photos else READERS)
-    said = only_csv(name, table or {})
-    records = READERS[name](Path(path), **said)
-    return DataSet(name, path, records, said, cautions(name, Path(path), **said))
-
-
-def read_all(texts: Sequence[str], table: Mapping[str, Any] | None = None) -> list[DataSet]:
-    """Several data sets; `table` is said of each csv among them. Errors as `read_data`, also where none is a csv."""
-    own = [text.partition("=")[0] == "csv" for text in texts]
-    return [read_data(text, table=table if csv or not any(own) else None) for text, csv in zip(texts, own, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -126,13 +79,7 @@ class Run:
 
     def write_table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write rows as CSV in one step; columns in the order in which they first appear."""
-        rows = list(rows)
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        text = io.StringIO()
-        table = csv.DictWriter(text, columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        self.write(name, text.getvalue())
+        self.write(name, as_csv(rows))
 
     def write_predictions(
         self,
@@ -142,14 +89,8 @@ class Run:
         among: Sequence[Record],
         name: str = "predictions.csv",
     ) -> None:
-        """Write a row an image: raw scores, on the data set's own scale and in its own direction, and quality.
-
-        Names are those `among` all records of the data set: an image has the same name in every split.
-        """
-        named = dict(zip((record.path for record in among), names(among), strict=True))
-        found = zip((named[record.path] for record in records), records, quality, strict=True)
-        rows = [{"path": n, "predicted": r.scale.raw(q), "score": r.raw_score, "quality": q} for n, r, q in found]
-        self.write_table(name, rows)
+        """Write a row an image, as `prediction_rows` gives them."""
+        self.write_table(name, prediction_rows(records, quality, among=among))
 
     @contextmanager
     def curves(self, step: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
@@ -171,11 +112,6 @@ class Run:
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write `results.json`."""
         self.write("results.json", json.dumps(dict(results), indent=2) + "\n")
-
-
-def is_predictions(head: bytes) -> bool:
-    """Whether a file that begins with `head` was written by `Run.write_predictions`."""
-    return head.startswith(b"path,predicted,score,quality\n")
 
 
 def choose_split(config: Any, records: Sequence[Record], run: Run) -> Split:
