@@ -17,6 +17,7 @@ NAMES = {
     "NorefError",
     "OptionError",
     "Preprocessing",
+    "Reason",
     "Scale",
     "Score",
     "Scorer",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from noref.card import Card, Preprocessing, Scale
     from noref.errors import DataError, ImageError, MissingExtraError, ModelError, NorefError, OptionError
+    from noref.scoring.reasons import Reason
     from noref.scoring.scorer import Score, Scorer, score
     from noref.scoring.twin import load_torch
 
@@ -29,6 +30,7 @@ __all__ = [
     "NorefError",
     "OptionError",
     "Preprocessing",
+    "Reason",
     "Scale",
     "Score",
     "Scorer",
@@ -40,6 +42,7 @@ __all__ = [
 _HOMES = {
     "noref.card": ("Card", "Preprocessing", "Scale"),
     "noref.errors": ("DataError", "ImageError", "MissingExtraError", "ModelError", "NorefError", "OptionError"),
+    "noref.scoring.reasons": ("Reason",),
     "noref.scoring.scorer": ("Score", "Scorer", "score"),
     "noref.scoring.twin": ("load_torch",),
 }

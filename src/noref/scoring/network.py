@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noref.card import read_card, read_model
+from noref.card import Card, read_card, read_model
 from noref.errors import ImageError, ModelError, OptionError, unknown
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ class Network:
             ModelError: not an ONNX model, or its input or output is another than `export` writes.
             OptionError: torch has no such device here.
         """
-        _check_signature(self.path, self._session.result(), self.card.preprocessing.crop)
+        session = self._session.result()
+        _check_signature(self.path, session, self.card.preprocessing.crop)
+        _check_faults(self.path, session, self.card)
 
     @property
     def at_once(self) -> int:
@@ -188,6 +190,13 @@ def _check_signature(path: Path, session: Any, crop: int | None) -> None:
             raise ModelError(f"{path}: the output {value.name} must be float32 of rank {RANKS[value.name]}: {given}")
     if any(isinstance(side, int) and side != crop for side in shape[1:3]):
         raise ModelError(f"{path}: takes {shape[2]} x {shape[1]} pixels, its card says {crop or 'any size'}")
+
+
+def _check_faults(path: Path, session: Any, card: Card) -> None:
+    sizes = [output.shape[1] for output in session.get_outputs() if output.name == FAULTS]
+    named = card.outputs.get(FAULTS, {})
+    if sizes and sizes != [len(named)]:
+        raise ModelError(f"{path}: puts out {sizes[0]} faults, its card names {len(named)}")
 
 
 def _first_line(error: Exception) -> str:

@@ -14,10 +14,10 @@ from noref.card import Card
 from noref.decoding.cautions import TRIMMED, UNKNOWN, is_damage
 from noref.errors import OptionError, printable
 from noref.scoring.find_images import Found, file_stamp
-from noref.scoring.row_writers import COLUMNS, WRITERS, Row
+from noref.scoring.row_writers import COLUMNS, WRITERS, Row, read_reasons
 from noref.writing import write_bytes
 
-KNOWN = (COLUMNS, COLUMNS[: COLUMNS.index("caution")])
+BEFORE = COLUMNS[: COLUMNS.index("caution")]  # of earlier versions
 
 
 class Table:
@@ -35,6 +35,8 @@ class Table:
         card: of the model.
         strict: rows with a caution that says damage are scored again.
         trim: rows without a trimmed margin are scored again; without it, those with one.
+        columns: that this run writes; the table must have the same.
+        coverage: of this run's intervals; the table's must be the same.
 
     A row of a table without the column `caution` is kept, with a caution that says so.
 
@@ -53,15 +55,20 @@ class Table:
         *,
         strict: bool = False,
         trim: bool = False,
+        columns: Sequence[str] = COLUMNS,
+        coverage: float | None = None,
     ) -> None:
         if row_format not in WRITERS:
             raise OptionError(f"--resume goes on with a table in CSV or JSON lines, not with the format {row_format}")
         if os.path.exists(output) and not os.path.isfile(output):
             raise OptionError(f"{printable(output)}: --resume needs a regular file")
         self._path, self._format, self._found = Path(os.path.realpath(output)), row_format, found
+        self._columns = tuple(columns)
         data = self._path.read_bytes() if self._path.exists() else b""
-        rows = _parsed(data, row_format, printable(output))
+        rows = _parsed(data, row_format, printable(output), self._columns)
         check_model(rows, card, printable(output))
+        if any(row.coverage not in (None, coverage) for row in rows):
+            raise OptionError(f"{printable(output)}: its intervals are of another --interval than {coverage:g}")
         stamps = {printable(item.path): file_stamp(item.path) for item in found if item.error is None}
         named = {printable(item.path) for item in found}
         given = {printable(path) for path in paths}
@@ -80,40 +87,43 @@ class Table:
     def finish(self) -> None:
         """Put the rows into the order of a fresh run, in one step."""
         data = self._path.read_bytes()
-        self._write({row.path: row for row in _parsed(data, self._format, str(self._path))}, data)
+        self._write({row.path: row for row in _parsed(data, self._format, str(self._path), self._columns)}, data)
 
     def _write(self, known: Mapping[str, Row], before: bytes) -> None:
         names = (printable(item.path) for item in self._found)
-        text = _text([*self._others, *(known[name] for name in names if name in known)], self._format)
+        text = _text([*self._others, *(known[name] for name in names if name in known)], self._format, self._columns)
         if text != before:
             write_bytes(self._path, text)
 
 
-def _text(rows: Iterable[Row], row_format: str) -> bytes:
+def _text(rows: Iterable[Row], row_format: str, columns: Sequence[str]) -> bytes:
     stream = io.StringIO()
-    write = WRITERS[row_format](stream)
+    write = WRITERS[row_format](stream, columns=columns)
     for row in rows:
         write(row)
     return stream.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _parsed(data: bytes, row_format: str, name: str) -> list[Row]:
+def _parsed(data: bytes, row_format: str, name: str, columns: tuple[str, ...]) -> list[Row]:
     """The whole rows of a table; of a row that was cut off, nothing."""
-    header = (",".join(COLUMNS) + "\n").encode()
+    header = (",".join(columns) + "\n").encode()
+    known = (columns, BEFORE) if columns == COLUMNS else (columns,)
     if header.startswith(data):
         return []
     records = _records(data, quotes=row_format == "csv")
     if row_format == "csv":
         cells = list(csv.reader(records))
-        if not cells or tuple(cells[0]) not in KNOWN:
-            raise foreign(name, "jsonl" if data.startswith(b"{") else row_format, row_format)
+        if not cells or tuple(cells[0]) not in known:
+            found = tuple(cells[0]) if cells else ()
+            raise foreign(name, "jsonl" if data.startswith(b"{") else row_format, row_format, found)
         return [_row(dict(zip(cells[0], row, strict=False))) for row in cells[1:]]
     try:
         values = [json.loads(record) for record in records]
     except ValueError:
         values = [None]
-    if not all(isinstance(value, dict) and tuple(value) in KNOWN for value in values):
-        raise foreign(name, row_format if data.startswith(b"{") else "csv", row_format)
+    if not all(isinstance(value, dict) and tuple(value) in known for value in values):
+        found = tuple(values[0] or ())
+        raise foreign(name, row_format if data.startswith(b"{") else "csv", row_format, found)
     return [_row(value) for value in values]
 
 
@@ -132,21 +142,31 @@ def _row(cells: Mapping[str, Any]) -> Row:
     score, size = cells["score"], cells["size"]
     return Row(
         cells["path"],
-        score=None if score in ("", None) else float(score),
+        score=_number(score),
         error=cells["error"] or None,
         model=cells["model"],
         model_sha256=cells["model_sha256"],
         size=None if size in ("", None) else int(size),
         time=cells["time"] or None,
         caution=cells.get("caution", UNKNOWN if score not in ("", None) else None) or None,
+        low=_number(cells.get("low")),
+        high=_number(cells.get("high")),
+        coverage=_number(cells.get("coverage")),
+        reasons=None if score in ("", None) else read_reasons(cells.get("reasons")),
     )
 
 
-def foreign(name: str, found: str = "", wanted: str = "") -> OptionError:
+def _number(cell: Any) -> float | None:
+    return None if cell in ("", None) else float(cell)
+
+
+def foreign(name: str, found: str = "", wanted: str = "", columns: tuple[str, ...] = ()) -> OptionError:
     """The error for a table of another format than `wanted` or, where the formats agree, of another version."""
     way = "choose another file, or score all again with --overwrite"
     if found != wanted:
         return OptionError(f"{name}: is a table of another format than {wanted}; {way}")
+    if columns[: len(COLUMNS)] == COLUMNS:
+        return OptionError(f"{name}: was begun with another choice of --why and --interval; give the same, or {way}")
     return OptionError(f"{name}: is a table of another version of noref, with other columns; {way}")
 
 

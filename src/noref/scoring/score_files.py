@@ -10,16 +10,17 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TextIO
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TextIO
 
 from noref.decoding.cautions import is_damage
 from noref.errors import ImageError, OptionError, printable
 from noref.images import MAX_MEGAPIXELS, SCORED_SIDE, Source, name, pillow_allows
 from noref.scoring.find_images import Found, file_stamp
+from noref.scoring.intervals import COVERAGE
 from noref.scoring.network import Network
-from noref.scoring.row_writers import WRITERS, Row, Writer, is_table, paths_writer
-from noref.scoring.scorer import Scorer
+from noref.scoring.row_writers import COLUMNS, INTERVAL, WHY, WRITERS, Row, Writer, is_below, is_table, paths_writer
+from noref.scoring.scorer import Score, Scorer
 from noref.scoring.selection import Selection
 from noref.scoring.sources import gather
 from noref.scoring.terminal import escape, progress, table_writer
@@ -39,6 +40,7 @@ class Summary:
 
     total: int
     minimum: float | None = None
+    sure: bool = False  # the lower end of the interval is compared with `minimum`, not the score
     scored: int = 0
     kept: int = 0  # of the scored, from an earlier run
     failed: int = 0
@@ -58,10 +60,12 @@ class Summary:
         self.failed += row.score is None
         self.cautious += row.score is not None and bool(row.caution)
         self.damaged += row.score is not None and is_damage(row.caution)
-        self.below += row.score is not None and self.minimum is not None and row.score < self.minimum
+        self.below += is_below(row, self.minimum, sure=self.sure)
 
     def __str__(self) -> str:
-        below = "" if self.minimum is None else f", {self.below} below {self.minimum:g}"
+        below = (
+            "" if self.minimum is None else f", {self.below} {'perhaps ' if self.sure else ''}below {self.minimum:g}"
+        )
         rate = (self.scored - self.kept) / max(self.seconds, 1e-9)
         kept = f" ({self.kept} by an earlier run)" if self.kept else ""
         damaged = f" ({self.damaged} damaged)" if self.damaged else ""
@@ -93,6 +97,9 @@ def score_files(
     resume: bool = False,
     selection: Selection | None = None,
     minimum: float | None = None,
+    sure: bool = False,
+    why: bool = False,
+    coverage: float | None = None,
     nul: bool = False,
     quiet: bool = False,
     max_megapixels: float = MAX_MEGAPIXELS,
@@ -116,6 +123,9 @@ def score_files(
         resume: score only what the table at `output` lacks: files without a score, and files of another size or time.
         selection: which rows are written, in which order; all are counted.
         minimum: scores below it are counted.
+        sure: those whose interval begins below it are counted.
+        why: rows have the reasons.
+        coverage: rows have the interval that holds this share of pictures' scores; None: 0.9 with `sure`, else none.
         nul: paths end with NUL instead of a line end.
         quiet: no summary and no progress.
 
@@ -125,27 +135,23 @@ def score_files(
         ModelError: the model's file or card is broken.
     """
     selection = selection or Selection()
-    if minimum is not None and not 0 <= minimum <= 100:
-        raise OptionError(f"min must be 0-100 like the scores, got {minimum}")
-    if resume and (overwrite or selection != Selection()):
-        why = (
-            "--overwrite replaces it: choose one"
-            if overwrite
-            else "needs all its rows: sort and select when it is done"
-        )
-        raise OptionError(f"--resume goes on with a table and {why}")
+    _check_minimum(minimum, sure=sure)
+    if resume:
+        _check_resume(selection, overwrite=overwrite)
     row_format = _format(row_format, output)
     if nul and row_format != "paths":
         raise OptionError("-0 goes with --format paths")
-    found = gather(
-        paths, list_file, recursive=recursive, say=lambda text: None if quiet else print(text, file=sys.stderr)
-    )
-    scorer = Scorer(model, max_megapixels=max_megapixels, least_side=least_side, trim=trim, strict=strict)
+    found = gather(paths, list_file, recursive=recursive, say=_silent if quiet else _to_stderr)
+    coverage = COVERAGE if sure and coverage is None else coverage
+    more: dict[str, Any] = {"strict": strict, "trim": trim, "coverage": COVERAGE if coverage is None else coverage}
+    scorer = Scorer(model, max_megapixels=max_megapixels, least_side=least_side, **more)
+    columns = _columns(scorer, why=why, interval=coverage is not None)
     if output is not None:
         _check_table(output, found, list_file, replace=overwrite or resume)
-    table = _earlier(output, row_format, found, paths, scorer, strict=strict, trim=trim) if resume else None
+    more |= {"columns": columns, "coverage": coverage}
+    table = _earlier(output, row_format, found, paths, scorer, more) if resume else None
     kept = table.kept if table else {}
-    summary = Summary(len(found), minimum)
+    summary = Summary(len(found), minimum, sure)
     with (
         pillow_allows(max_megapixels),
         warnings.catch_warnings(),
@@ -155,7 +161,8 @@ def score_files(
         ) as advance,
     ):
         warnings.filterwarnings("ignore", module="PIL")  # its errors are in the rows
-        write = _writer(row_format, file or sys.stdout, found, minimum, header=not resume, end="\0" if nul else "\n")
+        layout = Layout(columns, header=not resume, end="\0" if nul else "\n", minimum=minimum, sure=sure)
+        write = _writer(row_format, file or sys.stdout, found, layout)
         with closing(score_rows(scorer, found, kept)) as rows:
             _write_rows(rows, write, selection, kept, summary, advance)
     if table:
@@ -163,6 +170,28 @@ def score_files(
     if not quiet:
         print(summary, summary.spread, sep="\n" if summary.spread else "", file=sys.stderr)
     return summary
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _check_minimum(minimum: float | None, *, sure: bool) -> None:
+    if minimum is not None and not 0 <= minimum <= 100:
+        raise OptionError(f"min must be 0-100 like the scores, got {minimum}")
+    if sure and minimum is None:
+        raise OptionError("--sure goes with --min")
+
+
+def _check_resume(selection: Selection, *, overwrite: bool) -> None:
+    if overwrite:
+        raise OptionError("--resume goes on with a table and --overwrite replaces it: choose one")
+    if selection != Selection():
+        raise OptionError("--resume goes on with a table and needs all its rows: sort and select when it is done")
 
 
 def _write_rows(
@@ -217,12 +246,32 @@ def score_rows(scorer: Scorer, found: Sequence[Found], kept: Mapping[str, Row] |
                 continue
             outcome = item.error or next(outcomes)
             size, time = stamps.popleft() if item.error is None else (None, None)
-            score, error, caution = None, None, None
+            row = Row(path, None, None, *model, size, time, file=item.path)
             if isinstance(outcome, ImageError):
                 error = str(outcome).removeprefix(f"{name(item.path if item.content is None else item.content)}: ")
+                yield replace(row, error=error)
             else:
-                score, caution = outcome.value, "; ".join(outcome.cautions) or None
-            yield Row(path, score, error, *model, size, time, caution, item.path)
+                yield _scored(row, outcome, scorer)
+
+
+def _scored(row: Row, score: Score, scorer: Scorer) -> Row:
+    low, high = score.interval or (None, None)
+    return replace(
+        row,
+        score=score.value,
+        caution="; ".join(score.cautions) or None,
+        low=low,
+        high=high,
+        coverage=None if low is None else scorer.coverage,
+        reasons=tuple(score.reasons) if scorer.has_reasons else None,
+    )
+
+
+def _columns(scorer: Scorer, *, why: bool, interval: bool) -> tuple[str, ...]:
+    for wanted, there, what in ((why, scorer.has_reasons, "why: reasons"), (interval, scorer.has_interval, "interval")):
+        if wanted and not there:
+            raise OptionError(f"{what} cannot be given: the model {scorer.card.name} was exported without")
+    return (*COLUMNS, *(WHY if why else ()), *(INTERVAL if interval else ()))
 
 
 def _format(row_format: str | None, output: str | None) -> str:
@@ -252,7 +301,12 @@ def _opened(output: str | None, *, append: bool = False, exact: bool = False) ->
 
 
 def _earlier(
-    output: str | None, row_format: str, found: Sequence[Found], paths: Sequence[str], scorer: Scorer, **options: bool
+    output: str | None,
+    row_format: str,
+    found: Sequence[Found],
+    paths: Sequence[str],
+    scorer: Scorer,
+    more: Mapping[str, Any],
 ) -> Table:
     """The table to go on with."""
     from noref.scoring.resume import Table
@@ -260,21 +314,30 @@ def _earlier(
     if output is None:
         raise OptionError("--resume needs the table to go on with: --output FILE")
     try:
-        return Table(output, row_format, found, paths, scorer.card, **options)
+        return Table(output, row_format, found, paths, scorer.card, **more)
     except OSError as error:
         raise OptionError(f"{printable(output)}: cannot be written: {error.strerror}") from error
 
 
-def _writer(
-    row_format: str, stream: TextIO, found: Sequence[Found], minimum: float | None, *, header: bool, end: str
-) -> Writer:
+@dataclass(frozen=True)
+class Layout:
+    """How rows are written: their columns, whether a header comes first, the end of a path, and what is marked."""
+
+    columns: tuple[str, ...]
+    header: bool
+    end: str
+    minimum: float | None
+    sure: bool
+
+
+def _writer(row_format: str, stream: TextIO, found: Sequence[Found], layout: Layout) -> Writer:
     if isinstance(stream, io.TextIOWrapper):
         errors = "surrogateescape" if row_format == "paths" else "backslashreplace"
         stream.reconfigure(encoding=None if row_format == "table" else "utf-8", errors=errors)
     if row_format in WRITERS:
-        return WRITERS[row_format](stream, header=header)
+        return WRITERS[row_format](stream, header=layout.header, columns=layout.columns)
     if row_format == "paths":
-        write_path = paths_writer(stream, end=end)
+        write_path = paths_writer(stream, end=layout.end)
 
         def write(row: Row) -> None:
             if row.error is not None:
@@ -282,5 +345,8 @@ def _writer(
             write_path(row)
 
         return write
-    columns = (os.get_terminal_size(stream.fileno()).columns or 80) if stream.isatty() else None
-    return table_writer(stream, [printable(item.path) for item in found], columns=columns, minimum=minimum)
+    width = (os.get_terminal_size(stream.fileno()).columns or 80) if stream.isatty() else None
+    paths = [printable(item.path) for item in found]
+    return table_writer(
+        stream, paths, columns=width, minimum=layout.minimum, sure=layout.sure, more=layout.columns[len(COLUMNS) :]
+    )

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
@@ -17,7 +17,9 @@ from noref.decoding.cautions import DAMAGE
 from noref.errors import ImageError, ModelError, OptionError
 from noref.images import MAX_MEGAPIXELS, SCORED_SIDE, Source, name, read
 from noref.scoring.find_images import check_file
-from noref.scoring.network import Network
+from noref.scoring.intervals import COVERAGE, half_width, interval
+from noref.scoring.network import FAULTS, SPREAD, Network
+from noref.scoring.reasons import Reason, reasons_of
 
 PERCENT = Scale(0.0, 100.0)
 AHEAD = 2  # finished or waiting images for each worker
@@ -42,6 +44,8 @@ class Score(float):
     scale: Scale = PERCENT  # range and direction of `value`, the same for every model
     cautions: tuple[str, ...] = ()  # what is doubtful about the pixels, or which picture of the file was scored
     judged: tuple[int, int] | None = None  # width and height of the pixels that the model saw
+    reasons: list[Reason] = field(default_factory=list)  # faults, strongest first; empty for models without them
+    interval: tuple[float, float] | None = None  # low and high, in [0, 100]; None for models without it
 
     def __new__(cls, value: float, *_: object, **__: object) -> Self:
         """The number; the other fields are set as in any data class."""
@@ -65,9 +69,11 @@ class Scorer:
         least_side: an image with a shorter side, in pixels, is an `ImageError`.
         trim: a margin of one colour is cut off before, which the score's `cautions` say.
         strict: an image of which a part is missing or damaged is an `ImageError`, not a score with a caution.
+        coverage: of `Score.interval`: the share of pictures whose interval holds the score that people would give.
 
     Raises:
-        OptionError: there is no such model, or a number is outside its range.
+        OptionError: there is no such model, a number is outside its range, or a coverage that the model's residuals are
+            too few for.
         ModelError: the model's file or card is broken, or the card describes another file.
 
     Example:
@@ -87,6 +93,7 @@ class Scorer:
         least_side: int = SCORED_SIDE,
         trim: bool = False,
         strict: bool = False,
+        coverage: float = COVERAGE,
     ) -> None:
         if not 0 < max_megapixels < math.inf:
             raise OptionError(f"max_megapixels must be above 0, got {max_megapixels}")
@@ -95,17 +102,29 @@ class Scorer:
         self._network = model if isinstance(model, Network) else Network(model, threads=threads, device=device)
         self._network.ready()
         self._workers = self._network.at_once
-        self._strict = strict
+        self._strict, self.coverage = strict, coverage
+        residuals = self.card.outputs.get("interval", {}).get("residuals")
+        self._half = half_width(residuals, coverage) if residuals else None
         self._limits: dict[str, Any] = {"max_megapixels": max_megapixels, "least_side": least_side, "trim": trim}
 
     def __reduce__(self) -> tuple[object, ...]:
-        options = {**self._limits, "strict": self._strict, "device": self._network.device}
+        options = {**self._limits, "strict": self._strict, "coverage": self.coverage, "device": self._network.device}
         return _load_again, (self._network.given, self._network.given_threads, options, self.card.sha256)
 
     @property
     def card(self) -> Card:
         """The model's card: what it was trained on, how well it does, where it fails."""
         return self._network.card
+
+    @property
+    def has_reasons(self) -> bool:
+        """Whether the model puts out faults: `Score.reasons`."""
+        return FAULTS in self._network.further
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the model's card has residuals: `Score.interval`."""
+        return self._half is not None
 
     def score(self, source: Source) -> Score:
         """Score one image: a path, the bytes of an image file, or an (H, W, 3) uint8 RGB array.
@@ -120,11 +139,13 @@ class Scorer:
         try:
             if self._strict and (damage := [one for one in cautions if one in DAMAGE]):
                 raise ImageError("; ".join(damage))
-            quality = self._network.quality(pixels)
+            quality, further = self._network.quality_and(pixels, FAULTS, SPREAD)
         except ImageError as error:
             raise ImageError(f"{name(source)}: {error}") from error
         value, judged = 100.0 * min(1.0, max(0.0, quality)), (pixels.shape[1], pixels.shape[0])
-        return Score(value, quality, self.card.name, cautions=tuple(cautions), judged=judged)
+        reasons = reasons_of(further[FAULTS].tolist(), self.card.outputs[FAULTS]) if FAULTS in further else []
+        sure = None if self._half is None else interval(value, self._half, float(further.get(SPREAD, 1.0)))
+        return Score(value, quality, self.card.name, PERCENT, tuple(cautions), judged, reasons, sure)
 
     @overload
     def score_many(self, sources: Iterable[Source], *, errors: Literal["raise"] = "raise") -> list[Score]: ...

@@ -7,14 +7,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
-from noref.scoring.row_writers import Row, Writer
+from noref.scoring.reasons import in_words
+from noref.scoring.row_writers import Row, Writer, is_below
 
 BAR_WIDTH = 20  # cells, five points each
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 COLOURS = ((60.0, "green"), (30.0, "yellow"), (0.0, "red"))  # lowest score, colour of the bar
 
 
-def table_writer(stream: TextIO, paths: Sequence[str], *, columns: int | None, minimum: float | None = None) -> Writer:
+def table_writer(
+    stream: TextIO,
+    paths: Sequence[str],
+    *,
+    columns: int | None,
+    minimum: float | None = None,
+    sure: bool = False,
+    more: Sequence[str] = (),
+) -> Writer:
     """Write the header now and each row when it comes; mark scores below `minimum`.
 
     Args:
@@ -22,11 +31,14 @@ def table_writer(stream: TextIO, paths: Sequence[str], *, columns: int | None, m
         paths: of all rows that will come; the longest sets the width of the path column.
         columns: of the terminal; longer paths are shortened. None: no terminal, nothing is shortened or coloured.
         minimum: in [0, 100].
+        sure: mark rows whose interval begins below it.
+        more: further columns of `noref.scoring.row_writers`: `low` for the interval, `reasons`.
     """
     bar_width = BAR_WIDTH if columns is None or columns >= 60 else BAR_WIDTH // 2
     width = max(cell_width(escape(path)) for path in ["path", *paths])
     if columns is not None:
-        width = max(12, min(width, columns - bar_width - (9 if minimum is None else 15)))
+        taken = bar_width + (9 if minimum is None else 15) + (9 if "low" in more else 0)
+        width = max(12, min(width, columns - taken))
     coloured = columns is not None and "NO_COLOR" not in os.environ
     blocks = has_blocks(stream)
 
@@ -35,13 +47,17 @@ def table_writer(stream: TextIO, paths: Sequence[str], *, columns: int | None, m
             right = f"    -  {_colour(escape(row.error or ''), 'red', coloured)}"
         else:
             colour = next(colour for lowest, colour in COLOURS if row.score >= lowest)
-            below = " below" if minimum is not None and row.score < minimum else ""
-            right = f"{row.score:5.1f}  {_colour(bar(row.score, bar_width, blocks=blocks), colour, coloured)}{below}"
+            below = " below" if is_below(row, minimum, sure=sure) else ""
+            ends = f"  {row.low:3.0f}-{row.high:<3.0f}" if "low" in more else ""
+            right = (
+                f"{row.score:5.1f}{ends}  {_colour(bar(row.score, bar_width, blocks=blocks), colour, coloured)}{below}"
+            )
+            right += f"  {in_words(row.reasons)}" if "reasons" in more and row.reasons else ""
             right += f"  {_colour(escape(row.caution), 'yellow', coloured)}" if row.caution else ""
         stream.write(f"{fit(escape(row.path), width)}  {right}".rstrip() + "\n")
         stream.flush()
 
-    stream.write(f"{fit('path', width)}  score\n")
+    stream.write(f"{fit('path', width)}  score{'  interval' if 'low' in more else ''}\n")
     return write
 
 
