@@ -58,12 +58,19 @@ def test_padding_between_the_segments_of_a_jpeg_is_no_damage():
         {284: (99, 1, struct.pack("<H", 1))},  # a type that does not exist
         {279: (4, 2, struct.pack("<2I", 100, 100))},  # lengths of two strips, places of one
         {273: (4, 1000, struct.pack("<I", 8))},  # an array that leads out of the file
+        {259: (3, 2, struct.pack("<2H", 1, 1))},  # two compressions
     ],
 )
 def test_a_tiff_whose_directory_contradicts_itself(wrong):
     content = tiff([{"pixels": picture(64, 48), "photometric": 2, "tags": wrong}])
     with pytest.raises(ImageError, match=r"^<bytes>: damaged: the directory of the TIFF contradicts itself$"):
         read(content)
+
+
+def test_a_tiff_that_does_not_say_what_black_is():
+    content = tiff([{"pixels": picture(64, 48)[..., 0]}])
+    with pytest.raises(ImageError, match="contradicts itself"):
+        read(content.replace(struct.pack("<HHI", 262, 3, 1), struct.pack("<HHI", 261, 3, 1)))
 
 
 def test_a_tiff_whose_chain_leads_out_of_the_file():

@@ -7,8 +7,10 @@ from PIL import Image, ImageChops
 
 from noref.decoding.cautions import TRIMMED
 
-SAME = 8  # of 255: what JPEG does to a margin
-RINGING = 32  # and where it ends, at the edge of the picture
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+
+SAME = 2  # of 255: what JPEG does to a margin
+RINGING, NEAR = 32, 16  # and what it does to the margin beside the picture, and how many pixels far
 
 
 def trimmed(image: Image.Image, found: list[str]) -> Image.Image:
@@ -23,12 +25,22 @@ def trimmed(image: Image.Image, found: list[str]) -> Image.Image:
     away = _differs(image, page, SAME)
     if np.asarray(away)[:: max(1, height - 1), :: max(1, width - 1)].any():  # the corners
         return image
-    if away.getbbox() in (None, (0, 0, width, height)):
+    box = away.getbbox()
+    if box is None or box == (0, 0, width, height):
         return image
-    inner = image.crop(_differs(image, page, RINGING).getbbox() or away.getbbox())
+    inner = image.crop(_without_ringing(box, _differs(image, page, RINGING).getbbox() or box, image.size))
     share = inner.width * inner.height / (width * height)
     found.append(f"{TRIMMED}{100 * share:.0f} % of the picture are left")
     return inner
+
+
+def _without_ringing(box: Box, inside: Box, size: tuple[int, int]) -> Box:
+    """The box moved in by at most `NEAR` at the sides that have a margin, and never beyond `inside`."""
+    left, top, right, bottom = (
+        outer if outer == edge else outer + max(-NEAR, min(NEAR, inner - outer))
+        for outer, inner, edge in zip(box, inside, (0, 0, *size), strict=True)
+    )
+    return left, top, right, bottom
 
 
 def _differs(one: Image.Image, other: Image.Image, most: int) -> Image.Image:

@@ -16,9 +16,10 @@ from noref.errors import ImageError
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIPS, ORIENTATION = 254, 256, 257, 258, 259, 262, 273, 274
 SAMPLES, LENGTHS, PLANES, CHILDREN, FORMAT, JPEG_AT, JPEG_LENGTH = 277, 279, 284, 330, 339, 513, 514
-TILES, TILE_LENGTHS = 324, 325
+ROWS, TILES, TILE_LENGTHS = 278, 324, 325
 READ = {SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIPS, ORIENTATION}
-READ |= {SAMPLES, LENGTHS, PLANES, CHILDREN, FORMAT, JPEG_AT, JPEG_LENGTH, TILES, TILE_LENGTHS}
+READ |= {SAMPLES, LENGTHS, PLANES, CHILDREN, FORMAT, JPEG_AT, JPEG_LENGTH, ROWS, TILES, TILE_LENGTHS}
+SINGLE = {SUBFILE, WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, ROWS, PLANES}  # have one value
 TYPES = range(1, 19)  # of the values of a tag
 WIDTHS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # types of whole numbers
 PHOTOMETRICS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "CIELAB", 9: "ICCLAB"}
@@ -37,7 +38,7 @@ class Directory:
     at: int
     tags: dict[int, tuple[int, ...]]
     page: bool
-    damaged: bool  # a type that does not exist, or a pointer that leads out of the file
+    damaged: bool  # a type or number of values that cannot be, or a pointer that leads out of the file
     counts: dict[int, int]  # how many values each tag has; at most 64 are in `tags`
 
     def one(self, tag: int, default: int = 0) -> int:
@@ -123,7 +124,8 @@ def _check(first: Directory) -> None:
     """Pillow decodes many a TIFF whose directory is damaged, to noise or not."""
     counts = first.counts
     pairs = [pair for pair in ((STRIPS, LENGTHS), (TILES, TILE_LENGTHS)) if counts.keys() >= set(pair)]
-    if first.damaged or any(counts[at] != counts[length] for at, length in pairs):
+    colourless = PHOTOMETRIC not in counts and first.one(COMPRESSION, 1) not in JPEG
+    if first.damaged or colourless or any(counts[at] != counts[length] for at, length in pairs):
         raise ImageError("damaged: the directory of the TIFF contradicts itself")
 
 
@@ -172,11 +174,13 @@ def _directory(content: bytes, at: int, page: bool, order: str, big: bool) -> tu
         damaged |= tag in READ and kind not in TYPES
         if tag not in READ or kind not in WIDTHS or not number:
             continue
+        damaged |= tag in SINGLE and number != 1
         counts[tag], number = number, min(number, MANY)
         form, data = f"{order}{number}{WIDTHS[kind]}", start + entry - inline
-        if counts[tag] * struct.calcsize(order + WIDTHS[kind]) > inline:
+        length = counts[tag] * struct.calcsize(order + WIDTHS[kind])
+        if length > inline:
             data = struct.unpack_from(order + pointer, content, data)[0]
-        if data + struct.calcsize(form) > len(content):
+        if data + length > len(content):
             damaged = True
         else:
             tags[tag] = struct.unpack_from(form, content, data)
