@@ -29,6 +29,12 @@ def test_a_gif_whose_blocks_are_moved():
             read(content[:end])
 
 
+def test_a_gif_whose_data_is_moved():
+    content = packed(RGB.quantize(64), "gif")
+    with pytest.raises(ImageError, match=r"^<bytes>: damaged"):
+        read(content[:-300] + content[-400:])
+
+
 def test_comments_before_the_picture_of_a_gif_are_blocks():
     plain, commented = (packed(RGB.quantize(64), "gif", comment=b"x" * size) for size in (0, 700))
     np.testing.assert_array_equal(read(commented), read(plain))

@@ -7,27 +7,41 @@ from typing import BinaryIO
 
 from noref.errors import ImageError
 
-EXTENSION, PICTURE, TABLE = 0x21, 0x2C, 0x80  # how blocks start; the flag for a table of colours behind the header
+EXTENSION, PICTURE, END, TABLE = 0x21, 0x2C, 0x3B, 0x80  # how blocks start; the flag for a table of colours
 DAMAGED = "damaged: the GIF has bytes that belong to no block"
 
 
 def check_blocks(file: BinaryIO) -> None:
-    """Walk through the blocks to the first picture. Leaves the position where it was.
+    """Walk through the blocks to the end of the first picture. Leaves the position where it was.
 
     Raises:
         ImageError: something else is between them, or the file ends before.
     """
     before = file.tell()
     file.seek(10)
-    flags = _byte(file)
-    file.seek(2 + (3 << ((flags & 7) + 1) if flags & TABLE else 0), io.SEEK_CUR)
+    _skip_colours(file, 2)
     while (kind := _byte(file)) != PICTURE:
         if kind != EXTENSION:
             raise ImageError(DAMAGED)
         _byte(file)
-        while length := _byte(file):
-            file.seek(length, io.SEEK_CUR)
+        _skip_data(file)
+    file.seek(8, io.SEEK_CUR)
+    _skip_colours(file, 1)
+    _skip_data(file)
+    if (kind := file.read(1)) and kind[0] not in (EXTENSION, PICTURE, END, 0):
+        raise ImageError(DAMAGED)
     file.seek(before)
+
+
+def _skip_colours(file: BinaryIO, more: int) -> None:
+    """The flags, the table of colours that they announce, and `more` bytes around it."""
+    flags = _byte(file)
+    file.seek(more + (3 << ((flags & 7) + 1) if flags & TABLE else 0), io.SEEK_CUR)
+
+
+def _skip_data(file: BinaryIO) -> None:
+    while length := _byte(file):
+        file.seek(length, io.SEEK_CUR)
 
 
 def _byte(file: BinaryIO) -> int:
