@@ -28,7 +28,7 @@ def check_blocks(file: BinaryIO) -> None:
     file.seek(8, io.SEEK_CUR)
     _skip_colours(file, 1)
     _skip_data(file)
-    if (kind := file.read(1)) and kind[0] not in (EXTENSION, PICTURE, END, 0):
+    if (following := file.read(1)) and following[0] not in (EXTENSION, PICTURE, END, 0):
         raise ImageError(DAMAGED)
     file.seek(before)
 
