@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from noref.card import Scale
-from noref.serve.judge import Judge, finite
+from noref.serve.judge import Judge, plain
 
 
 def test_a_raw_body_is_scored_by_the_formula(service, grey):
@@ -21,7 +21,7 @@ def test_a_raw_body_is_scored_by_the_formula(service, grey):
     assert found["score"] == pytest.approx(20.0, abs=1e-4)
     assert found["quality"] == pytest.approx(0.2, abs=1e-6)
     assert (found["error"], found["model"], found["name"]) == (None, "brightness", None)
-    assert found["scale"] == {"low": 0, "high": 100, "higher_is_better": True}
+    assert found["scale"] == {"low": 0, "high": 100, "higher_is_better": True, "text": "0-100, higher is better"}
     assert found["judged"] == [300, 240]
     assert 0 < found["seconds"] < 60
 
@@ -113,7 +113,7 @@ def test_what_a_model_knows_beyond_the_score_is_passed_on(brightness, grey):
     assert entry["reasons"] == [{"name": "gaublur", "severity": 0.5}]
     assert entry["unheard"] is None
     json.dumps(entry, allow_nan=False)
-    assert finite({1: (np.int64(2), float("inf"))}) == {"1": [2, None]}
+    assert plain({1: (np.int64(2), float("inf"))}) == {"1": [2, None]}
 
 
 def test_health_models_metrics_and_openapi(service, grey):
@@ -121,7 +121,7 @@ def test_health_models_metrics_and_openapi(service, grey):
     assert service.client.get("/readyz").json() == {"status": "ready"}
     (model,) = service.client.get("/v1/models").json()["models"]
     assert model["card"]["method"] == "mean grey level"
-    assert model["card"]["scale"] == {"low": 1, "high": 5, "higher_is_better": True}
+    assert model["card"]["scale"]["text"] == "1-5, higher is better"
     assert set(service.client.get("/openapi.json").json()["paths"]) == {
         *("/v1/score", "/v1/map", "/v1/models", "/healthz", "/readyz", "/metrics")
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,7 @@ from noref.serve import openapi
 from noref.serve.body import RefusedError, pictures
 from noref.serve.gate import Gate
 from noref.serve.guard import RETRY, Guard, add_answers
-from noref.serve.judge import Judge, finite, reason
+from noref.serve.judge import Judge, plain, reason
 from noref.serve.metrics import Metrics
 from noref.serve.pages import add_pages
 from noref.serve.settings import Settings
@@ -108,7 +107,7 @@ class Service:
 
     async def models(self) -> Response:
         """List the models: what their cards say of range, direction, size, training, results and limits."""
-        cards = [{"name": name} | {"card": finite(asdict(judge.card))} for name, judge in self.judges.items()]
+        cards = [{"name": name} | {"card": plain(judge.card)} for name, judge in self.judges.items()]
         return JSONResponse({"models": cards})
 
     async def healthy(self) -> Response:

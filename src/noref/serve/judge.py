@@ -6,6 +6,7 @@ import dataclasses
 import io
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -45,13 +46,14 @@ class Judge:
         start = time.perf_counter()
         entry: dict[str, Any] = {"name": name, "score": None, "error": None}
         try:
-            found = dataclasses.asdict(self.scorer.score(picture))
+            found = plain(self.scorer.score(picture))
+            found.pop("text", None)  # of the score itself: the number again
         except ImageError as error:
             entry |= {"error": reason(error), "model": self.card.name}
         else:
             entry |= {"score": found.pop("value"), **found}
         entry["seconds"] = round(time.perf_counter() - start, 4)
-        return {key: finite(value) for key, value in entry.items()}
+        return entry
 
     def map(self, picture: bytes) -> tuple[Map, np.typing.NDArray[np.uint8]]:
         """The local quality map, and the pixels that it was made of; ImageError where there is none."""
@@ -81,12 +83,21 @@ def reason(error: ImageError) -> str:
     return str(error).removeprefix(NAMELESS)
 
 
-def finite(value: Any) -> Any:
-    """The same for JSON, which has no NaN and no infinity: they become None."""
-    if isinstance(value, dict):
-        return {str(key): finite(one) for key, one in value.items()}
+def plain(value: Any) -> Any:
+    """Anything as JSON has it: a data class becomes its fields, with its own words as `text`; NaN becomes None.
+
+    Example:
+        >>> from noref.card import Scale
+        >>> plain([Scale(0, 100), float("nan")])
+        [{'low': 0, 'high': 100, 'higher_is_better': True, 'text': '0-100, higher is better'}, None]
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return fields if type(value).__str__ is object.__str__ else fields | {"text": str(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(one) for one in value]
-    if isinstance(value, np.generic):
-        return finite(value.item())
+        return [plain(one) for one in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value

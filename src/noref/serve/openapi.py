@@ -19,6 +19,7 @@ class Scale(BaseModel):
     low: float
     high: float
     higher_is_better: bool
+    text: str
 
 
 class Result(BaseModel):
