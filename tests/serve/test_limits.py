@@ -53,6 +53,17 @@ def test_a_body_over_the_limit_is_refused_with_and_without_a_length(service, gre
     answered(service, grey)
 
 
+def test_a_refused_client_gets_its_answer_though_it_goes_on_sending(service, grey):
+    """A connection that is closed with something unread is reset, and the answer may be lost."""
+    body = bytes(1_900_000)
+    for _ in range(20):
+        with connected(service) as one:
+            one.sendall(HEAD % (len(body), b"Connection: close\r\nContent-Type: multipart/form-data\r\n"))
+            time.sleep(0.02)
+            one.sendall(body)
+            assert status(until_closed(one)) == 400
+
+
 def test_more_pictures_than_the_limit_are_refused(service, grey):
     files = [(f"{i}.png", grey(9)) for i in range(21)]
     assert len(service.send(*files[:20]).json()["results"]) == 20

@@ -30,6 +30,7 @@ from noref.serve.settings import Settings
 RETRY = {"Retry-After": "1"}
 GRACE = 5  # seconds beyond the limit for a client to take its answer
 BROKEN = "an error of noref: its log says more"
+REST = 5  # seconds for the rest of a body that is refused
 LEFT = 499  # the client went away; stands in log and metrics, nobody is answered
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -76,6 +77,7 @@ class Guard:
         start = time.perf_counter()
         entry = scope["noref"] = Entry(scope["path"] if scope["path"] in self.paths else "other")
         exchange = Exchange(self, entry, receive, send)
+        exchange.to_read = b"expect" not in dict(scope["headers"])  # who waits for a 100 has not sent his body
         try:
             await self._answer(scope, exchange)
         finally:
@@ -123,6 +125,7 @@ class Exchange:
         self._task = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
         self.left = False
+        self.to_read = True  # whether more of the body may come
 
     async def receive(self) -> Message:
         """The next part of the body."""
@@ -141,6 +144,7 @@ class Exchange:
         if self.guard.held > self.guard.settings.most_held:
             raise BusyError
         if not message.get("more_body", False):
+            self.to_read = False
             self._watch = asyncio.create_task(self._wait_for_end())
         return message
 
@@ -156,7 +160,18 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.entry.status = message["status"]
             message = {**message, "headers": [*message.get("headers", ()), *RAW_SECURITY]}
+        elif self.to_read and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})  # the whole answer
+            await self._read_rest()
+            message = {"type": "http.response.body"}
         await self._send(message)
+
+    async def _read_rest(self) -> None:
+        """Take the rest of a body and forget it: a connection that is closed before may lose its answer."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REST):
+                while (await self._receive()).get("more_body", False):
+                    pass
 
     async def answer(self, scope: Scope, answer: Response) -> None:
         """Answer, unless an answer has begun: then uvicorn closes the connection."""
