@@ -49,18 +49,18 @@ def draw_file(photo: Path, out: Path, *, seed: int = 0, overwrite: bool = False)
     return _write(out, draw_sheet(images.read(photo), np.random.default_rng(seed)))
 
 
-def find_photos(paths: Sequence[Path]) -> list[Path]:
+def find_photos(paths: Sequence[Path]) -> list[str]:
     """The files in `paths` and all image files below its folders, each folder's sorted by name.
 
     Raises:
         DataError: a path does not exist, or there is no image file.
     """
-    found: list[Path] = []
+    found: list[str] = []
     for path in paths:
         if path.is_dir():
-            found += map(Path, sorted(_photos_below(str(path)), key=lambda photo: photo.split(os.sep)))
+            found += sorted(_photos_below(str(path)), key=lambda photo: photo.split(os.sep))
         elif path.exists():
-            found.append(path)
+            found.append(str(path))
         else:
             raise DataError(f"{path}: no such file or folder")
     if not found:

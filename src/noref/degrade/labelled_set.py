@@ -94,7 +94,7 @@ def write_set(
         _write_table(out, [name for name in names if name not in skipped])
     except OSError as error:
         raise OptionError(f"{out}: cannot be written: {error.strerror or error}") from error
-    return SetResult(out / "set.csv", written, kept, [(names[name], reason) for name, reason in skipped.items()])
+    return SetResult(out / "set.csv", written, kept, [(Path(names[name]), reason) for name, reason in skipped.items()])
 
 
 def ssim(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
@@ -111,7 +111,7 @@ def ssim(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
     return float((levels * (2 * both + 9e-4) / (spread + 9e-4)).mean())
 
 
-def _finish_photo(photo: Path, name: str, *, out: Path, compositions: int | None, seed: int) -> PhotoResult:
+def _finish_photo(photo: str, name: str, *, out: Path, compositions: int | None, seed: int) -> PhotoResult:
     finished = out / ".rows" / f"{name}.csv"
     rows = _kept_rows(out, finished, photo)
     if rows:
@@ -119,7 +119,7 @@ def _finish_photo(photo: Path, name: str, *, out: Path, compositions: int | None
     try:
         image = images.read(photo)
     except ImageError as error:
-        return 0, 0, str(error).removeprefix(f"{photo}: ")
+        return 0, 0, str(error).removeprefix(f"{images.name(photo)}: ")
     if min(image.shape[:2]) < 8:
         return 0, 0, f"{image.shape[1]} x {image.shape[0]} pixels; 8 x 8 are needed"
     reference = f"references/{name}.png"
@@ -146,7 +146,7 @@ def _plan(name: str, compositions: int | None, seed: int) -> Iterator[tuple[str,
             yield "{}_{}".format(*every[number]), [every[number]], rng
 
 
-def _names(photos: Iterable[Path | str], out: Path) -> dict[str, Path]:
+def _names(photos: Iterable[Path | str], out: Path) -> dict[str, str]:
     """Name in the set -> photo; where two files have the same name, the folder's name comes before it."""
     base, real_folder = os.path.join(os.path.realpath(out), ""), cache(os.path.realpath)
 
@@ -155,11 +155,12 @@ def _names(photos: Iterable[Path | str], out: Path) -> dict[str, Path]:
         real = os.path.realpath(file) if os.path.islink(file) else os.path.join(real_folder(folder), name)
         return not real.startswith(base)
 
-    files = [file for file in dict.fromkeys(map(Path, photos)) if is_outside(str(file))]
-    plain = [re.sub(r"[^\w.-]+", "_", file.stem) for file in files]
+    given = dict.fromkeys(os.fspath(photo).removeprefix("./") for photo in photos)
+    files = [file for file in given if is_outside(file)]
+    plain = [re.sub(r"[^\w.-]+", "_", os.path.splitext(os.path.basename(file))[0]) for file in files]
     often = Counter(plain)
     full = [
-        name if often[name] == 1 else re.sub(r"[^\w-]+", "_", f"{file.resolve().parent.name}-{name}-{file.suffix[1:]}")
+        name if often[name] == 1 else re.sub(r"[^\w-]+", "_", _longer(file, name))
         for name, file in zip(plain, files, strict=True)
     ]
     twice = [name for name, count in Counter(full).items() if count > 1]
@@ -168,6 +169,11 @@ def _names(photos: Iterable[Path | str], out: Path) -> dict[str, Path]:
     if not files:
         raise DataError(f"{out}: no photo to degrade")
     return dict(zip(full, files, strict=True))
+
+
+def _longer(file: str, name: str) -> str:
+    real = Path(file).resolve()
+    return f"{real.parent.name}-{name}-{Path(file).suffix[1:]}"
 
 
 def _begin(out: Path, settings: dict[str, object]) -> None:
@@ -189,10 +195,10 @@ def _begin(out: Path, settings: dict[str, object]) -> None:
         raise OptionError(f"{file}: the set was begun with {there}; continue with these, or choose another folder")
 
 
-def _kept_rows(out: Path, finished: Path, photo: Path) -> list[Row]:
+def _kept_rows(out: Path, finished: Path, photo: str) -> list[Row]:
     """The rows of a finished photo; none where the photo is newer or an image is missing."""
     try:
-        if finished.stat().st_mtime_ns < photo.stat().st_mtime_ns:
+        if finished.stat().st_mtime_ns < os.stat(photo).st_mtime_ns:
             return []
         with finished.open(newline="", encoding="utf-8") as file:
             rows = [tuple(row) for row in csv.reader(file)]
@@ -220,7 +226,7 @@ def _write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[Path, str], PhotoResult], names: Mapping[str, Path], ahead: int
+    pool: ThreadPoolExecutor, work: Callable[[str, str], PhotoResult], names: Mapping[str, str], ahead: int
 ) -> Iterator[PhotoResult]:
     """The results of all photos; no more than `ahead` wait."""
     waiting = deque[Future[PhotoResult]]()

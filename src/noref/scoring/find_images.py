@@ -15,6 +15,8 @@ from noref.images import Source
 
 __all__ = ["SUFFIXES", "Found", "check_file", "file_stamp", "find_images"]
 
+_ENDS = tuple(SUFFIXES)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -109,7 +111,7 @@ def _walk(folder: str, recursive: bool) -> Iterator[Found]:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    if os.path.splitext(entry.name)[1].lower() not in SUFFIXES:
+    if not entry.name.lower().endswith(_ENDS):
         return False
     try:
         return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # a pipe would block
