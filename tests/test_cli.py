@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from noref.cli import cli, run
+from noref.cli import cli, group, run
 
 NOREF = [sys.executable, "-c", "from noref.cli import main; main()"]
 
@@ -200,7 +200,7 @@ def test_pillows_warnings_stay_off_the_terminal(noref, monkeypatch):
         (["score", "a.png", "--max-megapixels", "-1"], "max_megapixels must be above 0"),
         (["score", "a.png", "--max-megapixels", "inf"], "max_megapixels must be above 0"),
         (["score"], "PATH..."),
-        (["scoer", "a.png"], "did you mean score or convert?"),
+        (["scoer", "a.png"], "did you mean score or"),
         (["score", "a.png", "--output", "no/such/folder/rows.csv"], "cannot be written: No such file"),
         (["score", "a.png", "--output", "."], "cannot be written: Is a directory"),
         (["score", "a.png", "--output", "./a.png"], "one of the images to score"),
@@ -271,7 +271,7 @@ def test_a_full_disk_is_no_traceback(folder, brightness, capfd):
     assert capfd.readouterr().err == "Error: No space left on device\n"
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in sorted(cli.commands))])
+@pytest.mark.parametrize("command", [[], *([name] for name in cli.list_commands(None))])
 def test_every_command_has_help(command, capfd):
     assert run([*command, "--help"]) == 0
     out, err = capfd.readouterr()
@@ -579,3 +579,17 @@ def test_selections_that_are_refused(noref, words, hint):
     status, out, err = noref("a.png", *words)
     assert (status, out) == (2, "")
     assert hint in err
+
+
+def test_every_command_has_a_home_and_score_imports_no_other():
+    homes = {path.stem for path in Path(group.__file__).parent.glob("*.py")} - {"__init__", "group"}
+    assert set(group.HOMES.values()) == homes
+    for name in cli.list_commands(None):
+        assert cli.get_command(None, name).name == name
+    assert set(cli.commands) == {*group.HOMES, "help"}
+    code = "import sys; from noref.cli import run; run(['score', '--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {name for name in done.stdout.split() if name.startswith("noref.cli.")} == {
+        "noref.cli.group",
+        "noref.cli.pictures",
+    }

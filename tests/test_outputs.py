@@ -70,8 +70,8 @@ PATHS = ("FILE", "FOLDER", "DIR", "PATH")
 
 def commands(command=cli, name=""):
     if isinstance(command, click.Group):
-        for word, below in command.commands.items():
-            yield from commands(below, f"{name} {word}".strip())
+        for word in command.list_commands(None):
+            yield from commands(command.get_command(None, word), f"{name} {word}".strip())
     else:
         yield name, command
 

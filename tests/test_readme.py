@@ -121,7 +121,7 @@ def test_recipes_of_the_table_exist():
 def test_every_command_of_the_project_is_in_the_readme():
     from noref.cli import cli
 
-    assert set(cli.commands) - {words[0] for words in NOREF} - {"convert"} == set()
+    assert set(cli.list_commands(None)) - {words[0] for words in NOREF} - {"convert"} == set()
     assert "`noref convert" in README
 
 

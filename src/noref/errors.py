@@ -12,7 +12,6 @@ Messages name the file, the line where there is one, and the reason, in that ord
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 MANY = 100  # most names that a message lists
@@ -53,6 +52,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> OptionError:
         >>> str(unknown("backbone", "resnet5", ["resnet50", "vgg16"]))
         "unknown backbone 'resnet5': did you mean resnet50?"
     """
+    import difflib  # a cold start does without
+
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3)
     if near:

@@ -1,6 +1,6 @@
 """The command line: each command parses, calls, prints and chooses the exit status; the work is done elsewhere.
 
-`group` holds the root; importing the other modules adds their commands to it.
+`group` holds the root, and names the module of each command, which is imported when the command is asked for.
 """
 
 from __future__ import annotations
@@ -11,28 +11,10 @@ import sys
 
 import click
 
-from noref.cli import (
-    batching,
-    benching,
-    calibrating,
-    datasets,
-    degrading,
-    embedding,
-    explaining,
-    gmad,
-    pictures,
-    reporting,
-    serving,
-    training,
-)
 from noref.cli.group import FAILED, INTERRUPTED, WRONG_CALL, cli
 from noref.errors import NorefError, OptionError
 
 __all__ = ["cli", "main", "run"]
-MODULES = (  # importing them has added their commands
-    batching, benching, calibrating, datasets, degrading, embedding, explaining, gmad, pictures, reporting, serving,
-    training,
-)  # fmt: skip
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +19,26 @@ recursive_option = click.option("--recursive", "-r", is_flag=True, help="Look in
 FAILED, WRONG_CALL, BELOW_MINIMUM, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 130, 141
 
 
+HOMES = {  # command -> the module in this folder that adds it to the root; `noref score` imports no other one
+    "batch": "batching",
+    "bench": "benching",
+    "calibrate": "calibrating",
+    "convert": "training",
+    "data": "datasets",
+    "degrade": "degrading",
+    "demo": "pictures",
+    "embed": "embedding",
+    "evaluate": "training",
+    "explain": "explaining",
+    "export": "training",
+    "gmad": "gmad",
+    "report": "reporting",
+    "score": "pictures",
+    "serve": "serving",
+    "train": "training",
+}
+
+
 class Commands(click.Group):
     """A group that offers the nearest name for a command that does not exist."""
 
@@ -26,7 +47,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command as click does."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            raise click.UsageError(str(unknown("command", args[0], self.commands)), ctx)
+            raise click.UsageError(str(unknown("command", args[0], self.list_commands(ctx))), ctx)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> int:
@@ -38,7 +59,21 @@ class Commands(click.Group):
             return PIPE_CLOSED
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+class Root(Commands):
+    """The root, whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, sorted."""
+        return sorted({*self.commands, *HOMES})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name."""
+        if cmd_name not in self.commands and cmd_name in HOMES:
+            importlib.import_module(f"noref.cli.{HOMES[cmd_name]}")
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(None, "-V", "--version", package_name="noref", message="%(prog)s %(version)s")
 def cli() -> None:
     """Tell how good a picture looks, without a reference picture to compare it to.

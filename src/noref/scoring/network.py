@@ -33,7 +33,7 @@ RANKS = {FEATURES: 2, FAULTS: 2, SPREAD: 1}  # of the outputs that a file may ha
 class Network:
     """A model file that was checked; safe to use from several threads at once.
 
-    It is loaded in a thread of its own: call `ready` before the first `quality`.
+    It is loaded and checked in a thread of its own: call `ready` before the first `quality`.
 
     Args:
         model: a name (`default`) or an ONNX file with its card beside it.
@@ -42,7 +42,7 @@ class Network:
 
     Raises:
         OptionError: there is no such model, or the number of threads is not 1-256.
-        ModelError: the model's file or card is broken, or the card describes another file.
+        ModelError: the file cannot be read.
     """
 
     def __init__(self, model: str | Path, *, threads: int | None = None, device: str = "cpu") -> None:
@@ -63,18 +63,25 @@ class Network:
             from noref.scoring import torch_session
 
             self._session = loader.submit(torch_session.open_session, self.path, content, device)
+        self._card = loader.submit(read_card, self.path, content)
         loader.shutdown(wait=False)
-        self.card = read_card(self.path, content)
+
+    @property
+    def card(self) -> Card:
+        """The model's card, once the model is loaded."""
+        return self._card.result()
 
     def ready(self) -> None:
         """Wait until the model is loaded.
 
         Raises:
-            ModelError: not an ONNX model, or its input or output is another than `export` writes.
+            ModelError: not an ONNX model, or its input or output is another than `export` writes; or its card is
+                broken, or describes another file.
             OptionError: torch has no such device here.
         """
+        crop = self.card.preprocessing.crop
         session = self._session.result()
-        _check_signature(self.path, session, self.card.preprocessing.crop)
+        _check_signature(self.path, session, crop)
         _check_faults(self.path, session, self.card)
 
     @property
