@@ -17,6 +17,7 @@ FILES = {  # command, option -> a call with {out}; how its file is named, and an
     ("score", "--output"): (["score", "{photo}", "--model", "{model}", "--output", "{out}"], "rows.csv", "photo"),
     ("degrade", "--out"): (["degrade", "{photo}", "-d", "jpeg", "-l", "2", "--out", "{out}"], "a.png", "photo"),
     ("degrade", "--sheet"): (["degrade", "{photo}", "--sheet", "{out}"], "a.png", "photo"),
+    ("batch", "--out"): (["batch", "{photo}", "--model", "{model}", "--out", "{out}"], "rows.parquet", "photo"),
     ("evaluate", "--output"): (["evaluate", "{model}", "--data", SET, "--output", "{out}"], "rows.csv", "rated"),
     ("export", "--out"): (["export", "{exported}", "--out", "{out}"], "m.onnx", "model"),
     ("gmad tally", "--out"): (["gmad", "tally", "{votes}", "--out", "{out}"], "counts.csv", "votes"),
@@ -141,7 +142,7 @@ def test_a_foreign_file_and_an_input_stay(key, places, tmp_path, capsys):
             assert out.read_bytes() == before
 
 
-@pytest.mark.parametrize("key", [key for key in FILES if key != ("gmad tally", "--out")], ids=" ".join)
+@pytest.mark.parametrize("key", [key for key in FILES if key[0] not in ("batch", "gmad tally")], ids=" ".join)
 def test_a_file_of_its_own_is_replaced_with_overwrite_alone(key, places, tmp_path, capsys):
     words, name, _ = FILES[key]
     out = tmp_path / "new" / name
