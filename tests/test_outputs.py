@@ -18,6 +18,7 @@ FILES = {  # command, option -> a call with {out}; how its file is named, and an
     ("degrade", "--out"): (["degrade", "{photo}", "-d", "jpeg", "-l", "2", "--out", "{out}"], "a.png", "photo"),
     ("degrade", "--sheet"): (["degrade", "{photo}", "--sheet", "{out}"], "a.png", "photo"),
     ("batch", "--out"): (["batch", "{photo}", "--model", "{model}", "--out", "{out}"], "rows.parquet", "photo"),
+    ("data check", "--good"): (["data", "check", "csv", "{rated}", "--good", "{out}"], "good.csv", "rated"),
     ("evaluate", "--output"): (["evaluate", "{model}", "--data", SET, "--output", "{out}"], "rows.csv", "rated"),
     ("export", "--out"): (["export", "{exported}", "--out", "{out}"], "m.onnx", "model"),
     ("gmad tally", "--out"): (["gmad", "tally", "{votes}", "--out", "{out}"], "counts.csv", "votes"),
@@ -53,6 +54,7 @@ FOLDERS = {  # command, option -> a call with {out}, and the files that it write
         ["0.png", "scores.csv", "prepared.jsonl"],
     ),
 }
+OWN = [key for key in FILES if key[0] not in ("batch", "data check", "gmad tally")]
 BEGUN = {"train", "bench", "convert", "data prepare", "degrade"}  # refuse any folder that is not empty and not theirs
 READ = {  # options that name what is read
     *("--from", "--model", "--config", "--split", "--grid", "--scores", "--images", "--weights", "--data"),
@@ -142,7 +144,7 @@ def test_a_foreign_file_and_an_input_stay(key, places, tmp_path, capsys):
             assert out.read_bytes() == before
 
 
-@pytest.mark.parametrize("key", [key for key in FILES if key[0] not in ("batch", "gmad tally")], ids=" ".join)
+@pytest.mark.parametrize("key", OWN, ids=" ".join)
 def test_a_file_of_its_own_is_replaced_with_overwrite_alone(key, places, tmp_path, capsys):
     words, name, _ = FILES[key]
     out = tmp_path / "new" / name

@@ -18,6 +18,7 @@ from noref.data.predictions import as_csv, is_predictions, prediction_rows
 from noref.data.records import Record
 from noref.data.splits import load_split
 from noref.errors import DataError, MissingExtraError, OptionError
+from noref.scoring.progress import tracked
 from noref.scoring.scorer import Scorer
 from noref.writing import check_output, write_text
 
@@ -69,7 +70,8 @@ def evaluate_exported(
     scorer = Scorer(Path(model) if Path(model).exists() else model)
 
     def score(records: Sequence[Record]) -> Qualities:
-        return np.array([found.quality for found in scorer.score_many([record.path for record in records])])
+        paths = tracked([record.path for record in records], "scoring")
+        return np.array([found.quality for found in scorer.score_many(paths)])
 
     folder = Path(model).parent if Path(model).exists() else None
     call: dict[str, Any] = {"split": split, "output": output, "overwrite": overwrite, "intervals": intervals}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noref.scoring.row_writers import Row
-from noref.scoring.terminal import bar, cell_width, escape, fit, has_blocks, progress, table_writer
+from noref.scoring.terminal import bar, cell_width, escape, fit, has_blocks, table_writer
 
 
 def table(rows, **options):
@@ -101,18 +101,3 @@ def test_wide_characters_take_two_cells():
 @pytest.mark.parametrize(("text", "safe"), [("a\x1b[2Jb", r"a\x1b[2Jb"), ("a\r\nb", r"a\r\nb"), ("é 写", "é 写")])
 def test_names_cannot_move_the_cursor(text, safe):
     assert escape(text) == safe
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_shows_count_rate_and_time_left_and_goes_away():
-    stream = Terminal()
-    with progress(3, stream) as advance:
-        for _ in range(3):
-            advance()
-    assert "3/3" in stream.getvalue()
-    assert "0:00:0" in stream.getvalue()
-    assert re.search(r"\d images/s", stream.getvalue())

@@ -86,7 +86,7 @@ def prepare(name: str, path: Path, out: Path, table: dict[str, Any], **call: Any
 @contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
     """A progress bar on a terminal's stderr, shown from the first finished image on."""
-    from noref.scoring.terminal import progress
+    from noref.scoring.progress import progress
 
     with ExitStack() as stack:
         start = cache(lambda count: stack.enter_context(progress(count, sys.stderr)))  # once, for there is one count

@@ -64,7 +64,7 @@ def _write_set(paths: tuple[Path, ...], out: Path, compositions: int | None, see
     from noref.degrade.files import find_photos
     from noref.degrade.labelled_set import write_set
     from noref.scoring.network import cores
-    from noref.scoring.terminal import progress
+    from noref.scoring.progress import progress
 
     photos = find_photos(paths)
     workers = cores() if workers is None else workers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from noref import images
@@ -22,6 +19,7 @@ from noref.data.records import Record
 from noref.default_model.config import PREPROCESSING, Config
 from noref.default_model.distorted_views import PRISTINE, SERIES, TYPES, held_out, make_views, mean_ratings
 from noref.models.stages import StageRegressor
+from noref.scoring.progress import tracked
 from noref.train.feature_cache import FeatureCache, fingerprint
 
 Item = TypeVar("Item")
@@ -98,5 +96,5 @@ def _store(model: StageRegressor, folder: Path, *facts: object) -> FeatureCache:
 
 
 def progress(items: Sequence[Item], what: str) -> Iterable[Item]:
-    """The same items, with a progress bar on a terminal."""
-    return track(items, description=what, console=Console(stderr=True), disable=not sys.stderr.isatty())
+    """The same items, with their progress."""
+    return tracked(items, what)

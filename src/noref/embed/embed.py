@@ -21,7 +21,7 @@ from noref.embed.embedding_plot import EmbeddingPlot, LabelledImage, Panel, draw
 from noref.embed.feature_extractor import Backbone, FeatureExtractor, load_extractor
 from noref.embed.page import render_page
 from noref.errors import DataError, OptionError, unknown
-from noref.report.pages import progress_bar
+from noref.scoring.progress import tracked
 from noref.train.run_folder import DataSet, read_all
 from noref.writing import check_output, check_writable, is_page, is_picture, write_text
 
@@ -194,7 +194,7 @@ def _plot(
     maps: Sequence[Map], images: Sequence[LabelledImage], notes: Sequence[str], settings: Settings
 ) -> EmbeddingPlot:
     own, panels = _groups(images), []
-    for name, features in progress_bar(maps, "t-SNE and metrics"):
+    for name, features in tracked(maps, "t-SNE and metrics", unit="maps"):
         matrix = np.stack([features[image.record.path] for image in images]).astype(np.float64)
         places = metrics.tsne(matrix, perplexity=settings.perplexity, seed=settings.seed)
         panels.append(Panel(name, places, _measure(matrix, images, own, settings)))

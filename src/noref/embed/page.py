@@ -13,6 +13,7 @@ from noref.embed.colour_scale import ramp
 from noref.embed.embedding_plot import EmbeddingPlot
 from noref.errors import ImageError, printable
 from noref.report import pages
+from noref.scoring.progress import tracked
 
 TEMPLATE = Path(__file__).with_name("templates") / "embedding.html"
 SIDES = (144, 112, 80, 56)  # of thumbnails, the longer side in pixels
@@ -70,7 +71,7 @@ def thumbnails(paths: Sequence[Path], *, megabytes: float) -> tuple[list[str], i
             break
     step = max(1, math.ceil(each * len(paths) / max(budget, 1)))
     uris, room = [], budget
-    for at, path in enumerate(pages.progress_bar(paths, "page")):
+    for at, path in enumerate(tracked(paths, "page")):
         uri = thumbnail(path, side) if at % step == 0 else ""
         uris.append(uri if len(uri) <= room else "")  # the estimate may have been too low
         room -= len(uris[-1])

@@ -26,7 +26,7 @@ from noref.explain.map_types import Options
 from noref.explain.page import GENERATOR, page_entry, render_page
 from noref.images import name, read
 from noref.scoring.find_images import find_images
-from noref.scoring.terminal import progress
+from noref.scoring.progress import progress
 from noref.writing import check_output, check_writable, write_text
 
 SHOWN = Preprocessing(max_pixels=640 * 480, min_side=1)  # a photo on page and figure

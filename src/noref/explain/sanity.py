@@ -25,7 +25,7 @@ from noref.explain.explain import SHOWN, find_photos, make_folder, model_maps, o
 from noref.explain.figure import ModelMaps, PhotoMaps
 from noref.explain.map_types import Options, Plane
 from noref.images import name, read
-from noref.scoring.terminal import progress
+from noref.scoring.progress import progress
 from noref.writing import check_output, replacing
 
 STAGES = {"head": 0.0, "upper half": 0.5, "all": 1.0}  # share of the layers below the head that are randomised too

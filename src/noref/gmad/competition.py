@@ -20,7 +20,7 @@ from noref.gmad.score_table import ScoreTable, align, read_score_table
 from noref.gmad.selection import Groups
 from noref.images import read
 from noref.scoring.find_images import find_images
-from noref.scoring.terminal import progress
+from noref.scoring.progress import progress
 from noref.writing import check_output, is_page, write_text
 
 PYIQA = "pyiqa:"

@@ -14,8 +14,8 @@ from scipy.stats import rankdata
 from noref.errors import DataError, OptionError, unknown
 from noref.evaluate.correlation import krcc, plcc, rmse, srcc
 from noref.evaluate.uncertainty import Difference, Part, mean_interval, mean_paired_difference
-from noref.report.pages import progress_bar
 from noref.report.results import Cell, Model
+from noref.scoring.progress import tracked
 
 METRICS: dict[str, Callable[[Cell], float]] = {
     "srcc": lambda cell: srcc(cell.quality, cell.human),
@@ -81,7 +81,7 @@ def groups(cells: Iterable[Cell], *, draws: int = 1000) -> list[Group]:
     members: dict[Model, list[Cell]] = {}
     for cell in cells:
         members.setdefault(cell.model, []).append(cell)
-    return [_group(model, own, draws) for model, own in progress_bar(list(members.items()), "intervals")]
+    return [_group(model, own, draws) for model, own in tracked(list(members.items()), "intervals", unit="models")]
 
 
 def _group(model: Model, own: Sequence[Cell], draws: int) -> Group:
@@ -110,7 +110,9 @@ def comparisons(found: Sequence[Group], baseline: str | None = None, *, draws: i
 
     The baseline is the name of a variant; None: the first. One that does not exist is an OptionError.
     """
-    return [_compare(first, second, draws) for first, second in progress_bar(pairs(found, baseline), "comparisons")]
+    return [
+        _compare(first, second, draws) for first, second in tracked(pairs(found, baseline), "comparisons", unit="pairs")
+    ]
 
 
 def pairs(found: Sequence[Group], baseline: str | None = None) -> list[tuple[Group, Group]]:

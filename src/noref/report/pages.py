@@ -1,23 +1,19 @@
-"""What every self-contained page is made with: a template that escapes, pictures as text, a progress bar."""
+"""What every self-contained page is made with: a template that escapes, pictures as text."""
 
 from __future__ import annotations
 
 import base64
 import io
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from noref import images
 from noref.card import Preprocessing
 from noref.errors import MissingExtraError
 
-Item = TypeVar("Item")
 SHARED = Path(__file__).with_name("templates")
 
 
@@ -69,8 +65,3 @@ def thumbnail(path: Path, side: int, *, quality: int) -> Thumbnail:
     small = Image.fromarray(images.read(path, preprocessing=rough))
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     return Thumbnail(data_uri(small, "JPEG", quality=quality, optimize=True), *small.size)
-
-
-def progress_bar(items: Sequence[Item], title: str) -> Iterable[Item]:
-    """The items, with a progress bar on the terminal while they are worked on."""
-    return track(items, title, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)

@@ -19,11 +19,12 @@ from noref.images import MAX_MEGAPIXELS, SCORED_SIDE, Source, name, pillow_allow
 from noref.scoring.find_images import Found, file_stamp
 from noref.scoring.intervals import COVERAGE
 from noref.scoring.network import Network
+from noref.scoring.progress import progress
 from noref.scoring.row_writers import COLUMNS, INTERVAL, WHY, WRITERS, Row, Writer, is_below, is_table, paths_writer
 from noref.scoring.scorer import Score, Scorer
 from noref.scoring.selection import Selection
 from noref.scoring.sources import gather
-from noref.scoring.terminal import escape, progress, table_writer
+from noref.scoring.terminal import escape, table_writer
 from noref.writing import check_output
 
 if TYPE_CHECKING:

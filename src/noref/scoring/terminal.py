@@ -1,10 +1,9 @@
-"""Output for a terminal: a table of scores with a bar for each, and the progress of a long run."""
+"""Output for a terminal: a table of scores with a bar for each."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TextIO
 
 from noref.scoring.reasons import in_words
@@ -110,30 +109,6 @@ def escape(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-@contextmanager
-def progress(total: int, stream: TextIO, *, rows_to_terminal: bool = False) -> Iterator[Callable[[], None]]:
-    """Show the images done, the rate and the time left while the block runs; yield a function to call after each image.
-
-    Nothing is shown where `stream` is no terminal or `total` is below 2. Where rows are written to the same terminal,
-    `rows_to_terminal` keeps them above the bar.
-    """
-    if total < 2 or not stream.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=stream), transient=True, redirect_stdout=rows_to_terminal) as shown:
-        task = shown.add_task("", total=total, rate="")
-
-        def advance() -> None:
-            speed = shown.tasks[0].speed
-            shown.update(task, advance=1, rate=f"{speed:.1f} images/s" if speed else "")
-
-        yield advance
 
 
 def _beginning(text: str, width: int) -> str:

@@ -15,10 +15,10 @@ import numpy as np
 from noref.card import Card
 from noref.errors import NorefError, OptionError
 from noref.images import MAX_MEGAPIXELS, SCORED_SIDE
+from noref.scoring.progress import progress
 from noref.scoring.row_writers import Row
 from noref.scoring.score_files import Summary
 from noref.scoring.scorer import Scorer
-from noref.scoring.terminal import progress
 from noref.serve.batch import ModelFiles, ScoreBatch, arrow, row_table
 from noref.serve.batch_cluster import cause, cluster, errors_of_tasks, load_ray
 from noref.serve.batch_inputs import Batch, find_batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from noref.models.arniqa_regressor import ARNIQA
 from noref.models.network import FromBytes, QualityNet
 from noref.scoring.export import export_onnx
 from noref.scoring.export_folder import check_model, copy_model
+from noref.scoring.progress import progress
 from noref.train.evaluator import Evaluator
 from noref.train.run_folder import MODEL, read_data
 
@@ -106,9 +108,10 @@ def export(model: str, *, out: str, overwrite: bool = False) -> Card:
     check_model(Path(out), path, overwrite=overwrite)
     network, card = load(path)
     side = card.preprocessing.crop or max(card.preprocessing.min_side, 64)  # a free size: none that is special
-    return export_onnx(
-        FromBytes(network), Path(out), card, example=_example(side), dynamic_size=not card.preprocessing.crop
-    )
+    with progress(1, sys.stderr, title="export", unit="models"):
+        return export_onnx(
+            FromBytes(network), Path(out), card, example=_example(side), dynamic_size=not card.preprocessing.crop
+        )
 
 
 def _example(side: int) -> NDArray[np.uint8]:

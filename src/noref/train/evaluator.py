@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,7 @@ from noref.evaluate.metrics import metrics, outside_scale
 from noref.models import network as networks
 from noref.models import weights as files
 from noref.models.network import QualityNet
+from noref.scoring.progress import progress, tracked
 from noref.scoring.scorer import Scorer
 from noref.train.loop import predict
 from noref.train.run_folder import MODEL, DataSet, Run
@@ -80,7 +82,8 @@ class Evaluator:
             rank=self.fabric.global_rank,
             ranks=self.fabric.world_size,
         )
-        return predict(network, batches, len(self.records), self.fabric).numpy()
+        shown = tracked(batches, "scoring") if self.fabric.is_global_zero else batches
+        return predict(network, shown, len(self.records), self.fabric).numpy()
 
     def correlation(self, network: nn.Module, statistic: Callable[..., float]) -> float:
         """`srcc` or `plcc` of the scores with the human ones; NaN where there is none, as with constant scores."""
@@ -96,9 +99,9 @@ def check_readable(records: Sequence[Record], preprocessing: Preprocessing, *, t
     Raises:
         ImageError: the first unreadable image; names the file.
     """
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool, progress(len(records), sys.stderr, title="reading") as advance:
         for _ in pool.map(lambda record: images.read(record.path, preprocessing=preprocessing).shape, records):
-            pass
+            advance()
 
 
 def keep_best(network: QualityNet, state: State, run: Run) -> None:

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from noref.card import digest
 from noref.errors import ImageError, ModelError
 from noref.images import name
+from noref.scoring.progress import tracked
 from noref.writing import replacing
 
 Entry = Mapping[str, Tensor]
@@ -98,13 +95,12 @@ def of_images(
         paths: the images.
         compute: image -> its feature.
         broken: takes the unreadable images, each with the reason; None: the first is an error.
-        words: before the progress bar, which is shown on a terminal.
+        words: before the progress.
 
     Raises:
         ImageError: an image cannot be read; names the file.
     """
-    bar: dict[str, Any] = {"console": Console(stderr=True), "disable": not sys.stderr.isatty(), "transient": True}
-    for path in track(dict.fromkeys(paths), description=words, **bar):
+    for path in tracked(dict.fromkeys(paths), words):
         try:
             yield path, cache.of_image(path, lambda path=path: {"feature": compute(path)})["feature"]  # type: ignore[misc]
         except ImageError as error:

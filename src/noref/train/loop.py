@@ -14,11 +14,10 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from noref.errors import OptionError
+from noref.scoring.progress import progress
 from noref.train.optim import set_lr
 from noref.train.state import State
 
@@ -210,17 +209,15 @@ def _words(row: Mapping[str, float]) -> str:
 
 @contextmanager
 def _progress(fabric: Fabric, total: int, done: int) -> Iterator[Callable[[int, str, bool], None]]:
-    """A bar on a terminal; elsewhere one line an epoch on stderr; nothing from processes other than the first."""
-    console = Console(stderr=True, quiet=not fabric.is_global_zero, soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not (sys.stderr.isatty() and fabric.is_global_zero)) as bar:
-        task = bar.add_task("training", total=total, completed=done)
+    """The progress of all batches, and a line an epoch, on stderr; nothing from processes other than the first."""
+    first = fabric.is_global_zero
+    with progress(total if first else 0, sys.stderr, title="training", unit="batches", done=done) as advance:
 
-        def show(advance: int, words: str, keep: bool) -> None:
-            if keep:
-                bar.console.print(words, highlight=False)
-            else:
-                bar.update(task, advance=advance, description=words)
+        def show(count: int, words: str, keep: bool) -> None:
+            if keep and first:
+                print(words, file=sys.stderr, flush=True)
+            elif not keep:
+                advance(count, title=words)
 
         yield show
 
