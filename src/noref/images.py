@@ -218,7 +218,8 @@ def _open(source: object) -> BinaryIO:
         if isinstance(content, bytes):
             return io.BytesIO(content)
         raise ImageError('a text file: open it with mode "rb"')
-    raise ImageError(f"a source is {arrays.KINDS}")
+    several = ": for several call score_many" if isinstance(source, list | tuple) else ""
+    raise ImageError(f"a source is {arrays.KINDS}{several}")
 
 
 def _from_array(

@@ -11,6 +11,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from noref.card import Preprocessing, Scale
@@ -351,3 +352,28 @@ def test_errors_in_their_place(scorer):
         scorer.score_many([pixels, "none.jpg"], errors="raise")
     with pytest.raises(OptionError, match="errors must be raise or row, got 'rows'"):
         scorer.score_many([pixels], errors="rows")
+
+
+@pytest.mark.parametrize("kind", ["array", "grey", "tensor", "picture", "file", "bytearray"])
+def test_one_source_where_several_are_asked_for(brightness, tmp_path, kind):
+    """A tensor (3, H, W) had been scored as three grey pictures."""
+    pixels = np.full((32, 40, 3), 128, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    scorer = Scorer(brightness)
+    with (tmp_path / "a.png").open("rb") as file:
+        sources = {
+            "array": pixels,
+            "grey": pixels[..., 0],
+            "tensor": torch.from_numpy(pixels).permute(2, 0, 1),
+            "picture": Image.fromarray(pixels),
+            "file": file,
+            "bytearray": bytearray(b"abc"),
+        }
+        with pytest.raises(OptionError, match=r"one source, not several|one picture, or several grey ones"):
+            scorer.score_many(sources[kind])
+    assert len(scorer.score_many(np.stack([pixels, pixels]))) == 2
+
+
+def test_several_sources_where_one_is_asked_for(brightness):
+    with pytest.raises(ImageError, match="for several call score_many"):
+        Scorer(brightness).score(["a.png", "b.png"])

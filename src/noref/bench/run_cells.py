@@ -24,9 +24,9 @@ from noref.data.splits import load_split
 from noref.errors import DataError, NorefError, OptionError
 from noref.evaluate.metrics import metrics, outside_scale
 from noref.methods import launch, page
-from noref.report.formatting import duration
 from noref.report.run_results import describe_data, describe_split, prediction_rows
 from noref.report.table import read_json
+from noref.scoring.progress import duration
 from noref.train.evaluate_export import evaluate
 from noref.train.options import before
 from noref.writing import write_text

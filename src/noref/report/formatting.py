@@ -119,18 +119,6 @@ def compared_names(found: Comparison, several_recipes: bool = False) -> tuple[st
     return model_name(first, several_recipes) + part, other
 
 
-def duration(seconds: float) -> str:
-    """A time in the unit that fits it.
-
-    Example:
-        >>> duration(0.31), duration(45), duration(150), duration(9000)
-        ('0.3 s', '45 s', '2.5 min', '2.5 h')
-    """
-    if seconds < 59.5:
-        return f"{seconds:.{0 if seconds >= 9.5 else 1}f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def counted(count: int, noun: str) -> str:
     """A number with its noun: `1 run`, `2 runs`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

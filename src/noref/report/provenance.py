@@ -13,6 +13,7 @@ from noref.report.formatting import decimals, number
 from noref.report.results import Results
 from noref.report.sections import largest_fractions
 from noref.report.table import nested
+from noref.scoring.progress import duration
 
 Rows = list[tuple[str, str]]
 METRICS = (
@@ -74,7 +75,7 @@ def measured(results: Results, found: Sequence[Group], draws: int) -> Rows:
     labels = {"hardware": "Hardware", "noref": "noref", "commit": "Commit", "created": "Begun"}
     rows += [(label, str(metadata[key])) for key, label in labels.items() if metadata.get(key)]
     if seconds := [value for value in nested(metadata, "seconds").values() if isinstance(value, int | float)]:
-        median, total = formatting.duration(float(np.median(seconds))), formatting.duration(sum(seconds))
+        median, total = duration(float(np.median(seconds))), duration(sum(seconds))
         rows.append(("Time", f"{median} a run in the median, {total} in all"))
     return rows
 

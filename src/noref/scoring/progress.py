@@ -58,16 +58,16 @@ def tracked(items: Counted[Item], title: str, *, unit: str = "images") -> Iterat
             advance()
 
 
-def time_left(seconds: float) -> str:
-    """A time in words.
+def duration(seconds: float) -> str:
+    """A time in the unit that fits it.
 
     Example:
-        >>> time_left(42), time_left(600), time_left(9000)
-        ('42 s', '10 min', '2.5 h')
+        >>> duration(0.31), duration(45), duration(150), duration(9000)
+        ('0.3 s', '45 s', '2.5 min', '2.5 h')
     """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 59.5:
+        return f"{seconds:.{0 if seconds >= 9.5 else 1}f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def _lines(total: int, stream: TextIO, title: str, unit: str, done: int, _rows: 
     def tell() -> None:
         while not over.wait(EVERY):
             rate = (done - begun) / (time.monotonic() - start)
-            left = f", {rate:.1f} {unit}/s, about {time_left((total - done) / rate)} left" if rate else ""
+            left = f", {rate:.1f} {unit}/s, about {duration((total - done) / rate)} left" if rate else ""
             print(f"{f'{words}: ' if words else ''}{done} of {total}{left}", file=stream, flush=True)
 
     thread = threading.Thread(target=tell, daemon=True)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
+from PIL import Image
+
 from noref.card import Card, Scale
 from noref.decoding.cautions import DAMAGE
 from noref.errors import ImageError, ModelError, OptionError
@@ -180,8 +182,10 @@ class Scorer:
         Raises:
             OptionError: as `score_many`.
         """
-        if isinstance(sources, str | bytes | os.PathLike):
+        if _is_one(sources):
             raise OptionError(f"{name(sources)}: is one source, not several; put it into a list")
+        if getattr(sources, "ndim", 4) == 3:
+            raise OptionError(f"{name(sources)}: one picture, or several grey ones? give [array], or list(array)")
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="noref")
         wait = True
         waiting: deque[Future[Score | ImageError]] = deque()
@@ -203,6 +207,12 @@ class Scorer:
             return self.score(source)
         except ImageError as error:
             return error
+
+
+def _is_one(sources: object) -> bool:
+    """Whether it is certainly a source; an array or tensor of 3 dimensions may be several grey pictures."""
+    one = isinstance(sources, str | bytes | bytearray | memoryview | os.PathLike | Image.Image)
+    return one or hasattr(sources, "read") or getattr(sources, "ndim", 4) < 3
 
 
 def score(source: Source, *, model: str | Path = "default") -> Score:
