@@ -18,6 +18,8 @@ FILES = {  # command, option -> a call with {out}; how its file is named, and an
     ("degrade", "--out"): (["degrade", "{photo}", "-d", "jpeg", "-l", "2", "--out", "{out}"], "a.png", "photo"),
     ("degrade", "--sheet"): (["degrade", "{photo}", "--sheet", "{out}"], "a.png", "photo"),
     ("batch", "--out"): (["batch", "{photo}", "--model", "{model}", "--out", "{out}"], "rows.parquet", "photo"),
+    ("calibrate", "--out"): (["calibrate", "{rated}", "--out", "{out}"], "m.onnx", "rated"),
+    ("calibrate", "--plot"): (["calibrate", "{good}", "--out", "{out}.onnx", "--plot", "{out}"], "plot.png", "photo"),
     ("data check", "--good"): (["data", "check", "csv", "{rated}", "--good", "{out}"], "good.csv", "rated"),
     ("evaluate", "--output"): (["evaluate", "{model}", "--data", SET, "--output", "{out}"], "rows.csv", "rated"),
     ("export", "--out"): (["export", "{exported}", "--out", "{out}"], "m.onnx", "model"),
@@ -112,10 +114,13 @@ def places(tmp_path, rated, trained, brightness):
     (tmp_path / "votes.csv").write_text(
         "pair,level,attacker,defender,better,worse,attacker_better,attacker_worse,defender_better,defender_worse,vote\n"
     )
+    rows = [f"{n}.png,{'yes' if n % 6 < 3 else 'no'}" for n in range(24)]
+    (images / "good.csv").write_text("\n".join(["path,good", *rows]) + "\n")
     Image.open(images / "0.png").save(tmp_path / "a.png")
     return {
         "photo": tmp_path / "a.png",
         "rated": images / "scores.csv",
+        "good": images / "good.csv",
         "images": images,
         "model": exported / "model.onnx",
         "run": tmp_path / "run",

@@ -37,7 +37,7 @@ def calibrate(labels: Path, out: Path, model: str, table: dict[str, Any], **call
     """
     from noref.calibrate.calibrate import Options
     from noref.calibrate.calibrate import calibrate as run
-    from noref.scoring.terminal import progress
+    from noref.scoring.progress import progress
 
     options = Options(table, **call)
     found = run(labels, out=out, model=model, options=options, progress=lambda count: progress(count, sys.stderr))
