@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Size = Annotated[list[int], Field(min_length=2, max_length=2)]
 MapFormat = Literal["png", "layer", "numbers"]
 TEXT = """How good a picture looks, without a reference picture. A score is in [0, 100], higher is better.
 
@@ -32,7 +33,7 @@ class Result(BaseModel):
     error: str | None = Field(description="why there is no score")
     model: str
     scale: Scale | None = None
-    judged: tuple[int, int] | None = Field(None, description="width and height that the model saw")
+    judged: Size | None = Field(None, description="width and height that the model saw")
     seconds: float | None = Field(None, description="to decode and to score")
 
 
@@ -52,7 +53,7 @@ class MapNumbers(BaseModel):
     """A map as rows of points of score, from the top of the picture to its bottom."""
 
     model: str
-    judged: tuple[int, int]
+    judged: Size
     values: list[list[float]]
 
 
