@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 import time
 
 import pytest
@@ -72,3 +73,13 @@ def test_training_says_how_far_it_is(often, rated, small, tmp_path, capfd):
     lines = capfd.readouterr().err.splitlines()
     assert any(re.fullmatch(r"epoch \d: \d+ of \d+, [\d.]+ batches/s, about [\d.]+ s left", line) for line in lines)
     assert [line.split()[1] for line in lines if line.startswith("epoch ") and "loss" in line] == ["1", "2", "3"]
+
+
+def test_on_a_terminal_the_lines_of_epochs_stand_above_the_bar(rated, small, tmp_path, monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    launch.train("deiqt", data=f"csv={rated}", out=str(tmp_path / "run"), options=small)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue()).replace("\r", "\n")
+    for epoch in "123":
+        assert re.search(rf"^epoch {epoch}  loss ", text, flags=re.MULTILINE)
+    assert re.search(r"epoch 3 ━+.* \d+/\d+", text)
