@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import openpyxl
 import pytest
 from scipy.io import savemat
 
-from noref.data.readers import READERS, describe
+from noref.data.readers import READERS, describe, missing
 from noref.data.splits import official_split
 from noref.errors import DataError, OptionError
 
@@ -163,6 +165,56 @@ def test_one_image_in_each_layout(layout, lay):
     assert record.path == folder / image
     if known:
         assert (record.raw_score, record.reference, record.distortion, record.level, record.split) == known
+
+
+TEXT = [layout for layout, (_, tables, *_) in LAYOUTS.items() if isinstance(next(iter(tables.values())), str)]
+
+
+@pytest.mark.parametrize("layout", TEXT)
+@pytest.mark.parametrize("bad", ["n/a", "nan", "inf", "", "1;2"])
+def test_a_score_that_is_none_is_named_in_each_layout(layout, bad, lay):
+    name, tables, image, _ = LAYOUTS[layout]
+    ((file, text),) = tables.items()
+    (record,) = READERS[name](lay({file: text, image: None}))
+    start, score, end = text.rpartition(f"{record.raw_score:g}")
+    assert score
+    if "patches" in end:  # IQA-PyTorch's flive: the image's row is the one before
+        end = "," + end.split(",", 1)[1]
+    folder = lay({file: start + bad + end})
+    line = (start + bad).count("\n") + 1
+    with pytest.raises(DataError, match=rf"{file.rpartition('/')[2]}, line {line}: "):
+        READERS[name](folder)
+    with pytest.raises(DataError, match=rf"line {line}: "):
+        READERS[name](folder, every=True)
+
+
+@pytest.mark.parametrize("layout", TEXT)
+def test_an_image_in_two_rows_and_a_row_cut_off_are_named_in_each_layout(layout, lay):
+    name, tables, image, _ = LAYOUTS[layout]
+    ((file, text),) = tables.items()
+    last = text.splitlines()[1 if "patches" in text else -1]
+    with pytest.raises(DataError, match=rf", line \d+: {re.escape(Path(image).name)} is there already, in line \d+"):
+        READERS[name](lay({file: f"{text}{last}\n", image: None}))
+    separator = "," if "," in last else " "
+    with pytest.raises(DataError, match=rf"line {text.count(chr(10)) + 1}: "):
+        READERS[name](lay({file: f"{text}{last.rpartition(separator)[0]}\n"}))
+
+
+@pytest.mark.parametrize("layout", TEXT)
+def test_an_image_that_is_missing_is_left_out_and_named_in_each_layout(layout, lay):
+    name, tables, image, _ = LAYOUTS[layout]
+    ((file, text),) = tables.items()
+    lines = text.splitlines(keepends=True)
+    row = lines[1 if "patches" in text else -1]
+    stem = Path(image).stem
+    digit = next((d for d in reversed(stem) if d in "123456"), None)
+    other = stem[::-1].replace(digit, "7" if digit != "7" else "6", 1)[::-1] if digit else f"{stem}other"
+    written = next(w for w in (stem, stem.upper(), str(int(stem[-4:])) if stem[-4:].isdigit() else stem) if w in row)
+    renamed = row.replace(written, str(int(other[-4:])) if written.isdigit() and len(written) < 5 else other)
+    folder = lay({file: text + renamed, image: None})
+    (lost,) = missing(name, folder)
+    assert lost.stem.casefold() == other.casefold()
+    assert [record.path for record in READERS[name](folder)] == [folder / image]
 
 
 def test_the_workbook_of_csiq_with_titles_above_and_columns_beside(lay):
