@@ -159,7 +159,7 @@ def read_card(model: Path, content: bytes | None = None) -> Card:
     path = card_path(model)
     found = hashlib.sha256(read_model(model) if content is None else content).hexdigest()
     try:
-        card = _parsed(path, path.read_bytes())
+        card = parse_card(path, path.read_bytes())
     except OSError as error:
         raise ModelError(f"{path}: the model's card cannot be read: {error.strerror or error}") from error
     if card.sha256 != found:
@@ -169,7 +169,8 @@ def read_card(model: Path, content: bytes | None = None) -> Card:
     return card
 
 
-def _parsed(path: Path, text: bytes) -> Card:
+def parse_card(path: Path, text: bytes) -> Card:
+    """The card in the bytes of a file; its checksum is not compared with any model. Errors as `read_card`."""
     try:
         values = json.loads(text)
         if values.pop("format") != FORMAT:

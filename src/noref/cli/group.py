@@ -34,6 +34,7 @@ HOMES = {  # command -> the module in this folder that adds it to the root; `nor
     "gmad": "gmad",
     "report": "reporting",
     "score": "pictures",
+    "push": "sharing",
     "serve": "serving",
     "train": "training",
 }

@@ -10,7 +10,11 @@ from noref.cli.group import BELOW_MINIMUM, FAILED, cli, recursive_option
 
 FORMATS = click.Choice(["table", "csv", "jsonl", "paths"])
 model_option = click.option(
-    "--model", default="default", show_default=True, metavar="NAME|FILE", help="A model's name or .onnx file."
+    "--model",
+    default="default",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="A model's name, .onnx file, or hf:OWNER/NAME@REVISION.",
 )
 
 

@@ -28,6 +28,7 @@ from noref.models.arniqa_regressor import ARNIQA
 from noref.models.features import Features
 from noref.models.heads import Head
 from noref.models.network import QualityNet
+from noref.scoring import hub
 from noref.scoring.network import MODELS
 from noref.train.feature_cache import FeatureCache, fingerprint, of_images
 from noref.train.run_folder import MODEL
@@ -82,8 +83,8 @@ class FeatureExtractor:
 def load_extractor(model: str, backbone: Backbone | None = None) -> FeatureExtractor:
     """The model that a command line names.
 
-    It is a run's folder, its `model.safetensors`, an ARNIQA run or encoder file, `default` or an exported `.onnx` file,
-    or a backbone of timm.
+    It is a run's folder, its `model.safetensors`, an ARNIQA run or encoder file, `default`, an exported `.onnx` file or
+    one on the hub, or a backbone of timm.
 
     Raises:
         OptionError: there is no such model, or it gives no features.
@@ -91,7 +92,8 @@ def load_extractor(model: str, backbone: Backbone | None = None) -> FeatureExtra
     """
     path, how = Path(model), backbone or Backbone()
     if not path.exists():
-        return _of_exported(model) if model in MODELS else _of_encoder(_backbone_of_timm(model, how), model, how.crop)
+        exported = model in MODELS or model.startswith(hub.PREFIX)
+        return _of_exported(model) if exported else _of_encoder(_backbone_of_timm(model, how), model, how.crop)
     file = path
     if path.is_dir():
         made = [path / name for name in (MODEL, ENCODER, EXPORTED) if (path / name).exists()]

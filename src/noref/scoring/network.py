@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from noref.card import Card, read_card, read_model
 from noref.errors import ImageError, ModelError, OptionError, unknown
+from noref.scoring import hub
 
 if TYPE_CHECKING:
     from noref.images import Pixels
@@ -36,7 +37,7 @@ class Network:
     It is loaded and checked in a thread of its own: call `ready` before the first `quality`.
 
     Args:
-        model: a name (`default`) or an ONNX file with its card beside it.
+        model: a name (`default`), an ONNX file with its card beside it, or `hf:OWNER/NAME@REVISION`.
         threads: for one run of the network; None: one for each core that this process may use.
         device: `cpu` is ONNX Runtime; another, such as `cuda`, `cuda:1` or `mps`, is torch's (extra `train`).
 
@@ -50,7 +51,7 @@ class Network:
         if not 1 <= self.threads <= MAX_THREADS:
             raise OptionError(f"threads must be 1-{MAX_THREADS}, got {threads}")
         self.path = locate(model)
-        self.given = str(model) if str(model) in MODELS else self.path.resolve()  # with `given_threads`: to load again
+        self.given = str(model) if str(model) in MODELS else self.path.absolute()  # with `given_threads`: to load again
         self.given_threads, self.device = threads, device
         content = read_model(self.path)
         loader = ThreadPoolExecutor(1)
@@ -150,9 +151,16 @@ class Network:
 
 
 def locate(model: str | Path) -> Path:
-    """The file of a model that is given by name or path; an `OptionError` offers the nearest name."""
+    """The file of a model that is given by name, by path or as `hf:OWNER/NAME@REVISION`, see `noref.scoring.hub`.
+
+    Raises:
+        OptionError: no such model; offers the nearest name.
+        ModelError, MissingExtraError: as `noref.scoring.hub.fetch`.
+    """
     if str(model) in MODELS:
         return MODELS[str(model)]
+    if str(model).startswith(hub.PREFIX):
+        return hub.fetch(str(model))
     path = Path(model)
     if path.is_dir():
         raise OptionError(f"{path}: a folder; `noref export` makes an .onnx file of a trained run")

@@ -64,7 +64,9 @@ class Settings:
                 raise OptionError(f"{name} must be above 0, got {size}")
         if not self.models:
             raise OptionError("a service needs a model")
-        alike = Counter(locate(model).stem if model != "default" else model for model in self.models).most_common(1)[0]
+        for model in self.models:
+            locate(model)  # says now what is wrong with it
+        alike = Counter(model if model == "default" else Path(model).stem for model in self.models).most_common(1)[0]
         if alike[1] > 1:
             raise OptionError(f"two models are called {alike[0]!r}: rename one of the files")
         self.key_digests()
