@@ -189,7 +189,7 @@ def test_a_metric_of_iqa_pytorch_is_used_where_it_is_there(photos, tmp_path, mon
 
     fake = types.ModuleType("pyiqa")
     fake.list_models = lambda: ["niqe", "brisque"]
-    fake.create_metric = lambda name: Metric()
+    fake.create_metric = lambda name, device: Metric()
     monkeypatch.setitem(sys.modules, "pyiqa", fake)
     assert torch is not None
     other = table(tmp_path / "other.csv", names(photos), [int(p[-6:-4]) for p in names(photos)])

@@ -65,7 +65,8 @@ def embed(
     noref embed ENCODER.safetensors resnet50 --data csv=set.csv --colour type --out map
     noref embed RUN --feature pooled --feature quality --data livec=FOLDER --colour thirds --out map
 
-    MODEL is a run's folder, an ARNIQA encoder, an exported file, or a backbone of timm; several stand side by side.
+    MODEL is a run's folder, an ARNIQA encoder, an exported file, a backbone of timm, or pyiqa:METRIC where IQA-PyTorch
+    is installed; several stand side by side.
     Writes embed.png, embed.html (a point shows its photo), embed.csv and embed.json. Features are kept: a call that
     was stopped goes on. Exit status 1 when images cannot be read: they are listed and left out.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from noref import images
 from noref.card import Card, Preprocessing
 from noref.data.loading import evaluation_crops
 from noref.embed.exported_features import ExportedModel
+from noref.embed.pyiqa_features import pyiqa_extractor
 from noref.errors import OptionError
 from noref.methods.arniqa_ridge import ENCODER, LEAST
 from noref.models import arniqa, arniqa_regressor
@@ -28,7 +30,7 @@ from noref.models.arniqa_regressor import ARNIQA
 from noref.models.features import Features
 from noref.models.heads import Head
 from noref.models.network import QualityNet
-from noref.scoring import hub
+from noref.scoring import hub, pyiqa_metric
 from noref.scoring.network import MODELS
 from noref.train.feature_cache import FeatureCache, fingerprint, of_images
 from noref.train.run_folder import MODEL
@@ -84,13 +86,15 @@ def load_extractor(model: str, backbone: Backbone | None = None) -> FeatureExtra
     """The model that a command line names.
 
     It is a run's folder, its `model.safetensors`, an ARNIQA run or encoder file, `default`, an exported `.onnx` file or
-    one on the hub, or a backbone of timm.
+    one on the hub, a metric `pyiqa:NAME`, or a backbone of timm.
 
     Raises:
         OptionError: there is no such model, or it gives no features.
         ModelError: a broken file, or one of another kind of model.
     """
     path, how = Path(model), backbone or Backbone()
+    if model.startswith(pyiqa_metric.PREFIX):
+        return _of_pyiqa(model)
     if not path.exists():
         exported = model in MODELS or model.startswith(hub.PREFIX)
         return _of_exported(model) if exported else _of_encoder(_backbone_of_timm(model, how), model, how.crop)
@@ -128,6 +132,10 @@ def _of_exported(model: str | Path) -> FeatureExtractor:
         return torch.from_numpy(exported.extract(path))
 
     return FeatureExtractor(card.name, ("head",), extract, (card.sha256, card.preprocessing), card)
+
+
+def _of_pyiqa(source: str) -> FeatureExtractor:
+    return FeatureExtractor(source, ("head",), pyiqa_extractor(source), (source, version("pyiqa")))
 
 
 def _of_encoder(

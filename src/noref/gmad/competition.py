@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from noref.errors import DataError, ImageError, OptionError, printable, unknown
+from noref.errors import DataError, ImageError, OptionError, printable
 from noref.gmad.page import render_page
 from noref.gmad.pairs import GmadPair, both_roles, is_pairs, write_pairs
 from noref.gmad.score_table import ScoreTable, align, read_score_table
 from noref.gmad.selection import Groups
 from noref.images import read
+from noref.scoring import pyiqa_metric
 from noref.scoring.find_images import find_images
 from noref.scoring.progress import progress
 from noref.writing import check_output, is_page, write_text
 
-PYIQA = "pyiqa:"
 Outcome = tuple[float, float] | ImageError  # the score to show and the one that orders, higher is better; or why not
 
 
@@ -154,7 +154,7 @@ def _score(
 ) -> ScoreTable:
     """Score every image; what fails goes into `failed` and is NaN, for the caller to take out."""
     files = [locate(path) for path in paths]
-    score_files = _pyiqa if model.source.startswith(PYIQA) else _noref
+    score_files = _pyiqa if model.source.startswith(pyiqa_metric.PREFIX) else _noref
     outcomes, higher_is_better = score_files(model.source, files)
     scores, exact = np.full((2, len(paths)), np.nan)
     with progress(len(paths), sys.stderr) as advance:
@@ -177,15 +177,9 @@ def _noref(source: str, files: Sequence[Path]) -> tuple[Iterator[Outcome], bool]
 
 def _pyiqa(source: str, files: Sequence[Path]) -> tuple[Iterator[Outcome], bool]:
     """The same of a metric of IQA-PyTorch."""
-    name = source.removeprefix(PYIQA)
-    try:
-        import pyiqa  # type: ignore[import-not-found, unused-ignore]
-        import torch
-    except ImportError as error:
-        raise OptionError(f"{source} needs IQA-PyTorch, which is not installed: pip install pyiqa") from error
-    if name not in pyiqa.list_models():
-        raise unknown("metric of IQA-PyTorch", name, pyiqa.list_models())
-    metric = pyiqa.create_metric(name)
+    metric = pyiqa_metric.create_metric(source)
+    import torch
+
     sign = -1.0 if metric.lower_better else 1.0
 
     def score(file: Path) -> Outcome:
