@@ -79,9 +79,22 @@ def test_photos_without_a_true_score_are_listed(photo, model, tmp_path, capsys):
     assert (status, complained) == (1, f"no true score: {third} is not in {scores}\n")
 
 
+def test_true_scores_of_another_table(photo, model, tmp_path, capsys):
+    Image.fromarray(np.zeros((60, 60, 3), np.uint8)).save(tmp_path / "b.png")
+    scores = tmp_path / "mos.csv"
+    scores.write_text("file;mos\na.jpg;2,5\nb.png;4\n")
+    given = [photo, "--model", model, "--crop", "48", "--scores", str(scores), "--columns", "image=file,score=mos"]
+    status, _, complained = call(capsys, *given, "--out", str(tmp_path / "seen"))
+    assert status == 0
+    assert "CAUTION: the range of the scores is not said; taken for it is 2.5 to 4" in complained
+    assert call(capsys, *given, "--range", "1,5", "--out", str(tmp_path / "said"))[::2] == (0, "")
+    assert "2.5 of 1-5" in (tmp_path / "said" / "explain.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
+        (["--range", "1,5"], "are for --scores FILE"),
         (["--map", "qualty"], "unknown map 'qualty': did you mean quality?"),
         (["--map", "window"], "has no map window: it has quality"),
         (["--layer", "conv1"], "exported model, whose layers cannot be looked into"),

@@ -243,6 +243,13 @@ def test_a_release_with_an_unreadable_image_is_trained_from_a_written_list(livec
     assert "good.csv: is there" in capsys.readouterr().err
 
 
+def test_where_no_image_is_found_the_folder_can_be_said(foreign, tmp_path):
+    said = {"columns": {"path": "Datei", "score": "Urteil"}}
+    (problem, *_) = check("csv", foreign, **said).problems
+    assert problem == "incomplete, 24 missing: 0 of 24 images are here; --images FOLDER says where they lie"
+    assert check("csv", foreign, **said, images=tmp_path / "photos").problems == []
+
+
 def test_no_command_is_offered_where_training_would_refuse(scored, tmp_path):
     report = check("csv", scored(10, 20, 30))
     assert report.good == []

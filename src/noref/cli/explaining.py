@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from noref.cli.group import FAILED, PATH, cli, list_failed, recursive_option
+from noref.cli.group import FAILED, PATH, cli, list_failed, recursive_option, table_options
 
 
 @cli.command()
@@ -30,8 +30,16 @@ from noref.cli.group import FAILED, PATH, cli, list_failed, recursive_option
 @recursive_option
 @click.option("--sanity", is_flag=True, help="Test if maps change when the weights are shuffled.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the shuffling.")
+@table_options
 def explain(
-    photos: tuple[str, ...], out: Path, maps: tuple[str, ...], scores: Path | None, sanity: bool, seed: int, **call: Any
+    photos: tuple[str, ...],
+    out: Path,
+    maps: tuple[str, ...],
+    scores: Path | None,
+    table: dict[str, Any],
+    sanity: bool,
+    seed: int,
+    **call: Any,
 ) -> int:
     """Draw how a model rates each part of a photo. Several models stand side by side.
 
@@ -53,7 +61,9 @@ def explain(
     common["options"] = Options(tuple(dict.fromkeys(maps or ["quality"])), **call)
     if sanity:
         return _sanity(photos, out, seed=seed, **common)
-    outcome = draw(photos, out, scores=scores, **common)
+    outcome = draw(photos, out, scores=scores, table=table, **common)
+    for caution in outcome.cautions:
+        click.echo(f"CAUTION: {caution}", err=True)
     list_failed(outcome.failed)
     for path in outcome.unscored:
         click.echo(f"no true score: {path} is not in {scores}", err=True)

@@ -55,7 +55,8 @@ class Report:
         here = len(self.records)
         lacking = _wanted(self.name, here + len(self.missing)) - here
         if lacking > 0:
-            found.append(f"incomplete, {lacking} missing: {here} of {here + lacking} images are here")
+            way = "; --images FOLDER says where they lie" if self.name == "csv" and not here else ""
+            found.append(f"incomplete, {lacking} missing: {here} of {here + lacking} images are here{way}")
         found += self.absent
         if self.missing and self.unlisted:
             found.append(

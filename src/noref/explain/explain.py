@@ -12,11 +12,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from noref.card import Preprocessing, Scale
-from noref.data.readers import csv
+from noref.data.own_csv import FLAGS, cautions, csv
 from noref.data.records import Record
 from noref.errors import DataError, ImageError, MissingExtraError, OptionError, printable
 from noref.explain import figure, store
@@ -43,6 +44,7 @@ class Outcome:
     unscored: list[str] = field(default_factory=list)  # photos that the score file does not name
     page: Path | None = None
     no_page: str | None = None  # why there is no page
+    cautions: Sequence[str] = ()  # what was taken for granted in reading the true scores, one sentence each
 
 
 def explain(
@@ -52,6 +54,7 @@ def explain(
     models: Sequence[str] = ("default",),
     options: Options | None = None,
     scores: Path | None = None,
+    table: Mapping[str, Any] | None = None,
     recursive: bool = False,
 ) -> Outcome:
     """Draw the maps of photos, models side by side.
@@ -60,6 +63,7 @@ def explain(
         out: folder for `NAME.png`, `maps/NAME.npz` and `explain.html`, made if it is not there.
         models, options: as for `open_model`, models in the order of the columns.
         scores: a table of true scores, as the reader `csv` takes it.
+        table: what is said of it, as `noref.data.own_csv.options` gives it.
 
     Raises:
         OptionError: as `open_model`; a folder without write access, or with files of these names by another program.
@@ -67,7 +71,10 @@ def explain(
         DataError: what is wrong with the score file, or it names none of the photos.
     """
     options = options or Options()
-    truths = {os.path.realpath(record.path): record for record in csv(scores)} if scores else {}
+    said = dict(table or {})
+    if said and scores is None:
+        raise OptionError(f"{FLAGS} are for --scores FILE")
+    truths = {os.path.realpath(record.path): record for record in csv(scores, **said)} if scores else {}
     opened = open_models(models, options)
     photos, failed = find_photos(paths, out, recursive=recursive)
     records = {photo: truths.get(os.path.realpath(photo)) for photo in photos}
@@ -76,7 +83,8 @@ def explain(
     targets = _targets(photos, out)
     make_folder(out, targets.values())
     unscored = [name(photo) for photo in photos if scores and records[photo] is None]
-    outcome, entries = Outcome(failed=failed, unscored=unscored), []
+    taken = cautions(scores, **said) if scores else ()
+    outcome, entries = Outcome(failed=failed, unscored=unscored, cautions=taken), []
     with progress(len(photos), sys.stderr) as advance:
         for photo in photos:
             try:
