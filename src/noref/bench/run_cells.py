@@ -143,7 +143,9 @@ def _run_cell(grid: Grid, cell: Cell, out: Path) -> float:
     if not (folder / "results.json").exists():
         chosen = {**grid.given(cell.variant), "split": (str(split), ""), "seed": (str(seed), "")}
         where, options = f"{data.name}={data.path}", {} if resume else chosen
-        launch.train(grid.recipe, data=where, table=data.table, out=str(folder), options=options, resume=resume)
+        launch.train(
+            grid.recipe, data=where, table=data.table, out=str(folder), options=options, resume=resume, cautioned=True
+        )
     config = grid.config(cell.variant)
     test_crops: Any = getattr(config, "protocol", "grid")
     selection = str(getattr(config, "select", "last"))

@@ -36,6 +36,7 @@ def train(
     config: str | None = None,
     options: Mapping[str, tuple[Any, str]] | None = None,
     resume: bool = False,
+    cautioned: bool = False,
 ) -> dict[str, Any]:
     """Train a recipe on a data set and keep the run in a folder.
 
@@ -47,6 +48,7 @@ def train(
         config: a YAML file of the recipe's options.
         options: more of them, as `noref.train.options.given_pairs` returns; they win over the file.
         resume: go on with the run in `out`, from its last epoch.
+        cautioned: the caller has said already what is taken for granted in reading the data.
 
     Returns:
         The metrics on the test part; nothing in processes other than the first.
@@ -77,7 +79,7 @@ def train(
     console = Console(stderr=True, soft_wrap=True)
     if found.name != "photos" and (lacking := shortfall(found.name, Path(found.path), **found.table)):
         console.print(f"{found.name}: {lacking}", highlight=False)
-    for caution in found.cautions:
+    for caution in () if cautioned else found.cautions:
         console.print(f"CAUTION: {caution}", highlight=False, markup=False)
     fabric = make_fabric(chosen.accelerator, chosen.devices, chosen.precision)
     run = dataclasses.replace(run, writes=fabric.is_global_zero)
