@@ -14,6 +14,7 @@ from noref.report.results import Results
 from noref.report.table import nested
 
 FEW = 0.01  # as many predictions outside of the scale are worth a note; more, a warning
+SOME = 0.25  # the same, where the scale runs from the smallest to the largest score
 
 
 def warnings(results: Results, found: Sequence[Group]) -> list[str]:
@@ -60,7 +61,7 @@ def _sets(found: Sequence[Group]) -> list[str]:
 def _outside(results: Results, found: Sequence[Group]) -> Iterator[tuple[bool, str]]:
     """For each test set on which predictions leave the scale: whether that is grave, and a sentence.
 
-    It is not where they are few, or where the scale is no more than the span of the scores.
+    It is not where they are few; where the scale is no more than the span of the scores, some always leave it.
     """
     for name, scale in results.scales.items():
         own = [group for group in found if group.model.test_set == name]
@@ -69,8 +70,8 @@ def _outside(results: Results, found: Sequence[Group]) -> Iterator[tuple[bool, s
             counts = [getattr(outside_scale(values, scale), "share", 0.0) for values in quality]
             worst = own[int(np.argmax(counts))].model
             most = f"; the largest share: {model_name(worst)}, {sets_of(worst)}" if len(own) > 1 else ""
-            grave = outside.share > FEW and not results.data(name).get("spanned")
-            yield grave, f"{set_name(name)}: {outside}{most}."
+            usual = SOME if results.data(name).get("spanned") else FEW
+            yield outside.share > usual, f"{set_name(name)}: {outside}{most}."
 
 
 def failures(results: Results) -> list[tuple[str, str]]:
