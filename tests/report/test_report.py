@@ -296,6 +296,19 @@ def test_predictions_that_leave_the_scale_are_a_warning_and_a_few_are_a_note(mak
     assert "1 of 200 predictions (0.5 %) lie outside" in made
 
 
+def test_a_range_that_is_taken_from_the_scores_is_a_note_and_some_predictions_leave_it(make_bench, rows_of):
+    said = {"data": {"livec": {"cautions": ["the range is taken"], "spanned": True}}}
+    for count, alarm in ((40, False), (60, True)):
+        rows = [
+            {**row, "quality": 1.2, "predicted": 120} if place < count else row
+            for place, row in enumerate(rows_of(images=200, noise=0.01))
+        ]
+        page = build_report(make_bench(rows, said, name=str(count)), draws=20).html()
+        assert f"{count} of 200 predictions" in page
+        assert ('class="warn"' in page) == alarm
+        assert "<p>LIVE In the Wild: the range is taken.</p>" in page
+
+
 def test_thumbnails_reserve_their_room(whole):
     images = re.findall(r"<img [^>]*>", build_report(whole, draws=20).html())
     assert images
