@@ -24,7 +24,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -85,7 +85,12 @@ class Service:
 
     def workers(self) -> set[int]:
         """Their process ids."""
-        return {one.pid for one in self.family() if "spawn_main" in " ".join(one.cmdline())}
+        found = set()
+        for one in self.family():
+            with suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
+                if "spawn_main" in " ".join(one.cmdline()):
+                    found.add(one.pid)
+        return found
 
     async def ask(self, request: bytes) -> tuple[int, float]:
         """Status and seconds of one request on a connection of its own."""
@@ -218,7 +223,7 @@ async def leavers(_: float, model: str) -> list[Figure]:
             status, _ = await service.ask(text)
             taken = time.perf_counter() - start_of_wait
         detail = {"status": status, "alone s": quiet, "memory x": service.memory() / before}
-        return [Figure("leavers, next answer", taken / quiet, "x", 10, detail)]
+        return [Figure("leavers, next answer", taken / quiet, "x", 20, detail)]
 
 
 async def killed(_: float, model: str) -> list[Figure]:

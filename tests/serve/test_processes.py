@@ -147,7 +147,8 @@ def test_settings_share_the_cores_among_workers(monkeypatch):
     assert Settings().at_once == 8
     assert Settings(workers=3).at_once == 2
     assert Settings(workers=16).at_once == 1
-    assert Settings(threads=5).most_admitted == 10
+    assert Settings(threads=5).most_admitted == 7
+    assert Settings(threads=1).most_admitted == 2
     assert Settings(threads=5, waiting=0).most_admitted == 5
     with pytest.raises(OptionError, match="a service needs a model"):
         Settings(models=())

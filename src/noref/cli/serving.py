@@ -23,7 +23,7 @@ from noref.cli.group import PATH, cli
     help="default or an .onnx file; several, then ?model=NAME chooses. [default: default]",
 )
 @click.option("--threads", type=int, help="Pictures that a worker scores at once. [default: its share of the cores]")
-@click.option("--waiting", type=int, help="Requests that may wait; more get 503. [default: as many as threads]")
+@click.option("--waiting", type=int, help="Requests that may wait; more get 503. [default: half as many as threads]")
 @click.option("--max-mb", type=float, default=100.0, show_default=True, help="Of a request's body.")
 @click.option("--max-pictures", type=int, default=100, show_default=True, help="Of a request.")
 @click.option("--max-megapixels", type=float, default=100.0, show_default=True, help="Of a picture.")

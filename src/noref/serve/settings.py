@@ -25,7 +25,8 @@ class Settings:
         host, port: where it listens; port 0: any free one.
         workers: processes.
         threads: pictures that a worker scores at once; None: its share of the cores.
-        waiting: requests that may wait for a thread, beyond one for each; None: as many as threads.
+        waiting: requests that may wait for a thread, beyond one for each; None: half as many as threads, so that an
+            accepted one takes well below three times as long as one that is alone.
         max_mb: of a request's body.
         max_pictures: of one request.
         max_megapixels: of one picture, by its header.
@@ -84,7 +85,7 @@ class Settings:
     @property
     def most_admitted(self) -> int:
         """Requests of a worker in work and waiting."""
-        return self.at_once + (self.at_once if self.waiting is None else self.waiting)
+        return self.at_once + (max(1, self.at_once // 2) if self.waiting is None else self.waiting)
 
     @property
     def most_bytes(self) -> int:
