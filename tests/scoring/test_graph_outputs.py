@@ -13,7 +13,7 @@ import pytest
 from noref.card import card_path, read_card
 from noref.default_model import outputs
 from noref.errors import ModelError
-from noref.scoring.graph_outputs import add_features, feature_layers
+from noref.scoring.graph_outputs import add_features, feature_layers, quality_nodes
 from noref.scoring.network import DEFAULT, FEATURES, QUALITY, Network
 
 
@@ -38,7 +38,7 @@ def test_the_line_on_the_features_is_the_default_s_score():
     fixed = {one.name: onnx.numpy_helper.to_array(one).astype(np.float64) for one in graph.initializer}
     line = next(node for node in graph.node if FEATURES in node.input and node.op_type == "MatMul")
     value = found[FEATURES] @ fixed[line.input[1]] + fixed["head.bias"]
-    sub, div, mul, add = [node for node in graph.node if node.op_type in ("Add", "Sub", "Div", "Mul")][-4:]
+    sub, div, mul, add = [node for node in quality_nodes(graph) if node.op_type in ("Add", "Sub", "Div", "Mul")][-4:]
     value = 1 / (1 + np.exp(-(value - fixed[sub.input[1]]) / fixed[div.input[1]]))
     assert fixed[add.input[0]] + fixed[mul.input[0]] * value == pytest.approx(quality, abs=1e-5)
 

@@ -52,7 +52,7 @@ def test_severities_come_strongest_first_with_their_groups(model):
 
 
 def test_a_clean_picture_has_no_reasons(model):
-    assert noref.Scorer(model).score(coloured(0, 25, 0)).reasons == []
+    assert noref.Scorer(model).score(coloured(0, 10, 0)).reasons == []
 
 
 def test_models_without_faults_have_no_reasons_and_no_interval(brightness):
@@ -71,7 +71,7 @@ def test_words():
     assert [str(Reason("jpeg", "", s)).split("(")[1] for s in (0.39, 0.4, 0.7)] == ["slight)", "moderate)", "strong)"]
     faults = [Reason(name, group, 0.9 - i / 10) for i, (name, group) in enumerate(GROUPS.items())]
     assert in_words(faults) == "motion blur (strong), noise (strong)"
-    assert in_words([Reason("jpeg", "", 0.19)]) == ""
+    assert in_words([Reason("jpeg", "", 0.24)]) == ""
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from noref.explain.page import GENERATOR, page_entry, render_page
 from noref.images import name, read
 from noref.scoring.find_images import find_images
 from noref.scoring.progress import progress
+from noref.scoring.reasons import in_words
 from noref.writing import check_output, check_writable, write_text
 
 SHOWN = Preprocessing(max_pixels=640 * 480, min_side=1)  # a photo on page and figure
@@ -136,11 +137,11 @@ def model_maps(photo: Path, label: str, model: Explainable, options: Options) ->
     """The score and the maps of a photo by one model; ImageError where it cannot be read, or the model fails on it."""
     pixels = read(photo, preprocessing=model.card.preprocessing)
     try:
-        score, maps = model.score(pixels), model.maps(pixels, options.maps)
+        score, maps, reasons = model.score(pixels), model.maps(pixels, options.maps), model.reasons(pixels)
     except ImageError as error:
         raise ImageError(f"{name(photo)}: {error}") from error
     rounded = [dataclasses.replace(one, values=one.values.astype(np.float32).astype(np.float64)) for one in maps]
-    return ModelMaps(label, score, tuple(rounded))
+    return ModelMaps(label, score, tuple(rounded), in_words(reasons))
 
 
 def _photo_maps(

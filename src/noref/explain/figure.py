@@ -29,6 +29,7 @@ class ModelMaps:
     model: str
     score: float  # in [0, 100], higher is better
     maps: tuple[Map, ...]  # one of each type, for all models of a photo in the same order
+    reasons: str = ""  # the faults that it sees in the whole photo, in words
 
     @property
     def score_line(self) -> str:

@@ -15,7 +15,8 @@ from noref.errors import MissingExtraError, OptionError
 from noref.explain.local import crop_of, percent, quality_map
 from noref.explain.map_types import Map, Options, check_maps
 from noref.images import Pixels
-from noref.scoring.network import Network
+from noref.scoring.network import FAULTS, Network
+from noref.scoring.reasons import Reason, reasons_of
 
 TRAINED, EXPORTED = "model.safetensors", "model.onnx"
 FLOATS = (1, 10, 11)  # float32, float16, float64 in ONNX's numbering
@@ -31,6 +32,9 @@ class Explainable(Protocol):
 
     def score(self, pixels: Pixels) -> float:
         """The model's score of a photo in [0, 100], higher is better, as `noref score` gives it."""
+
+    def reasons(self, pixels: Pixels) -> list[Reason]:
+        """As `Score.reasons`."""
 
     def maps(self, pixels: Pixels, names: Sequence[str]) -> list[Map]:
         """One map of each type, in that order, of (H, W, 3) uint8 pixels that were read with the card's preprocessing.
@@ -101,6 +105,11 @@ class ExportedModel:
         """As `Scorer.score`."""
         return percent(self.network.quality(pixels))
 
+    def reasons(self, pixels: Pixels) -> list[Reason]:
+        """The faults that the model puts out."""
+        found = self.network.quality_and(pixels, FAULTS)[1]
+        return reasons_of(found[FAULTS].tolist(), self.card.outputs[FAULTS]) if found else []
+
     def maps(self, pixels: Pixels, names: Sequence[str]) -> list[Map]:
         """The local quality map."""
         return [quality_map(pixels, self.network.qualities, self.crop, clip=not self.is_copy) for _ in names]
@@ -129,19 +138,22 @@ def randomised_onnx(model: bytes, share: float, rng: Generator) -> bytes:
     try:
         import onnx
         from onnx import numpy_helper
+
+        from noref.scoring.graph_outputs import quality_nodes
     except ImportError as error:
         raise MissingExtraError("train", "shuffling the weights of an exported model") from error
     found = onnx.load_from_string(model)
     floats = [one for one in found.graph.initializer if one.data_type in FLOATS]
     weights = {one.name: one for one in floats if np.prod(one.dims or [1]) >= SMALLEST}
-    layers = [[name for name in node.input if name in weights] for node in found.graph.node]
+    nodes = quality_nodes(found.graph)
+    layers = [[name for name in node.input if name in weights] for node in nodes]
     layers = [names for names in layers if names]
     first = len(layers) - 1 - round(share * (len(layers) - 1))
     for name in (name for names in layers[first:] for name in names):
         values = numpy_helper.to_array(weights[name])
         mixed = rng.permutation(values.reshape(-1)).reshape(values.shape)
         weights[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(mixed), name))
-    for node in found.graph.node[-LAST:]:
+    for node in nodes[-LAST:]:
         if node.op_type == "Sigmoid":
             node.op_type = "Identity"
     return bytes(found.SerializeToString())

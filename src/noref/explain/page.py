@@ -56,7 +56,10 @@ def page_entry(photo_maps: PhotoMaps) -> dict[str, Any]:
         "width": width,
         "height": height,
         "truth": photo_maps.truth_line,
-        "models": [{"name": one.model, "score": one.score, "line": one.score_line} for one in photo_maps.models],
+        "models": [
+            {"name": one.model, "score": one.score, "line": one.score_line, "reasons": one.reasons}
+            for one in photo_maps.models
+        ],
         "rows": rows,
     }
 

@@ -11,21 +11,23 @@ from noref.explain.figure import ModelMaps
 from noref.explain.map_types import Map
 from noref.writing import replacing
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(path: Path, key: str, models: tuple[ModelMaps, ...]) -> None:
     """Write the maps of one photo, in one step.
 
     Args:
-        path: `*.npz`; holds `key`, `models`, `scores` (0-100, higher is better), `kinds` (the map types), and for model
-            i and map type j `map_i_j`, (h, w) float32 in the unit of the type, and `window_i_j` where there is one.
+        path: `*.npz`; holds `key`, `models`, `scores` (0-100, higher is better), `reasons` (in words), `kinds` (the map
+            types), and for model i and map type j `map_i_j`, (h, w) float32 in the unit of the type, and `window_i_j`
+            where there is one.
         key: of what the maps were made from.
     """
     arrays: dict[str, Any] = {
         "key": np.array(key),
         "models": np.array([one.model for one in models]),
         "scores": np.array([one.score for one in models]),
+        "reasons": np.array([one.reasons for one in models]),
         "kinds": np.array([one.type for one in models[0].maps]),
     }
     for i, model in enumerate(models):
@@ -60,7 +62,7 @@ def load(path: Path, key: str) -> tuple[ModelMaps, ...] | None:
                     box = kept.get(f"window_{i}_{j}")
                     window = None if box is None else tuple(float(side) for side in box)
                     maps.append(Map(str(name), kept[f"map_{i}_{j}"].astype(np.float64), window))  # type: ignore[arg-type]
-                models.append(ModelMaps(str(model), float(score), tuple(maps)))
+                models.append(ModelMaps(str(model), float(score), tuple(maps), str(kept["reasons"][i])))
             return tuple(models)
     except Exception:  # missing, cut short or foreign: it is made again
         return None

@@ -28,6 +28,7 @@ from noref.models.backbones import Cnn
 from noref.models.network import QualityNet
 from noref.models.saliency import viewing_side
 from noref.models.vit import Vit
+from noref.scoring.reasons import Reason
 
 SIDE = 224  # pixels, of the crops of a network whose card names none
 
@@ -75,6 +76,10 @@ class TrainedModel:
         """The mean over the crops, as in training and evaluation."""
         found = [self.scorer(crops).float().numpy() for crops, _ in self._cut(pixels)]
         return percent(float(np.concatenate(found).mean(dtype=np.float64)))
+
+    def reasons(self, pixels: Pixels) -> list[Reason]:
+        """None: a trained network has no head for faults, its export may get one."""
+        return []
 
     def maps(self, pixels: Pixels, names: Sequence[str]) -> list[Map]:
         """See `Explainable`."""

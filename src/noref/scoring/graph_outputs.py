@@ -35,6 +35,16 @@ def last_linear(model: onnx.ModelProto, path: Path) -> onnx.NodeProto:
     return node
 
 
+def quality_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes that the quality needs, in the order of the file; not those of further outputs."""
+    needed, found = {graph.output[0].name}, list[onnx.NodeProto]()
+    for node in reversed(graph.node):
+        if needed & {*node.output}:
+            needed |= {*node.input}
+            found.append(node)
+    return found[::-1]
+
+
 def add_features(model: onnx.ModelProto, path: Path) -> None:
     """Give the graph the output `features`, (N, D) float32: the input of its last linear layer.
 

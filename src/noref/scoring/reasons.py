@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-LEAST = 0.1  # fainter ones are no reasons: half of level 1
-SHOWN = 0.2  # fainter ones are not put into words: level 1
+LEAST = 0.05  # fainter ones are no reasons: a quarter of level 1
+SHOWN = (
+    0.25  # fainter ones are not put into words: a quarter of good photos have a fault above it, two fifths above 0.2
+)
 WORDS = {  # of the degradation model's 24 types
     "gaussian_blur": "blurred", "lens_blur": "out of focus", "motion_blur": "motion blur",
     "color_diffusion": "bleeding colours", "color_shift": "shifted colours", "color_saturation_hsv": "pale colours",
