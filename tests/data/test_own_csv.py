@@ -137,7 +137,7 @@ def test_records_are_written_and_read_again(tmp_path, draw):
 def foreign(rated, tmp_path):
     """The images of `rated` in a folder of their own, with a table as a European spreadsheet writes it, on 1-5."""
     photos = tmp_path / "photos"
-    shutil.copytree(rated.parent, photos, ignore=shutil.ignore_patterns("*.csv"))
+    shutil.copytree(rated.parent, photos, ignore=shutil.ignore_patterns("*.csv", "*.txt"))
     rows = [line.split(",") for line in rated.read_text().splitlines()[1:]]
     lines = [f"{name};{1 + int(score) / 25:.2f};;".replace(".", ",").replace(",png", ".png") for name, score in rows]
     (tmp_path / "mos.csv").write_bytes("\r\n".join(["Datei;Urteil;;", *lines, ";;;"]).encode("utf-8-sig"))

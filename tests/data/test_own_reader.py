@@ -29,7 +29,7 @@ def toy(rated, tmp_path, monkeypatch):
     """The images of `rated` in a layout that no reader knows, and a plain function that does."""
     folder = tmp_path / "cameras"
     (folder / "tables").mkdir(parents=True)
-    shutil.copytree(rated.parent, folder / "shots", ignore=shutil.ignore_patterns("*.csv"))
+    shutil.copytree(rated.parent, folder / "shots", ignore=shutil.ignore_patterns("*.csv", "*.txt"))
     rows = [line.split(",") for line in rated.read_text().splitlines()[1:]]
     (folder / "tables" / "stars.txt").write_text("".join(f"{name} {int(score) / 20}\n" for name, score in rows))
     monkeypatch.setitem(READERS, "cameras", cameras)
