@@ -99,10 +99,14 @@ class Output:
         for path, table in tables:
             found = _numbers(table, batch)
             fresh = _is_fresh(table, found, batch)
-            fresh &= [not (strict and is_doubtful(caution)) for caution in table["caution"].to_pylist()]
+            if strict:
+                fresh &= np.array([not is_doubtful(caution) for caution in table["caution"].to_pylist()], bool)
             stays = fresh | _is_other(table, found, batch)
             if not stays.all() and path != self._path:
-                self._write(path, table.filter(pa.array(stays)))
+                if stays.any():
+                    self._write(path, table.filter(pa.array(stays)))
+                else:
+                    self._fs.delete_file(path)
             kept.append(table.filter(pa.array(fresh)))
             numbers.append(found[fresh])
         if not tables:
