@@ -198,6 +198,15 @@ def test_another_model_is_refused_and_nothing_is_touched(folder):
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
 
 
+def test_a_run_that_never_began_leaves_nothing(folder):
+    assert not begin().leave()
+    assert os.listdir() == ["d"]
+    output = begin()
+    output.add(row_table([row("d/a.png")]))
+    assert output.leave()
+    assert paths("rows.parquet.parts") == ["d/a.png"]
+
+
 def test_overwrite_begins_again(folder):
     batch, output = find_batch(["d"]), begin()
     add(output, row("d/a.png"))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
+import signal
+import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +19,13 @@ from noref.errors import MissingExtraError, OptionError
 from noref.scoring.network import cores
 
 OBJECT_STORE = 512 * 2**20  # bytes, of a cluster of our own
+ANSWER = 10.0  # seconds
+PATIENCE = {  # a machine that stands still for minutes has no dead node: Ray would end this process without a word
+    "health_check_period_ms": 10_000,
+    "health_check_timeout_ms": 60_000,
+    "health_check_failure_threshold": 60,
+    "gcs_rpc_server_reconnect_timeout_s": 600,
+}
 SETTINGS = {
     "enable_progress_bars": False,
     "print_on_execution_start": False,
@@ -43,7 +54,7 @@ def cluster(address: str | None, concurrency: int | None) -> Iterator[int]:
     try:
         if not connected:
             _connect(address, max(concurrency or 0, cores()), folder)
-        with _settings():
+        with _settings(), _orderly_end():
             yield concurrency or max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:
         if not connected:
@@ -53,14 +64,37 @@ def cluster(address: str | None, concurrency: int | None) -> Iterator[int]:
 
 
 def _connect(address: str | None, cpus: int, folder: str | None) -> None:
-    own = {"num_cpus": cpus, "object_store_memory": OBJECT_STORE, "_temp_dir": folder, "include_dashboard": False}
+    if address and address.startswith("ray://"):
+        raise OptionError(f"{address}: Ray's client is not supported; run noref batch on a machine of the cluster")
+    own: dict[str, Any] = {
+        "num_cpus": cpus,
+        "object_store_memory": OBJECT_STORE,
+        "_temp_dir": folder,
+        "include_dashboard": False,
+    }
+    own["_system_config"] = PATIENCE
     try:
+        if address and (place := re.fullmatch(r"(.+):(\d+)", address)):
+            socket.create_connection((place[1], int(place[2])), timeout=ANSWER).close()  # Ray itself waits for minutes
         with _silence():
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
             load_ray().init(address or "local", **quiet, **({} if address else own))
     except Exception as error:  # of many types
         where = f"{address}: no Ray cluster answers there" if address else "Ray does not start"
         raise OptionError(f"{where}: {_line(error)}") from error
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """SIGTERM ends the process as Ctrl-C does; Ray's own answer is a trace of its C++."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 @contextmanager

@@ -100,6 +100,8 @@ class _Search:
             self.file(item.path, item.error)
 
     def file(self, path: str, error: object = None) -> None:
+        if error is None and not os.path.lexists(path):
+            error = "No such file or directory"
         self.add(printable(path), os.fsencode(os.path.abspath(path)), file_stamp(path), error)
 
     def remote(self, given: str) -> None:

@@ -56,6 +56,7 @@ class Output:
             self._check(inputs, replace=overwrite or resume)
             if overwrite:
                 self._clear()
+            self._made = self._kind(self._folder) == "NotFound"
             self._fs.create_dir(self._folder, recursive=not self._is_local)
         except OptionError:
             raise
@@ -114,6 +115,14 @@ class Output:
         every = np.concatenate(numbers)
         unique, first = np.unique(every, return_index=True)
         return unique, pa.concat_tables(kept).take(pa.array(first))
+
+    def leave(self) -> bool:
+        """Write what waits, before the end; whether there is something to go on with, else nothing is left behind."""
+        self.flush()
+        begun = bool(self._files())
+        if not begun and self._made:
+            self._fs.delete_dir(self._folder)
+        return begun
 
     def finish(self, batch: Batch) -> None:
         """Write what waits, and make one table of the parts where one file is wanted."""

@@ -86,19 +86,20 @@ def score_batches(
     batch = find_batch(inputs, recursive=recursive, column=column)
     output = Output(out, overwrite=overwrite, resume=resume, inputs=inputs_of(batch))
     run = _Run(batch, output, card, Summary(batch.pictures.num_rows, minimum))
-    if resume:
-        run.keep(*output.keep(batch, card, strict=strict))
+    kept = output.keep(batch, card, strict=strict) if resume else None
     arguments = {"model": ModelFiles.of(model), "file_systems": batch.file_systems, **limits}
     try:
         with _shown(run, quiet) as advance:
             run.advance = advance
+            if kept:
+                run.keep(*kept)
             run.refuse()
             if len(run.left()):
                 with cluster(address, concurrency) as actors:
                     run.score(lambda items, size: _scored(batch, items, size, actor, arguments, actors))
     except BaseException:
-        output.flush()
-        print(f"stopped: {run.summary}; the same command with --resume goes on", file=sys.stderr)
+        if output.leave():
+            print(f"stopped: {run.summary}; the same command with --resume goes on", file=sys.stderr)
         raise
     output.finish(batch)
     if not quiet:
@@ -191,17 +192,19 @@ def _scored(
     inside = items[~read[items]]
     units = [unit_table(g, part) for g in batch.groups for part in _parts(inside, g.first, g.rows, size)]
     options: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None}
-    sets = [data.from_arrow(blocks)] if blocks else []
+    sets = [(data.from_arrow(blocks), len(blocks))] if blocks else []
     if units:
         reader = {"fn_constructor_args": (batch.file_systems,), "concurrency": 1, "num_cpus": 0}
-        sets.append(data.from_arrow(units).map_batches(ReadRows, **reader, **options))
-    for pictures in sets:
+        sets.append((data.from_arrow(units).map_batches(ReadRows, **reader, **options), len(inside)))
+    for pictures, count in sets:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # `max_...` have no other way in 2.60
             rows = pictures.map_batches(
                 actor,
                 fn_constructor_kwargs=arguments,
-                compute=data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=2 if size > 1 else 1),
+                compute=data.ActorPoolStrategy(
+                    size=min(actors, count), max_tasks_in_flight_per_actor=2 if size > 1 else 1
+                ),
                 num_cpus=1,
                 max_restarts=-1,
                 max_task_retries=RETRIES,
@@ -229,7 +232,8 @@ def _shown(run: _Run, quiet: bool) -> Iterator[Callable[[], None]]:
 
     def say() -> None:
         nonlocal last
-        if time.monotonic() - last > SAY:
+        done = run.summary.scored + run.summary.failed == run.summary.total
+        if time.monotonic() - last > SAY and not done:
             last = time.monotonic()
             print(run.summary, file=sys.stderr)
 
