@@ -51,16 +51,16 @@ def cluster(address: str | None, concurrency: int | None) -> Iterator[int]:
     ray = load_ray()
     connected = bool(ray.is_initialized())
     folder = None if connected or address else tempfile.mkdtemp(prefix="noref-", dir=_short_folder())
-    try:
-        if not connected:
-            _connect(address, max(concurrency or 0, cores()), folder)
-        with _settings(), _orderly_end():
+    with _settings(), _orderly_end():
+        try:
+            if not connected:
+                _connect(address, max(concurrency or 0, cores()), folder)
             yield concurrency or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    finally:
-        if not connected:
-            ray.shutdown()
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            if not connected:
+                ray.shutdown()
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _connect(address: str | None, cpus: int, folder: str | None) -> None:

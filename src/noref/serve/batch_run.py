@@ -176,6 +176,7 @@ class _Run:
         seconds = time.monotonic() - self._start
         for row in rows.to_pylist():
             self.summary.count(Row(**row), seconds, kept=kept)
+        for _ in items:
             self.advance()
 
 
