@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 import noref
 from noref.errors import ModelError, NorefError
-from noref.scoring.row_writers import COLUMNS
+from noref.scoring.row_writers import COLUMNS, Row
 from noref.serve.batch import ModelFiles, ScoreBatch, row_schema
 
 pa = pytest.importorskip("pyarrow", reason="needs the ray extra")
@@ -51,7 +52,7 @@ def made(photos, form, key):
 @pytest.mark.parametrize("key", ["bytes", "file", "path"])
 def test_batches_of_every_format(photos, actor, form, key):
     found = actor(made(photos, form, key))
-    assert found.column_names == ["label", *COLUMNS]
+    assert found.column_names == ["label", *row_schema().names]
     assert found["path"].to_pylist() == photos
     assert found["label"].to_pylist() == [7, 8, 9, 10, 11]
     assert found["score"].to_pylist() == pytest.approx(SCORES)
@@ -121,7 +122,9 @@ def test_a_model_travels_to_a_machine_that_does_not_have_it(brightness, photos, 
 
 def test_the_columns_have_the_types_of_the_rows():
     kinds = dict(zip(row_schema().names, map(str, row_schema().types), strict=True))
-    assert tuple(kinds) == COLUMNS
+    assert tuple(kinds)[: len(COLUMNS)] == COLUMNS
+    assert set(kinds) == {field.name for field in fields(Row)} - {"file"}
+    assert kinds["reasons"].startswith("list<")
     assert kinds | {"path": "string", "score": "double", "error": "string", "size": "int64", "time": "string"} == kinds
 
 

@@ -25,6 +25,7 @@ from noref.cli.pictures import model_option
 @click.option("--max-megapixels", type=float, default=200.0, show_default=True, help="Larger images are errors.")
 @click.option("--least-side", type=int, default=16, show_default=True, help="Pixels; smaller images are errors.")
 @click.option("--strict", is_flag=True, help="Pictures with a missing or damaged part are errors, not cautions.")
+@click.option("--trim", is_flag=True, help="Cut off a margin of one colour first.")
 def batch(inputs: tuple[str, ...], **options: Any) -> int:
     """Score many pictures with Ray Data, on this machine or on a cluster, into a Parquet table.
 

@@ -79,8 +79,7 @@ class Table:
             if row.score is not None
             and row.size is not None
             and stamps.get(row.path) == (row.size, row.time)
-            and not (strict and is_doubtful(row.caution))
-            and trim == (TRIMMED in (row.caution or ""))
+            and is_current(row.caution, strict=strict, trim=trim)
         }
         self._write(self.kept, data)
 
@@ -185,6 +184,7 @@ def _is_gone(row: Row, given: set[str]) -> bool:
     return listed and (row.size is None or not os.path.lexists(row.path))
 
 
-def is_doubtful(caution: str | None) -> bool:
-    """Whether `--strict` scores the picture again: a part of it is missing, or nobody looked."""
-    return caution == UNKNOWN or is_damage(caution)
+def is_current(caution: str | None, *, strict: bool, trim: bool) -> bool:
+    """Whether a run with these options can keep a row that has this caution."""
+    doubtful = caution == UNKNOWN or is_damage(caution)
+    return not (strict and doubtful) and trim == (TRIMMED in (caution or ""))

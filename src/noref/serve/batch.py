@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 import tempfile
@@ -13,16 +14,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Self, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from noref.card import card_path, read_card, read_model
 from noref.errors import ImageError, MissingExtraError, NorefError, printable
-from noref.images import MAX_MEGAPIXELS, SCORED_SIDE, pillow_allows
+from noref.images import MAX_MEGAPIXELS, pillow_allows
 from noref.scoring.find_images import Found
 from noref.scoring.network import locate
-from noref.scoring.row_writers import COLUMNS, Row
+from noref.scoring.row_writers import Row
 from noref.scoring.score_files import score_rows
 from noref.scoring.scorer import Scorer
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 PICTURES = ("bytes", "image")  # columns with the picture itself, the first that is there; else it is read from a path
 BUCKETS = ("s3://", "gs://", "gcs://")
 AHEAD = 16  # remote files that are read while others are scored
-ARROW = {float: "float64", int: "int64", bool: "bool"}  # everything else is text
+ARROW = {float: "float64", int: "int64", bool: "bool", str: "string"}
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,9 @@ class ScoreBatch:
     Args:
         model: `default`, an .onnx file with its card beside it, there on every machine, or the `ModelFiles` of one.
         threads: of one actor; the others of a machine are other actors' work.
-        max_megapixels: as in `noref.Scorer`.
-        least_side: as in `noref.Scorer`, and so `strict`.
         file_systems: of pyarrow, by the beginning of what they read such as `s3://bucket/`; others are made from the
             address.
+        options: as for `noref.Scorer`.
 
     Raises:
         OptionError: as `noref.Scorer`.
@@ -96,15 +96,13 @@ class ScoreBatch:
         model: str | Path | ModelFiles = "default",
         *,
         threads: int = 1,
-        max_megapixels: float = MAX_MEGAPIXELS,
-        least_side: int = SCORED_SIDE,
-        strict: bool = False,
         file_systems: Mapping[str, Any] = types.MappingProxyType({}),
+        **options: Any,
     ) -> None:
-        options: dict[str, Any] = {"threads": threads, "max_megapixels": max_megapixels, "least_side": least_side}
-        options["strict"] = strict
-        self._scorer = model.load(**options) if isinstance(model, ModelFiles) else Scorer(model, **options)
-        self._max_megapixels, self._file_systems = max_megapixels, dict(file_systems)
+        load = model.load if isinstance(model, ModelFiles) else functools.partial(Scorer, model)
+        self._scorer = load(threads=threads, **options)
+        self._max_megapixels = options.get("max_megapixels", MAX_MEGAPIXELS)
+        self._file_systems = dict(file_systems)
 
     def __call__(self, batch: Mapping[str, Any]) -> pa.Table:
         """Score a batch, in any of Ray's batch formats.
@@ -118,8 +116,8 @@ class ScoreBatch:
         found = list(self._found(columns))
         with pillow_allows(self._max_megapixels):
             rows = [row for part in self._parts(found) for row in score_rows(self._scorer, part)]
-        kept = {name: columns[name] for name in columns if name not in (*PICTURES, "file", *COLUMNS)}
         result = row_table(rows)
+        kept = {name: columns[name] for name in columns if name not in (*PICTURES, "file", *result.column_names)}
         if "path" in columns or "file" not in columns:
             given = columns.get("path", [None] * len(found))
             names = [None if path is None else printable(path) for path in given]
@@ -217,22 +215,23 @@ def row_table(rows: Iterable[Row]) -> pa.Table:
     """
     rows = list(rows)
     schema = row_schema()
-    return arrow().table({name: [_cell(getattr(row, name)) for row in rows] for name in schema.names}, schema=schema)
+    return arrow().Table.from_pylist([dataclasses.asdict(row) for row in rows], schema=schema)
 
 
 def row_schema() -> pa.Schema:
-    """The columns of `row_table`."""
-    hints = get_type_hints(Row)
-    return arrow().schema([(name, _arrow_type(hints[name])) for name in COLUMNS])
+    """The columns of `row_table`: all fields of a row but the last, which is the path for this system alone."""
+    return arrow().schema([(name, _arrow_type(hint)) for name, hint in get_type_hints(Row).items() if name != "file"])
 
 
 def _arrow_type(hint: Any) -> Any:
-    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
-    return arrow().type_for_alias(ARROW.get(kinds[0], "string") if len(kinds) == 1 else "string")
-
-
-def _cell(value: object) -> object:
-    return value if value is None or isinstance(value, float | int) else str(value)
+    """The Arrow type of a field: `X | None`, `tuple[X, ...]` and dataclasses of what Arrow has."""
+    pa = arrow()
+    kinds = [kind for kind in get_args(hint) if kind not in (type(None), ...)]
+    if get_origin(hint) is tuple:
+        return pa.list_(_arrow_type(kinds[0]))
+    if dataclasses.is_dataclass(hint):
+        return pa.struct([(name, _arrow_type(kind)) for name, kind in get_type_hints(hint).items()])
+    return _arrow_type(kinds[0]) if kinds else pa.type_for_alias(ARROW[hint])
 
 
 def shown_address(address: str) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from noref.card import Card
 from noref.errors import OptionError, printable
-from noref.scoring.resume import check_model, foreign, is_doubtful
+from noref.scoring.resume import check_model, foreign, is_current
 from noref.scoring.row_writers import COLUMNS, Row
 from noref.serve.batch import arrow, open_address, reason, row_schema, shown_address, split_address
 from noref.serve.batch_inputs import ADDRESS, Batch
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MARK = {b"noref": b"scores"}  # in the schema of every file
-FEWEST = COLUMNS[: COLUMNS.index("caution") + 1]  # of a table to go on with; later columns are null there
 UNWRITTEN = {".arrow", ".csv", ".feather", ".json", ".jsonl", ".tsv", ".txt", ".xls", ".xlsx"}
 WAY = "--resume goes on with it, --overwrite replaces it"
 SHARE, SHORTEST, LONGEST = 0.05, 2.0, 60.0  # of the time so far, and seconds: how long rows wait for their part
@@ -80,10 +79,13 @@ class Output:
             self._write(f"{self._folder}/part-{stamp}-{uuid.uuid4().hex[:8]}.parquet", table)
         self._waiting, self._written = [], time.monotonic()
 
-    def keep(self, batch: Batch, card: Card, *, strict: bool = False) -> tuple[NDArray[np.int64], pa.Table]:
+    def keep(
+        self, batch: Batch, card: Card, *, strict: bool = False, trim: bool = False
+    ) -> tuple[NDArray[np.int64], pa.Table]:
         """Go on with what is there.
 
-        Rows of files that changed, have no score, or are gone are taken out; with `strict`, those of damaged files too.
+        Rows of files that changed, have no score, or are gone are taken out, and those of other options
+        (`strict`, `trim`).
 
         Returns:
             The numbers of the pictures whose rows stay, and these rows.
@@ -100,8 +102,8 @@ class Output:
         for path, table in tables:
             found = _numbers(table, batch)
             fresh = _is_fresh(table, found, batch)
-            if strict:
-                fresh &= np.array([not is_doubtful(caution) for caution in table["caution"].to_pylist()], bool)
+            cautions = table["caution"].to_pylist()
+            fresh &= np.array([is_current(caution, strict=strict, trim=trim) for caution in cautions], bool)
             stays = fresh | _is_other(table, found, batch)
             if not stays.all() and path != self._path:
                 if stays.any():
@@ -209,12 +211,11 @@ class Output:
 
         with self._fs.open_input_file(path) as file:
             table = pq.read_table(file)
-        names, schema = tuple(table.column_names), row_schema()
-        if names[: len(FEWEST)] != FEWEST or names != COLUMNS[: len(names)]:
+        names, schema = table.column_names, row_schema()
+        if tuple(names[: len(COLUMNS)]) != COLUMNS or names != schema.names[: len(names)]:
             raise foreign(printable(path))
-        missing = {name: arrow().nulls(len(table), schema.field(name).type) for name in COLUMNS[len(names) :]}
-        for name, nulls in missing.items():
-            table = table.append_column(name, nulls)
+        for name in schema.names[len(names) :]:
+            table = table.append_column(name, arrow().nulls(len(table), schema.field(name).type))
         return table.replace_schema_metadata(None).cast(schema)
 
     def _write(self, path: str, table: pa.Table) -> None:

@@ -50,6 +50,7 @@ def score_batches(
     max_megapixels: float = MAX_MEGAPIXELS,
     least_side: int = SCORED_SIDE,
     strict: bool = False,
+    trim: bool = False,
     actor: type = ScoreBatch,
 ) -> Summary:
     """Score pictures with Ray Data and write a Parquet table with the columns of `noref score`.
@@ -59,7 +60,7 @@ def score_batches(
     Args:
         inputs: as for `find_batch`, and so `recursive` and `column`.
         out: `FILE.parquet` or a folder for parts, see `Output`.
-        model: as in `Scorer`, and so `max_megapixels`, `least_side` and `strict`. Its files are sent to the actors.
+        model: as in `Scorer`, and so the last options. Its files are sent to the actors.
         address: of a Ray cluster, `auto` for the one on this machine; None: one of our own, for as long as the run.
         concurrency: actors, of one thread each; None: as many as the cluster has cores.
         resume: score only what the table at `out` lacks: pictures without a score, and files of another size or time.
@@ -81,12 +82,17 @@ def score_batches(
     if minimum is not None and not 0 <= minimum <= 100:
         raise OptionError(f"min must be 0-100 like the scores, got {minimum}")
     load_ray()
-    limits: dict[str, Any] = {"max_megapixels": max_megapixels, "least_side": least_side, "strict": strict}
+    limits: dict[str, Any] = {
+        "max_megapixels": max_megapixels,
+        "least_side": least_side,
+        "strict": strict,
+        "trim": trim,
+    }
     card = Scorer(model, threads=1, **limits).card  # an error of the model or of an option is known before Ray starts
     batch = find_batch(inputs, recursive=recursive, column=column)
     output = Output(out, overwrite=overwrite, resume=resume, inputs=inputs_of(batch))
     run = _Run(batch, output, card, Summary(batch.pictures.num_rows, minimum))
-    kept = output.keep(batch, card, strict=strict) if resume else None
+    kept = output.keep(batch, card, strict=strict, trim=trim) if resume else None
     arguments = {"model": ModelFiles.of(model), "file_systems": batch.file_systems, **limits}
     try:
         with _shown(run, quiet) as advance:
