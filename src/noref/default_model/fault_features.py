@@ -21,7 +21,8 @@ from noref.default_model.config import PREPROCESSING
 from noref.default_model.distorted_views import held_out
 from noref.default_model.fault_views import draw_view
 from noref.default_model.tones import tones
-from noref.scoring.network import FEATURES, open_session
+from noref.scoring.fault_outputs import drop_output
+from noref.scoring.network import FAULTS, FEATURES, SPREAD, open_session
 from noref.train.feature_cache import Entry, FeatureCache
 
 VIEWS = 8  # of a photo in a pass
@@ -43,7 +44,11 @@ def view_features(model: onnx.ModelProto, path: Path, folder: Path, cache: Path 
     Raises:
         DataError: no photo in the folder.
     """
-    content = model.SerializeToString()
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    for name in (FAULTS, SPREAD):
+        drop_output(plain, name)
+    content = plain.SerializeToString()  # names the entries, whatever outputs are made anew
     session = open_session(onnxruntime, path, content, 1)
     store = FeatureCache(cache, "views with faults", hashlib.sha256(content).hexdigest(), VIEWS, SEED)
     found, names = list[Entry](), list[str]()

@@ -69,7 +69,6 @@ def learn_faults(model: onnx.ModelProto, path: Path, photos: Path, cache: Path |
     from noref.default_model import fault_head
     from noref.default_model.fault_features import view_features
 
-    drop_output(model, FAULTS)
     views = view_features(model, path, photos, cache, passes)
     head = fault_head.learn(*views)
     add_faults(model, fault_head.graph_numbers(head), fault_head.SIZES)
@@ -86,7 +85,7 @@ def learn_interval(model: onnx.ModelProto, runs: Sequence[Path]) -> dict[str, An
         add_spread(model, spread)
     else:
         drop_output(model, SPREAD)
-    said = f"{len(scores)} pictures, each predicted by one of {len(runs)} runs of the recipe that had not seen it"
+    said = f"{len(scores)} pictures, predicted by runs of the recipe that had not seen them; runs: {len(runs)}"
     return {"held out": said, "ten random halves": figures, "residuals": residuals(scores, spread if varies else None)}
 
 
