@@ -103,3 +103,10 @@ def test_the_command_adds_all_and_the_model_scores_with_them(runs, make_model, t
     assert len(scorer.card.outputs["faults"]) == 24
     half = sorted([0.3 * i for i in range(100)] * 2)[math.ceil(201 * 0.9) - 1]
     assert found.interval == pytest.approx((found.value - half, found.value + half), abs=0.01)
+
+
+def test_a_model_that_cannot_be_read_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["outputs", str(tmp_path / "none.onnx")])
+    with pytest.raises(SystemExit, match="2"):
+        outputs.main()
+    assert capsys.readouterr().err.splitlines()[-1].endswith("none.onnx: No such file or directory")

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from noref.card import Card, read_card, read_model
 from noref.default_model.interval_fit import coverage_figures, held_out_scores, is_worth_it, residuals, spread_of
 from noref.degrade.pipeline import DISTORTIONS
-from noref.errors import ModelError
+from noref.errors import ModelError, NorefError
 from noref.scoring.fault_outputs import add_faults, add_spread, drop_output
 from noref.scoring.graph_outputs import add_features, feature_layers
 from noref.scoring.network import FAULTS, FEATURES, QUALITY, SPREAD, open_session
@@ -98,6 +98,13 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=4)
     parser.add_argument("--heldout", type=Path, nargs="+")
     given = parser.parse_args()
+    try:
+        print(_make(given))
+    except NorefError as error:
+        parser.error(str(error))
+
+
+def _make(given: argparse.Namespace) -> str:
     card, path = read_card(given.model), given.model
     model, outputs = parse(read_model(path), path), dict(card.outputs)
     add_features(model, path)
@@ -108,7 +115,7 @@ def main() -> None:
     if given.heldout:
         outputs["interval"] = learn_interval(model, given.heldout)
     card = rewrite(model, path, dataclasses.replace(card, outputs=outputs))
-    print(f"{path}: {', '.join(output.name for output in model.graph.output)}; sha256 {card.sha256[:12]}...")
+    return f"{path}: {', '.join(output.name for output in model.graph.output)}; sha256 {card.sha256[:12]}..."
 
 
 if __name__ == "__main__":
