@@ -67,15 +67,16 @@ def evaluate_exported(
     """
     if not find_spec("scipy"):
         raise MissingExtraError("evaluate", "noref evaluate")
+    found = read_data(data, table=table)
     scorer = Scorer(Path(model) if Path(model).exists() else model)
 
     def score(records: Sequence[Record]) -> Qualities:
         paths = tracked([record.path for record in records], "scoring")
-        return np.array([found.quality for found in scorer.score_many(paths)])
+        return np.array([score.quality for score in scorer.score_many(paths)])
 
     folder = Path(model).parent if Path(model).exists() else None
     call: dict[str, Any] = {"split": split, "output": output, "overwrite": overwrite, "intervals": intervals}
-    return compare(score, scorer.card, folder, data=read_data(data, table=table), **call)
+    return compare(score, scorer.card, folder, data=found, **call)
 
 
 def compare(

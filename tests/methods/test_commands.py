@@ -31,7 +31,9 @@ def test_train_export_score_and_evaluate(words, rated, tmp_path, capsys):
 
     assert run(["evaluate", str(out), "--data", f"csv={rated}"]) == 0
     captured = capsys.readouterr()
-    assert dict(line.split("\t") for line in captured.out.splitlines()) == trained
+    found = dict(line.split("\t") for line in captured.out.splitlines())
+    assert trained.items() <= found.items()
+    assert float(found["srcc_low"]) <= float(trained["srcc"]) <= float(found["srcc_high"])
     assert "own test part" in captured.err
 
 

@@ -50,7 +50,7 @@ def reasons_of(severities: Sequence[float], groups: Mapping[str, str]) -> list[R
         groups: T types, in their order, each with its group.
 
     Example:
-        >>> [str(reason) for reason in reasons_of([0.05, 0.3, 0.9], {"jpeg": "compression", "darken": "brightness",
+        >>> [str(reason) for reason in reasons_of([0.04, 0.3, 0.9], {"jpeg": "compression", "darken": "brightness",
         ...     "lens_blur": "blur"})]
         ['out of focus (strong)', 'too dark (slight)']
     """

@@ -62,9 +62,9 @@ def evaluate(
     call: dict[str, Any] = {"split": split, "output": output, "overwrite": overwrite, "intervals": intervals}
     if path.suffix != ".safetensors":
         return evaluate_exported(str(path), data=data, table=table, **call)
+    found = read_data(data, table=table)
     if not path.exists():
         raise OptionError(f"{model}: no trained model: there is no {path}")
-    found = read_data(data, table=table)
     network, card = load(path)
     fabric = Fabric(accelerator="auto", devices=1)
     network.to(fabric.device)
